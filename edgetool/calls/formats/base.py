@@ -1,0 +1,112 @@
+"""What every call syntax module offers, and the result of parsing.
+
+A call syntax is a module in this package with these names:
+
+    NAME                         what a user types in a configuration
+    START, END                   the text that opens and closes one call
+    render(calls) -> str         calls as the model should write them ("" is never rendered: see NO_CALL)
+    parse(text) -> Parsed        the calls in a completion; never raises
+    grammar(tools) -> str        Lark (llguidance dialect): calls to these tools only, or no call
+    detect(template) -> bool     whether a chat template teaches this syntax
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from edgetool.calls.types import Tool, ToolCall
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A completion, read.
+
+    calls    every call that could be read, in order (the lenient reading)
+    problem  None when the completion is clean: only calls, or only prose without any call.
+             Otherwise one of PROBLEMS, the first that was met (the strict reading fails).
+    """
+
+    calls: tuple[ToolCall, ...] = ()
+    problem: str | None = None
+
+    @property
+    def strict_calls(self) -> tuple[ToolCall, ...] | None:
+        """The calls of a clean completion, or None when it is not clean."""
+        return self.calls if self.problem is None else None
+
+
+PROBLEMS = ("empty", "invalid_json", "not_a_call", "unclosed", "extra_text")
+
+
+def call_from_json(value: Any) -> ToolCall | None:
+    """{"name": str, "arguments": object | its JSON text} -> ToolCall, anything else -> None."""
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+        return None
+    if not set(value) <= {"name", "arguments", "id", "type"}:
+        return None
+    arguments = value.get("arguments", {})
+    if isinstance(arguments, str):
+        arguments = loads(arguments)
+    return ToolCall(value["name"], arguments) if isinstance(arguments, dict) else None
+
+
+INVALID = object()
+MAX_DEPTH = 64  # deeper nesting is nobody's call, and walking it could exhaust the stack
+
+
+def loads(text: str) -> Any:
+    """JSON text -> value, or INVALID. Model output may be nested absurdly deep or hold NaN."""
+    try:
+        value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+    except (ValueError, RecursionError):
+        return INVALID
+    return INVALID if _deeper_than(value, MAX_DEPTH) else value
+
+
+def _deeper_than(value: Any, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit):
+        level = [inner for outer in level for inner in _children(outer)]
+        if not level:
+            return False
+    return True
+
+
+def _children(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):  # 1e999 could not be written back as JSON
+        raise ValueError(f"{text} is not a finite number")
+    return value
+
+
+def call_schema(tool: Tool) -> dict[str, Any]:
+    """JSON Schema of one call to `tool`, with the spelling of `dumps` (llguidance's x-guidance).
+
+    Arguments the tool does not name are refused unless its schema invites them.
+    """
+    arguments = {"additionalProperties": False, **tool.parameters}
+    return {
+        "type": "object",
+        "properties": {"name": {"const": tool.name}, "arguments": arguments},
+        "required": ["name", "arguments"],
+        "additionalProperties": False,
+        "x-guidance": {"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False},
+    }
+
+
+def dumps(value: Any) -> str:
+    """One spelling of JSON everywhere: the one chat templates' `tojson` writes."""
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,76 @@
+"""The three value objects of the house: Tool, ToolCall and Example.
+
+Everything that crosses a module border is one of these; JSON in any dialect is turned into them at
+the door (`edgetool.data`) and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+JsonObject = dict[str, Any]
+Message = dict[str, Any]  # {"role": ..., "content": ..., ...} as chat templates take it
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A function the model may call. `parameters` is a JSON Schema of type object."""
+
+    name: str
+    description: str
+    parameters: JsonObject
+
+    def as_openai(self) -> JsonObject:
+        """The form chat templates and OpenAI clients expect."""
+        function = {
+            "name": self.name,
+            "description": self.description,
+            "parameters": self.parameters,
+        }
+        return {"type": "function", "function": function}
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        return tuple(self.parameters.get("required", ()))
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """One call: a tool's name and its arguments as a JSON object."""
+
+    name: str
+    arguments: JsonObject = field(default_factory=dict)
+
+    def as_json(self) -> JsonObject:
+        return {"name": self.name, "arguments": self.arguments}
+
+
+@dataclass(frozen=True)
+class ExpectedCall(ToolCall):
+    """A call the row asks for, with what else would be right.
+
+    `alternatives[argument]` lists further accepted values; `optional` names arguments that may be
+    left out. Both are empty for most data sets; BFCL's answers need them.
+    """
+
+    alternatives: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    optional: frozenset[str] = frozenset()
+
+    def accepted(self, argument: str) -> tuple[Any, ...]:
+        """Every right value of `argument`, the row's own first."""
+        return (self.arguments[argument], *self.alternatives.get(argument, ()))
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row: the conversation so far, the tools on offer and the calls expected.
+
+    `calls == ()` means that no tool should be called.
+    """
+
+    id: str
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...]
+    calls: tuple[ExpectedCall, ...]

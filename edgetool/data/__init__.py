@@ -1,0 +1,1 @@
+"""Rows in and out: canonical JSONL <-> Example, and the bundled demo rows. Never torch."""

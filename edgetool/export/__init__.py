@@ -1,0 +1,1 @@
+"""Adapter + base -> merged folder -> GGUF."""

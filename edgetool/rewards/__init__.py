@@ -1,0 +1,1 @@
+"""Reward functions: pure, found by name. Never torch."""

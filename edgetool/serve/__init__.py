@@ -1,0 +1,1 @@
+"""llama.cpp on the device: free and constrained decoding, and an HTTP API."""

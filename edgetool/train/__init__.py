@@ -1,0 +1,1 @@
+"""GRPO on a 4-bit base with LoRA."""
