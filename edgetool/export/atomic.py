@@ -1,0 +1,89 @@
+"""Files and folders that appear under their final name only when they are whole.
+
+Everything is built beside its target under a hidden `.part` name, flushed to disk and renamed. A
+crash leaves at most that `.part`, which the next attempt overwrites.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edgetool.errors import EdgetoolError
+
+# Room for what an estimate does not see: metadata, the receipt, the file system's own needs.
+HEADROOM = 1.2
+
+
+def part_path(target: Path) -> Path:
+    """The name a file or folder carries while it is being built."""
+    return target.with_name(f".{target.name}.part")
+
+
+@contextmanager
+def building_files(targets: Iterable[Path]) -> Iterator[list[Path]]:
+    """Yields a path to build each target at; renames them all on success, removes them on error."""
+    targets = list(targets)
+    parts = [part_path(target) for target in targets]
+    try:
+        yield parts
+        for part in parts:
+            _sync(part)
+        for part, target in zip(parts, targets, strict=True):
+            part.replace(target)
+        for folder in {target.parent for target in targets}:
+            _sync(folder)
+    finally:
+        for part in parts:
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def building_folder(target: Path) -> Iterator[Path]:
+    """Yields an empty folder beside `target`; on success it takes `target`'s place."""
+    part, old = part_path(target), target.with_name(f".{target.name}.old")
+    for leftover in (part, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        for path in part.iterdir():
+            _sync(path)
+        if target.exists():
+            target.replace(old)
+        part.replace(target)
+        _sync(target.parent)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def write_text(target: Path, text: str) -> None:
+    """`target` holds `text`, or what it held before."""
+    with building_files([target]) as (part,):
+        part.write_text(text, encoding="utf-8")
+
+
+def require_space(folder: Path, estimate: int) -> None:
+    """Raises EdgetoolError unless `folder`'s disk has 1.2 times `estimate` bytes free."""
+    free, needed = shutil.disk_usage(folder).free, int(estimate * HEADROOM)
+    if free < needed:
+        raise EdgetoolError(
+            f"{folder}: not enough disk: {_megabytes(needed)} needed, {_megabytes(free)} free; "
+            "free some space or name another folder with --out"
+        )
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

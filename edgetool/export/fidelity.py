@@ -1,0 +1,183 @@
+"""Is the GGUF file the model that was trained? Measured, on the same tokens, in both engines."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgetool.errors import EngineError, ModelError
+from edgetool.export.model_folder import ModelFolder
+from edgetool.export.safetensors_io import Floats
+
+# Where tokenizers part: contractions, digit runs, white space runs, accents, scripts, emoji, code.
+PROBES = (
+    "Hello World! I'm sure you'll've seen it's 'S 'T done",
+    "3 33 333 3333 33333 3.14 1,000,000 ½ ² ٣",
+    " a  b   c    d\t\te \n f\n\n\n g\r\n  \n \t ",
+    "naïve Ångström İstanbul 你好，世界 한국어 हिन्दी",
+    "🚀👩\u200d👩\u200d👧 …—“quoted” \u00a0nbsp\u2003em",
+    '{"name":"get_weather","arguments":{"city":"Oslo","days":3,"x":[1.5,null,true]}}',
+    "__init__(self, *args)->None: #!/usr/bin/env <a href='x'>&amp;</a> ===== ////",
+)
+KV_TYPES = {"f16": 1, "f32": 0}
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How far two engines' logits lie apart over `positions` token positions.
+
+    max_abs_delta      the largest |difference| of a logit
+    logit_range        largest minus smallest logit of the reference, the scale to judge it by
+    argmax_agreement   share of positions whose most likely token is the same
+    """
+
+    max_abs_delta: float
+    logit_range: float
+    argmax_agreement: float
+    positions: int
+
+    @property
+    def relative(self) -> float:
+        return self.max_abs_delta / self.logit_range
+
+    def as_json(self) -> dict[str, Any]:
+        return {**asdict(self), "relative": self.relative}
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """A text that llama.cpp cuts into other tokens than the model's tokenizer."""
+
+    text: str
+    ours: list[int]
+    llama_cpp: list[int]
+
+
+def compare_logits(
+    merged: Path, gguf: Path, prompts: Sequence[Sequence[int]], *, kv: str = "f16"
+) -> Fidelity:
+    """Logits of a GGUF file in llama.cpp against the merged folder in transformers, in float32.
+
+    prompts   token ids [P] each; every position counts
+    kv        f16 | f32, llama.cpp's cache; f16 is what a user runs
+    """
+    reference = _transformers_logits(merged, prompts)
+    return summarize(zip(reference, _llama_logits(gguf, prompts, kv), strict=True))
+
+
+def summarize(pairs: Iterable[tuple[Floats, Floats]]) -> Fidelity:
+    """Fidelity over pairs (reference [P, V], other [P, V])."""
+    delta, low, high, same, positions = 0.0, np.inf, -np.inf, 0, 0
+    for reference, other in pairs:
+        delta = max(delta, float(np.abs(reference - other).max()))
+        low, high = min(low, float(reference.min())), max(high, float(reference.max()))
+        same += int((reference.argmax(-1) == other.argmax(-1)).sum())
+        positions += len(reference)
+    if positions == 0:
+        raise ValueError("no positions to compare")
+    return Fidelity(delta, high - low, same / positions, positions)
+
+
+def greedy_agreement(ours: Sequence[Sequence[int]], theirs: Sequence[Sequence[int]]) -> float:
+    """Share of rows whose completions are the same token for token."""
+    pairs = list(zip(ours, theirs, strict=True))
+    return sum(list(one) == list(other) for one, other in pairs) / max(len(pairs), 1)
+
+
+def token_mismatches(gguf: Path, folder: ModelFolder, texts: Iterable[str]) -> list[Mismatch]:
+    """The texts whose token ids differ between the GGUF file and the folder's tokenizer.
+
+    Markers are read as control tokens in both, and nothing is added before or after.
+    """
+    from tokenizers import Tokenizer, normalizers
+
+    ours = Tokenizer.from_str(json.dumps(folder.tokenizer))
+    nfc = normalizers.NFC()
+    found = []
+    with _llama_tokenizer(gguf) as theirs:
+        for text in map(nfc.normalize_str, texts):
+            expected, actual = ours.encode(text, add_special_tokens=False).ids, theirs(text)
+            if expected != actual:
+                found.append(Mismatch(text, expected, actual))
+    return found
+
+
+def require_same_tokens(gguf: Path, folder: ModelFolder, texts: Iterable[str] = ()) -> None:
+    """Raises ModelError unless llama.cpp cuts probes, markers and `texts` as the tokenizer does."""
+    markers = [f"a {token['content']}b" for token in folder.tokenizer.get("added_tokens") or ()]
+    mismatches = token_mismatches(gguf, folder, [*PROBES, *markers, *texts])
+    if mismatches:
+        first = mismatches[0]
+        raise ModelError(
+            f"{folder.path}: llama.cpp would cut {first.text[:80]!r} into {first.llama_cpp[:20]}, "
+            f"the model's tokenizer into {first.ours[:20]}; this tokenizer cannot be exported"
+        )
+
+
+@contextmanager
+def _llama_tokenizer(gguf: Path) -> Iterator[Callable[[str], list[int]]]:
+    """llama.cpp's tokenizer alone: no weights are loaded and no context is made."""
+    import llama_cpp
+
+    # What `Llama(verbose=False)` does: llama.cpp reports every metadata key otherwise.
+    logging.getLogger("llama-cpp-python").setLevel(logging.ERROR)
+    settings = llama_cpp.llama_model_default_params()
+    settings.vocab_only = True
+    model = llama_cpp.llama_model_load_from_file(str(gguf).encode(), settings)
+    if not model:
+        raise EngineError(f"{gguf}: llama.cpp cannot load its vocabulary")
+
+    def encode(text: str) -> list[int]:
+        data = text.encode()
+        ids = (llama_cpp.llama_token * (len(data) + 1))()  # a token spans at least one byte
+        vocab = llama_cpp.llama_model_get_vocab(model)
+        count = llama_cpp.llama_tokenize(vocab, data, len(data), ids, len(ids), False, True)
+        return list(ids[:count])
+
+    try:
+        yield encode
+    finally:
+        llama_cpp.llama_model_free(model)
+
+
+def _transformers_logits(folder: Path, prompts: Sequence[Sequence[int]]) -> Iterable[Floats]:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+    ).eval()
+    with torch.no_grad():
+        for prompt in prompts:
+            yield model(torch.tensor([list(prompt)])).logits[0].numpy()  # [P, V]
+
+
+def _llama_logits(gguf: Path, prompts: Sequence[Sequence[int]], kv: str) -> Iterable[Floats]:
+    longest = max(map(len, prompts), default=1)
+    engine = _load(
+        gguf, n_ctx=longest, n_batch=longest, n_ubatch=longest, logits_all=True,
+        type_k=KV_TYPES[kv], type_v=KV_TYPES[kv],
+    )  # fmt: skip
+    try:
+        for prompt in prompts:
+            engine.reset()
+            engine.eval(list(prompt))
+            yield engine.scores[: len(prompt)].copy()  # [P, V]
+    finally:
+        engine.close()
+
+
+def _load(gguf: Path, **settings: Any) -> Any:
+    from llama_cpp import Llama
+
+    try:
+        return Llama(str(gguf), verbose=False, n_gpu_layers=0, **settings)
+    except ValueError as error:
+        raise EngineError(f"{gguf}: llama.cpp cannot load it: {error}") from error

@@ -1,0 +1,148 @@
+"""A GGUF file, header first, then tensor by tensor as they come."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgetool.export import ggml
+from edgetool.export.architectures import Architecture, RopeScaling, Shape
+from edgetool.export.metadata import Metadata
+from edgetool.export.quantize import Quant, tensor_type
+from edgetool.export.safetensors_io import Floats, require_float16
+from edgetool.export.vocabulary import Vocabulary
+
+QUANTIZATION_VERSION = 2  # GGML_QNT_VERSION
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every GGUF file of one model holds, whatever its quantization.
+
+    tensors   shape by GGUF name, in file order
+    """
+
+    architecture: Architecture
+    shape: Shape
+    vocabulary: Vocabulary
+    chat_template: str
+    metadata: Metadata
+    tensors: dict[str, tuple[int, ...]]
+
+    def types(self, quant: Quant) -> dict[str, str]:
+        """The ggml type of every tensor in a file of this quantization."""
+        tied = "output.weight" not in self.tensors
+        return {
+            name: tensor_type(
+                name, shape, quant,
+                layers=self.shape.block_count, tied=tied, block_size=ggml.block_size,
+            )
+            for name, shape in self.tensors.items()
+        }  # fmt: skip
+
+    def estimate(self, quant: Quant) -> int:
+        """Bytes of tensors and vocabulary in a file of this quantization."""
+        types = self.types(quant)
+        tensors = sum(ggml.tensor_bytes(types[n], shape) for n, shape in self.tensors.items())
+        words = self.vocabulary.tokens + self.vocabulary.merges
+        return tensors + sum(len(word.encode()) + 12 for word in words)
+
+
+@dataclass
+class GgufFile:
+    """One file being written. Give `add` the tensors in the plan's order, then `close`."""
+
+    plan: Plan
+    quant: Quant
+    types: dict[str, str]
+    writer: Any = field(repr=False)
+
+    @classmethod
+    def create(cls, path: Path, plan: Plan, quant: Quant) -> GgufFile:
+        """Writes everything but the tensors' values."""
+        from gguf import GGMLQuantizationType, GGUFWriter
+
+        writer = GGUFWriter(path, plan.architecture.name)
+        plan.metadata.add_to(writer)
+        writer.add_file_type(quant.file_type)
+        if quant.quantized:
+            writer.add_quantization_version(QUANTIZATION_VERSION)
+        _add_shape(writer, plan.shape)
+        _add_vocabulary(writer, plan.vocabulary)
+        writer.add_chat_template(plan.chat_template)
+        types = plan.types(quant)
+        for name, kind in types.items():
+            shape, number = plan.tensors[name], GGMLQuantizationType(ggml.TYPES[kind])
+            size = ggml.tensor_bytes(kind, shape)
+            writer.add_tensor_info(name, shape, np.dtype(np.float32), size, raw_dtype=number)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
+        return cls(plan, quant, types, writer)
+
+    def add(self, name: str, values: Floats) -> None:
+        """Quantizes and writes the next tensor. Raises ModelError when F16 cannot hold it."""
+        if self.types[name] == "F16":
+            require_float16(name, values)
+        self.writer.write_tensor_data(ggml.quantize(values, self.types[name]))
+
+    def close(self) -> None:
+        for stream in self.writer.fout or ():
+            stream.flush()
+            os.fsync(stream.fileno())
+        self.writer.close()
+
+    @property
+    def type_counts(self) -> dict[str, int]:
+        """How many tensors have each ggml type."""
+        return dict(sorted(Counter(self.types.values()).items()))
+
+
+def _add_shape(writer: Any, shape: Shape) -> None:
+    writer.add_context_length(shape.context_length)
+    writer.add_embedding_length(shape.embedding_length)
+    writer.add_block_count(shape.block_count)
+    writer.add_feed_forward_length(shape.feed_forward_length)
+    writer.add_head_count(shape.head_count)
+    writer.add_head_count_kv(shape.head_count_kv)
+    writer.add_key_length(shape.head_dim)
+    writer.add_value_length(shape.head_dim)
+    writer.add_layer_norm_rms_eps(shape.rms_epsilon)
+    writer.add_vocab_size(shape.vocab_size)
+    writer.add_rope_dimension_count(shape.head_dim)
+    writer.add_rope_freq_base(shape.rope_theta)
+    _add_rope_scaling(writer, shape.rope_scaling)
+
+
+def _add_rope_scaling(writer: Any, scaling: RopeScaling) -> None:
+    """llama3's scaling is a tensor (`rope_freqs.weight`), not metadata."""
+    from gguf import RopeScalingType
+
+    if scaling.kind in ("linear", "yarn"):
+        writer.add_rope_scaling_type(RopeScalingType(scaling.kind))
+        writer.add_rope_scaling_factor(scaling.factor)
+    if scaling.kind == "yarn":
+        writer.add_rope_scaling_orig_ctx_len(scaling.original_context)
+
+
+def _add_vocabulary(writer: Any, vocabulary: Vocabulary) -> None:
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(vocabulary.pre)
+    writer.add_token_list(vocabulary.tokens)
+    writer.add_token_types(vocabulary.types)
+    writer.add_token_merges(vocabulary.merges)
+    writer.add_eos_token_id(vocabulary.eos)
+    # llama.cpp takes token 11, an ordinary one, for a beginning that is not named.
+    bos = vocabulary.bos if vocabulary.bos is not None else vocabulary.eos
+    writer.add_bos_token_id(bos)
+    if vocabulary.pad is not None:
+        writer.add_pad_token_id(vocabulary.pad)
+    if vocabulary.eot is not None:
+        writer.add_eot_token_id(vocabulary.eot)
+    writer.add_add_bos_token(vocabulary.add_bos)
+    writer.add_add_eos_token(vocabulary.add_eos)

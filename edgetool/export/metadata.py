@@ -1,0 +1,84 @@
+"""What a GGUF file says about itself, and its name, by GGUF's naming convention.
+
+https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from edgetool.export.model_folder import ModelFolder
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """The `general.*` keys.
+
+    name         the finetune as a person would say it
+    base         the base model's name
+    finetune     what it was tuned for; None for a base model
+    size_label   "7.2M", "1.5B"
+    license      SPDX id, None when the base folder names none
+    """
+
+    name: str
+    base: str
+    finetune: str | None
+    size_label: str
+    license: str | None
+
+    def add_to(self, writer: Any) -> None:
+        writer.add_type("model")
+        writer.add_name(self.name)
+        writer.add_basename(self.base)
+        writer.add_size_label(self.size_label)
+        if self.finetune:
+            writer.add_finetune(self.finetune)
+            writer.add_base_model_count(1)
+            writer.add_base_model_name(0, self.base)
+        if self.license:
+            writer.add_license(self.license)
+
+    def file_name(self, quant: str) -> str:
+        """<Base>-<Size>-<Finetune>-<Encoding>.gguf"""
+        from gguf.utility import naming_convention
+
+        stem = naming_convention(self.name, self.base, self.finetune, None, self.size_label, None)
+        return f"{stem}-{quant}.gguf"
+
+
+def describe(
+    folder: ModelFolder, parameters: int, *, name: str | None, finetune: str | None
+) -> Metadata:
+    """Metadata from what the base folder says about itself.
+
+    name       None: the base's name and `finetune`
+    finetune   None: the export is of the base model itself
+    """
+    from gguf.utility import size_label
+
+    base = _model_name(folder)
+    name = name or (f"{base} {finetune}" if finetune else base)
+    return Metadata(name, base, finetune, size_label(parameters, 0, 0, 0), _license(folder))
+
+
+def _model_name(folder: ModelFolder) -> str:
+    """The folder's name; in the hub's cache (models--owner--name/snapshots/<hash>) the model's."""
+    path = folder.path.resolve()
+    return path.parent.parent.name.split("--")[-1] if path.parent.name == "snapshots" else path.name
+
+
+def _license(folder: ModelFolder) -> str | None:
+    """The `license:` line in the front matter of the folder's README.md."""
+    file = folder.find("README.md")
+    if file is None:
+        return None
+    head, mark, rest = file.read_text(encoding="utf-8", errors="replace").partition("---\n")
+    if head.strip() or not mark:
+        return None
+    for line in rest.partition("\n---")[0].splitlines():
+        key, _, value = line.partition(":")
+        if key == "license" and value.strip():
+            return value.strip().strip("'\"")
+    return None

@@ -1,0 +1,199 @@
+"""A transformers folder, opened without trusting it.
+
+Only JSON, Jinja and safetensors are read, and only files that really lie in the folder: an index or
+a link that leads elsewhere is refused, and so are pickled weights, which run code when loaded.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from edgetool.errors import ModelError
+from edgetool.export.safetensors_io import StoredTensor, read_header
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+DOWNLOADED = ("*.json", "*.safetensors", "*.jinja", "merges.txt", "README.md", "LICENSE*")
+
+
+def resolve(model: str | Path) -> Path:
+    """The local folder of a model given as a folder or as a Hugging Face id (`owner/name`).
+
+    An id is looked up in the local cache and downloaded when it is not there; never more than
+    JSON, templates and safetensors. Raises ModelError when there is no such folder or model.
+    """
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return folder
+    if not _looks_like_id(str(model)):
+        raise ModelError(f"{model}: no such model folder")
+    import httpx
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(str(model), allow_patterns=list(DOWNLOADED)))
+    except (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        httpx.HTTPError,
+        OSError,
+    ) as error:
+        raise ModelError(
+            f"{model}: no folder of this name, and the Hugging Face hub did not give it "
+            f"({type(error).__name__}); check the id, or download it and pass its folder"
+        ) from error
+
+
+def _looks_like_id(model: str) -> bool:
+    return model.count("/") == 1 and not model.startswith((".", "/", "~")) and "\\" not in model
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A folder with config.json; everything else is read when it is asked for."""
+
+    path: Path
+    config: dict[str, Any]
+
+    @classmethod
+    def open(cls, path: Path) -> ModelFolder:
+        """Raises ModelError when there is no such folder or it has no readable config.json."""
+        if not path.is_dir():
+            raise ModelError(f"{path}: no such model folder")
+        return cls(path, _read_json_object(inside(path, CONFIG)))
+
+    def find(self, name: str) -> Path | None:
+        """A file of the folder, None when it does not have it."""
+        return inside(self.path, name) if (self.path / name).exists() else None
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """A JSON object file of the folder, {} when it does not have it."""
+        file = self.find(name)
+        return _read_json_object(file) if file else {}
+
+    @cached_property
+    def tokenizer_config(self) -> dict[str, Any]:
+        return self.read_json("tokenizer_config.json")
+
+    @cached_property
+    def tokenizer(self) -> dict[str, Any]:
+        """tokenizer.json as an object; built by transformers from vocab.json and merges.txt
+        where an older folder has only those. Raises ModelError when there is neither."""
+        if file := self.find("tokenizer.json"):
+            return _read_json_object(file)
+        if self.find("vocab.json") and self.find("merges.txt"):
+            return _rebuild_tokenizer(self.path)
+        if self.find("tokenizer.model"):
+            raise ModelError(
+                f"{self.path}: the tokenizer is a SentencePiece model (tokenizer.model), which "
+                "edgetool cannot write to GGUF; use a model with a byte-level BPE tokenizer.json"
+            )
+        raise ModelError(f"{self.path}: no tokenizer.json; save the model's tokenizer there")
+
+    @cached_property
+    def chat_template(self) -> str:
+        """The Jinja chat template, the one for tools where there are several.
+
+        Raises ModelError when there is none: such a model cannot be shown tools.
+        """
+        if file := self.find("chat_template.jinja"):
+            return file.read_text(encoding="utf-8")
+        template = self.tokenizer_config.get("chat_template")
+        template = template or self.read_json("chat_template.json").get("chat_template")
+        if isinstance(template, list):
+            named = {entry.get("name"): entry.get("template") for entry in template}
+            template = named.get("tool_use") or named.get("default")
+        if not isinstance(template, str) or not template:
+            raise ModelError(
+                f"{self.path}: no chat template (chat_template.jinja, or chat_template in "
+                "tokenizer_config.json); use an instruct model or add its template"
+            )
+        return template
+
+    def weight_files(self) -> list[Path]:
+        """The safetensors files. Raises ModelError for pickled, missing or outside ones."""
+        if index := self.find(INDEX):
+            return [inside(self.path, name) for name in _indexed_files(index)]
+        if single := self.find(WEIGHTS):
+            return [single]
+        pickled = sorted(match.name for pattern in PICKLED for match in self.path.glob(pattern))
+        if pickled:
+            raise ModelError(
+                f"{self.path}: the weights are pickled ({pickled[0]}) and would run code when "
+                "loaded; save them as safetensors with save_pretrained"
+            )
+        raise ModelError(f"{self.path}: no weights: neither {WEIGHTS} nor {INDEX}")
+
+    def tensors(self) -> dict[str, StoredTensor]:
+        """Every stored tensor by name, nothing read yet but the headers."""
+        found: dict[str, StoredTensor] = {}
+        for file in self.weight_files():
+            found.update(read_header(file))
+        if index := self.find(INDEX):
+            missing = sorted(set(_read_json_object(index)["weight_map"]) - set(found))
+            if missing:
+                raise ModelError(f"{index}: lists tensor '{missing[0]}', which no shard holds")
+        return found
+
+
+def inside(folder: Path, name: str) -> Path:
+    """`folder/name`, proven to lie in `folder`.
+
+    Raises ModelError when `name` is absolute, climbs with `..`, goes through a link that leads
+    out of the folder, or names no file. The hub's cache links its files to `blobs` beside
+    `snapshots`; those links are followed.
+    """
+    parts = (*PurePosixPath(name).parts, *PureWindowsPath(name).parts)
+    if not parts or ".." in parts or PurePosixPath(name).is_absolute() or _has_root(name):
+        raise ModelError(f"{folder}: '{name}' leads outside the model folder")
+    file = folder / name
+    real = file.resolve()
+    roots = [folder.resolve()]
+    if folder.resolve().parent.name == "snapshots":
+        roots.append(folder.resolve().parent.parent / "blobs")
+    if not any(real.is_relative_to(root) for root in roots):
+        raise ModelError(f"{file}: is a link to {real}, outside the model folder")
+    if not real.is_file():
+        raise ModelError(f"{folder}: no {name}")
+    return file
+
+
+def _has_root(name: str) -> bool:
+    windows = PureWindowsPath(name)
+    return bool(windows.drive or windows.root)
+
+
+def _indexed_files(index: Path) -> list[str]:
+    weight_map = _read_json_object(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise ModelError(f"{index}: has no weight_map")
+    files = sorted({str(name) for name in weight_map.values()})
+    for name in files:
+        if not name.endswith(".safetensors"):
+            raise ModelError(f"{index}: lists '{name}', which is not a safetensors file")
+    return files
+
+
+def _read_json_object(file: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{file}: not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ModelError(f"{file}: must hold a JSON object, holds a {type(value).__name__}")
+    return value
+
+
+def _rebuild_tokenizer(folder: Path) -> dict[str, Any]:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    return json.loads(tokenizer.backend_tokenizer.to_str())

@@ -1,0 +1,103 @@
+"""From a transformers folder to the plan of its GGUF, and the check that there can be one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from edgetool.errors import ModelError
+from edgetool.export.architectures import (
+    OUTSIDE_LAYERS,
+    Architecture,
+    Shape,
+    find_architecture,
+    gguf_name,
+    read_shape,
+    rope_factors,
+    to_ggml_layout,
+)
+from edgetool.export.gguf_writer import Plan
+from edgetool.export.metadata import describe
+from edgetool.export.model_folder import ModelFolder, resolve
+from edgetool.export.safetensors_io import Floats
+from edgetool.export.vocabulary import read_vocabulary
+from edgetool.export.weights import TrainedWeights
+
+ROPE_FACTORS = "rope_freqs.weight"
+
+
+def check_exportable(model: str | Path) -> Path:
+    """The folder of a model that can become GGUF, found out from its JSON files and headers alone.
+
+    Reads no weights and imports no torch: cheap enough to call before training starts.
+    Raises ModelError naming what is missing, unsafe or unsupported.
+    """
+    folder = ModelFolder.open(resolve(model))
+    architecture = find_architecture(folder.config, folder.path)
+    shape = read_shape(folder.config, folder.path)
+    read_vocabulary(folder, shape.vocab_size)
+    _ = folder.chat_template
+    stored = {name: tensor.shape for name, tensor in folder.tensors().items()}
+    _names(stored, architecture, shape, folder.path)
+    return folder.path
+
+
+def make_plan(weights: TrainedWeights, *, name: str | None, finetune: str | None) -> Plan:
+    """The plan of the GGUF files of these weights. Raises ModelError like `check_exportable`."""
+    folder = weights.base
+    architecture = find_architecture(folder.config, folder.path)
+    shape = read_shape(folder.config, folder.path)
+    names = _names(weights.shapes, architecture, shape, folder.path)
+    tensors = {new: weights.tensors[old].shape for new, old in names.items()}
+    if (factors := rope_factors(shape)) is not None:
+        tensors[ROPE_FACTORS] = factors.shape
+    parameters = sum(int(np.prod(size, dtype=np.int64)) for size in tensors.values())
+    return Plan(
+        architecture=architecture,
+        shape=shape,
+        vocabulary=read_vocabulary(folder, shape.vocab_size),
+        chat_template=folder.chat_template,
+        metadata=describe(folder, parameters, name=name, finetune=finetune),
+        tensors=tensors,
+    )
+
+
+def read_tensor(name: str, plan: Plan, weights: TrainedWeights) -> Floats:
+    """The float32 values of a GGUF tensor, in llama.cpp's layout."""
+    if name == ROPE_FACTORS:
+        factors = rope_factors(plan.shape)
+        assert factors is not None  # the plan lists the tensor only when there are factors
+        return factors
+    names = _names(weights.shapes, plan.architecture, plan.shape, weights.base.path)
+    values = weights.read(names[name])
+    return to_ggml_layout(name, values, plan.architecture, plan.shape)
+
+
+def _names(
+    stored: dict[str, tuple[int, ...]], architecture: Architecture, shape: Shape, where: Path
+) -> dict[str, str]:
+    """GGUF name -> transformers name of every tensor, embeddings first, then layer by layer.
+
+    Raises ModelError for tensors that are missing, unknown or of the wrong size.
+    """
+    named = {gguf_name(old, architecture): old for old in stored}
+    names = {new: old for new, old in named.items() if new is not None}
+    if shape.tied:
+        names.pop("output.weight", None)
+    required = [f"{new}.weight" for new in OUTSIDE_LAYERS.values()]
+    if shape.tied:
+        required.remove("output.weight")
+    for layer in range(shape.block_count):
+        required += [f"blk.{layer}.{part}.weight" for part in architecture.layer.values()]
+    for new in required:
+        if new not in names:
+            raise ModelError(f"{where}: the weights lack the tensor that GGUF calls '{new}'")
+    rows, columns = stored[names["token_embd.weight"]]
+    if (rows, columns) != (shape.vocab_size, shape.embedding_length):
+        raise ModelError(
+            f"{where}: the embedding is {rows} x {columns}, config.json says "
+            f"{shape.vocab_size} x {shape.embedding_length}"
+        )
+    rest = [new for new in names if new not in required]
+    return {new: names[new] for new in [*required, *rest]}

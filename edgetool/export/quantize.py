@@ -1,0 +1,96 @@
+"""Which type each tensor gets: llama.cpp's own recipes (llama-quant.cpp).
+
+More bits go where errors hurt most: attention values and FFN outputs of the first and last eighth
+of the layers and of every third between, and the output matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from edgetool.errors import UsageError
+
+# Types for rows that are no multiple of 256, the K-quants' block size.
+FALLBACK = {"Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
+
+
+@dataclass(frozen=True)
+class Quant:
+    """A file's quantization: enum llama_ftype, the usual type, and the type where more bits go."""
+
+    name: str
+    file_type: int
+    usual: str
+    better: str
+
+    @property
+    def quantized(self) -> bool:
+        return self.usual not in ("F32", "F16", "BF16")
+
+
+QUANTS: Mapping[str, Quant] = {
+    quant.name: quant
+    for quant in (
+        Quant("F32", 0, "F32", "F32"),
+        Quant("F16", 1, "F16", "F16"),
+        Quant("BF16", 32, "BF16", "BF16"),
+        Quant("Q8_0", 7, "Q8_0", "Q8_0"),
+        Quant("Q6_K", 18, "Q6_K", "Q6_K"),
+        Quant("Q5_K_M", 17, "Q5_K", "Q6_K"),
+        Quant("Q4_K_M", 15, "Q4_K", "Q6_K"),
+    )
+}
+
+
+def get_quant(name: str) -> Quant:
+    """A quantization by its name in any case. Raises UsageError for an unknown one."""
+    if name.upper() not in QUANTS:
+        raise UsageError(f"unknown quantization '{name}'; known: {', '.join(QUANTS)}")
+    return QUANTS[name.upper()]
+
+
+def tensor_type(
+    name: str,
+    shape: tuple[int, ...],
+    quant: Quant,
+    *,
+    layers: int,
+    tied: bool,
+    block_size: Callable[[str], int],
+) -> str:
+    """The ggml type of a tensor in a file of this quantization.
+
+    name         GGUF name
+    shape        numpy order, rows last
+    layers       how many the model has
+    tied         the token embedding is also the output matrix
+    block_size   of a ggml type, see `ggml.block_size`
+    """
+    if not _is_matrix(name, shape):
+        return "F32"
+    if not quant.quantized:
+        return quant.usual
+    columns = shape[-1]
+    if name == "output.weight" or (tied and name == "token_embd.weight"):
+        fits = columns % block_size(quant.usual) == 0
+        wanted = "Q6_K" if fits and quant.usual != "Q8_0" else "Q8_0"
+    else:
+        wanted = quant.better if _gets_more_bits(name, layers) else quant.usual
+    if columns % block_size(wanted):
+        wanted = FALLBACK.get(wanted, wanted)
+    return "F16" if columns % block_size(wanted) else wanted
+
+
+def _is_matrix(name: str, shape: tuple[int, ...]) -> bool:
+    """ggml counts dimensions without the trailing ones of size 1."""
+    many_rows = any(size > 1 for size in shape[:-1])
+    return many_rows and name.endswith("weight") and not name.endswith("_norm.weight")
+
+
+def _gets_more_bits(name: str, layers: int) -> bool:
+    if not name.endswith((".attn_v.weight", ".ffn_down.weight")):
+        return False
+    layer = int(name.split(".")[1])
+    eighth = layers // 8
+    return layer < eighth or layer >= 7 * layers // 8 or (layer - eighth) % 3 == 2

@@ -1,0 +1,102 @@
+"""Model folders of every shape the export knows: random weights, real tokenizers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Folder = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def make_llama(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    """Writes a random Llama with tiny_model's tokenizer; keyword arguments change its config."""
+
+    def make(**changes: Any) -> Path:
+        import torch
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+        folder = copy_tokenizer(tiny_model, tmp_path_factory.mktemp("llama"))
+        torch.manual_seed(1)
+        model = LlamaForCausalLM(LlamaConfig(**(small_shape(tiny_model) | changes)))
+        randomize_vectors(model)
+        model.save_pretrained(folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_qwen3(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    """Writes a random Qwen3 with tiny_model's tokenizer and heads wider than hidden / heads."""
+
+    def make(**changes: Any) -> Path:
+        import torch
+        from transformers import Qwen3Config, Qwen3ForCausalLM
+
+        folder = copy_tokenizer(tiny_model, tmp_path_factory.mktemp("qwen3"))
+        torch.manual_seed(2)
+        model = Qwen3ForCausalLM(Qwen3Config(**(small_shape(tiny_model) | changes)))
+        randomize_vectors(model)
+        model.save_pretrained(folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def adapter(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random LoRA on every linear layer of tiny_model, large enough to change what it says."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    folder = tmp_path_factory.mktemp("adapter")
+    torch.manual_seed(3)
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    config = LoraConfig(r=4, lora_alpha=12, target_modules="all-linear", init_lora_weights=False)
+    get_peft_model(model, config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture()
+def model_copy(tiny_model: Path, tmp_path: Path) -> Path:
+    """A copy of tiny_model that a test may spoil."""
+    return Path(shutil.copytree(tiny_model, tmp_path / "model"))
+
+
+def edit_json(file: Path, **changes: Any) -> None:
+    """Sets keys of a JSON object file."""
+    content = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps(content | changes), encoding="utf-8")
+
+
+def small_shape(tiny_model: Path) -> dict[str, Any]:
+    config = json.loads((tiny_model / "config.json").read_text(encoding="utf-8"))
+    kept = (
+        "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers",
+        "num_attention_heads", "num_key_value_heads", "max_position_embeddings", "eos_token_id",
+        "pad_token_id", "tie_word_embeddings",
+    )  # fmt: skip
+    return {key: config[key] for key in kept} | {"bos_token_id": None}
+
+
+def copy_tokenizer(source: Path, folder: Path) -> Path:
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(source / name, folder)
+    return folder
+
+
+def randomize_vectors(model: Any) -> None:
+    """Norms start as ones and biases as zeros, which would hide a wrong place for them."""
+    import torch
+
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 1:
+                parameter.add_(torch.randn_like(parameter) * 0.2)
