@@ -1,0 +1,194 @@
+"""Checkpoints: complete or absent.
+
+    runs/<name>/checkpoints/step-000010/
+        adapter/                adapter_model.safetensors, adapter_config.json
+        optimizer.safetensors   AdamW's two moments per matrix
+        state.json              step, tokens so far, settings, AdamW's step counts
+
+Everything random in a step is seeded by (seed, step, ...) and the order of rows depends on the step
+alone, so the step number is all the state that samplers and generators have.
+
+A checkpoint is built in a staging folder, flushed to disk and renamed; what has no final name was
+never finished and is cleared away.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from edgetool.errors import EdgetoolError
+from edgetool.train.policy import Policy
+
+KEPT = 2
+_NAME = re.compile(r"step-(\d{6,})")
+_STAGING = ".staging-"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run has come: finished steps, tokens seen, and the settings it ran under."""
+
+    step: int
+    num_tokens: int
+    settings: Mapping[str, Any]
+
+
+def save(
+    folder: Path, policy: Policy, optimizer: torch.optim.Optimizer, progress: Progress
+) -> Path:
+    """Write the checkpoint of a finished step into `folder`, then drop all but the newest KEPT."""
+    staging = folder / f"{_STAGING}{os.getpid()}"
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    policy.save_adapter(staging / "adapter")
+    moments, counts = _optimizer_state(policy, optimizer)
+    save_file(moments, staging / "optimizer.safetensors")
+    state = {
+        "step": progress.step,
+        "num_tokens": progress.num_tokens,
+        "settings": dict(progress.settings),
+        "optimizer_steps": counts,
+    }
+    (staging / "state.json").write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
+    flush_tree(staging)
+    final = folder / f"step-{progress.step:06d}"
+    if final.exists():  # the same step, saved before: same content
+        shutil.rmtree(final)
+    staging.rename(final)
+    _flush(folder)
+    clean(folder)
+    return final
+
+
+def clean(folder: Path) -> None:
+    """Remove unfinished checkpoints and all but the newest KEPT."""
+    for old in complete(folder)[:-KEPT]:
+        # Renamed first, so that a half-removed checkpoint never looks complete.
+        doomed = old.rename(old.with_name(f"{_STAGING}{old.name}"))
+        shutil.rmtree(doomed)
+    for staging in folder.glob(f"{_STAGING}*"):
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def complete(folder: Path) -> list[Path]:
+    """Complete checkpoints, oldest first."""
+    found = [
+        (int(m[1]), path) for path in folder.glob("step-*") if (m := _NAME.fullmatch(path.name))
+    ]
+    return [path for _, path in sorted(found)]
+
+
+def newest(folder: Path) -> Path | None:
+    found = complete(folder)
+    return found[-1] if found else None
+
+
+def restore(path: Path, policy: Policy, optimizer: torch.optim.Optimizer) -> Progress:
+    """Load a checkpoint into an adapter and its optimizer.
+
+    Raises EdgetoolError when a file is missing or the adapter has other matrices.
+    """
+    try:
+        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        adapter = load_file(path / "adapter" / "adapter_model.safetensors")
+        moments = load_file(path / "optimizer.safetensors")
+    except (OSError, ValueError) as error:
+        raise EdgetoolError(
+            f"{path}: cannot read this checkpoint ({error}); remove the folder to go on from an "
+            "older one"
+        ) from error
+    _load_adapter(path, policy, adapter)
+    _load_optimizer(policy, optimizer, moments, state["optimizer_steps"])
+    return Progress(state["step"], state["num_tokens"], state["settings"])
+
+
+def _load_adapter(path: Path, policy: Policy, tensors: Mapping[str, Tensor]) -> None:
+    own = {_saved_name(name): parameter for name, parameter in policy.trainable().items()}
+    differing = sorted(set(own) ^ set(tensors)) or [
+        name for name in own if own[name].shape != tensors[name].shape
+    ]
+    if differing:
+        raise EdgetoolError(
+            f"{path}: its adapter does not fit this run's LoRA settings (first difference: "
+            f"{differing[0]}); resume with the settings it was made with"
+        )
+    with torch.no_grad():
+        for name, parameter in own.items():
+            parameter.copy_(tensors[name])
+
+
+def _saved_name(name: str) -> str:
+    """peft's files name matrices without the adapter's name and under its own two wrappers."""
+    return "base_model.model." + name.replace(".default.", ".")
+
+
+def _optimizer_state(
+    policy: Policy, optimizer: torch.optim.Optimizer
+) -> tuple[dict[str, Tensor], dict[str, int]]:
+    """Moments by "<matrix>/<moment>", and step counts by matrix. Empty before the first step."""
+    moments: dict[str, Tensor] = {}
+    counts: dict[str, int] = {}
+    for name, parameter in policy.trainable().items():
+        state = optimizer.state.get(parameter)
+        if not state:
+            continue
+        for moment in ("exp_avg", "exp_avg_sq"):
+            moments[f"{name}/{moment}"] = state[moment].detach().contiguous()
+        counts[name] = int(state["step"])
+    return moments, counts
+
+
+def _load_optimizer(
+    policy: Policy,
+    optimizer: torch.optim.Optimizer,
+    moments: Mapping[str, Tensor],
+    counts: Mapping[str, int],
+) -> None:
+    for name, parameter in policy.trainable().items():
+        if name not in counts:
+            continue
+        optimizer.state[parameter] = {
+            "step": torch.tensor(float(counts[name])),
+            "exp_avg": moments[f"{name}/exp_avg"].to(parameter.device),
+            "exp_avg_sq": moments[f"{name}/exp_avg_sq"].to(parameter.device),
+        }
+
+
+def save_adapter(policy: Policy, folder: Path) -> None:
+    """Write the adapter beside its place and swap it in: a crash leaves the old one or the new."""
+    staging = folder.with_name(f"{_STAGING}{folder.name}")
+    shutil.rmtree(staging, ignore_errors=True)
+    policy.save_adapter(staging)
+    flush_tree(staging)
+    replaced = folder.with_name(f"{_STAGING}old-{folder.name}")
+    shutil.rmtree(replaced, ignore_errors=True)
+    if folder.exists():
+        folder.rename(replaced)
+    staging.rename(folder)
+    _flush(folder.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def flush_tree(folder: Path) -> None:
+    """Force every file and folder below to disk."""
+    for path in [*folder.rglob("*"), folder]:
+        _flush(path)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,113 @@
+"""The arithmetic of GRPO, on tensors alone: no model, no text, no state.
+
+Sources: GRPO arXiv:2402.03300; clip ranges and token-level loss of DAPO arXiv:2503.14476; Dr. GRPO
+arXiv:2503.20783; the k3 estimator http://joschu.net/blog/kl-approx.html. Where a paper leaves a
+choice open (unbiased standard deviation, eps = 1e-4, what a masked completion counts for) TRL's is
+taken, so that the same settings give the same update.
+
+Tokens of all completions stand in one flat dimension T; `owner` [T] says whose each one is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+ADVANTAGE_EPS = 1e-4
+
+
+def advantages(rewards: Tensor, scale_rewards: str = "group") -> Tensor:
+    """A = (r - mean_G r) / (std r + eps)   GRPO eq. under 4.1.2, outcome supervision.
+
+    rewards: float32 [B, G], unitless -> float32 [B, G]; a group of equal rewards gives zeros.
+    scale_rewards: the std is the group's, the whole batch's, or ("none") left out (Dr. GRPO).
+    Raises ValueError when G < 2.
+    """
+    if rewards.ndim != 2 or rewards.shape[1] < 2:
+        raise ValueError(f"rewards must be [B, G] with G >= 2, got {list(rewards.shape)}")
+    centred = rewards - rewards.mean(dim=1, keepdim=True)
+    # Rounding of the mean must not turn a group of equal rewards into a tiny gradient.
+    centred = torch.where(equal_groups(rewards)[:, None], torch.zeros_like(centred), centred)
+    if scale_rewards == "group":
+        return centred / (rewards.std(dim=1, keepdim=True) + ADVANTAGE_EPS)
+    if scale_rewards == "batch":
+        return centred / (rewards.std() + ADVANTAGE_EPS)
+    return centred
+
+
+def equal_groups(rewards: Tensor) -> Tensor:
+    """Which groups have G equal rewards, and so nothing to say: [B, G] -> bool [B]."""
+    return (rewards == rewards[:, :1]).all(dim=1)
+
+
+def token_weights(lengths: Tensor, kept: Tensor, loss_type: str, max_length: int) -> Tensor:
+    """What one token of each completion weighs in the loss: float32 [N], 0 where not kept.
+
+    The loss is sum_t weight[owner[t]] * token_loss[t] over all completions of a step:
+
+        grpo      1 / (N |o_i|)     mean over completions of the mean over tokens, GRPO eq. 3
+        dr_grpo   1 / (N C_max)     Dr. GRPO, no length bias
+        dapo      1 / sum |o_i|     DAPO eq. 8, over the whole step
+        bnpo      as dapo: our local batch is the whole step
+
+    lengths: [N] tokens per completion, all >= 1; kept: bool [N], False for masked completions. N
+    counts every completion of the step, masked or of an equal group too; tokens only the kept ones.
+    """
+    total = len(lengths)
+    if loss_type == "grpo":
+        weights = 1.0 / (total * lengths.float())
+    elif loss_type == "dr_grpo":
+        weights = torch.full((total,), 1.0 / (total * max_length))
+    else:
+        tokens = lengths[kept].sum().clamp(min=1)
+        weights = torch.full((total,), 1.0 / float(tokens))
+    return torch.where(kept, weights, torch.zeros_like(weights))
+
+
+@dataclass(frozen=True)
+class ClipRange:
+    """The ratio of new to old probability is clipped to [1 - low, 1 + high]."""
+
+    low: float
+    high: float
+
+
+def token_losses(
+    logps: Tensor, old_logps: Tensor, token_advantages: Tensor, clip: ClipRange
+) -> Tensor:
+    """-min(ratio A, clip(ratio) A) per token, ratio = exp(logps - old_logps)   GRPO eq. 3.
+
+    All [T], natural logarithms -> [T].
+    """
+    ratio = torch.exp(logps - old_logps)
+    clipped = ratio.clamp(1 - clip.low, 1 + clip.high)
+    return -torch.min(ratio * token_advantages, clipped * token_advantages)
+
+
+def k3(logps: Tensor, reference_logps: Tensor) -> Tensor:
+    """KL(policy || reference) per token, Schulman's k3: e^d - d - 1 with d = ref - policy, >= 0.
+
+    [T], [T] -> [T], nats. GRPO eq. 4.
+    """
+    difference = reference_logps - logps
+    return torch.expm1(difference) - difference
+
+
+@dataclass(frozen=True)
+class ClipCounts:
+    """How many tokens the clip cut off, below and above."""
+
+    low: int
+    high: int
+
+
+def clip_counts(
+    logps: Tensor, old_logps: Tensor, token_advantages: Tensor, clip: ClipRange
+) -> ClipCounts:
+    """Tokens whose gradient the clip removes: ratio too low for A < 0, too high for A > 0."""
+    ratio = torch.exp(logps.detach() - old_logps)
+    low = (ratio < 1 - clip.low) & (token_advantages < 0)
+    high = (ratio > 1 + clip.high) & (token_advantages > 0)
+    return ClipCounts(int(low.sum()), int(high.sum()))

@@ -1,0 +1,193 @@
+"""Bringing a base model into memory, in 4 bits, and putting an adapter on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from edgetool.errors import ModelError
+from edgetool.train import attention
+from edgetool.train.policy import Policy, twin_of
+from edgetool.train.settings import ALL_LINEAR, LoraSettings
+from edgetool.train.support import load_config
+from edgetool.train.tokenizer import hf_prompter, load_tokenizer
+
+# Weights of a CPU model are expanded when that takes at most this much.
+EXPAND_LIMIT_BYTES = 4 * 2**30
+
+
+@dataclass(frozen=True)
+class LoadSettings:
+    """How a model is brought into memory.
+
+    load_in_4bit            quantize the base to NF4 with double quantization
+    dequantize_for_compute  keep the NF4 values expanded; None: on a CPU, up to EXPAND_LIMIT_BYTES
+    bf16                    compute in bfloat16; None: where the hardware is fast at it
+    device                  "cpu", "cuda", ...; None: CUDA where there is one
+    call_syntax             None: the one the chat template teaches
+    """
+
+    load_in_4bit: bool = True
+    dequantize_for_compute: bool | None = None
+    bf16: bool | None = None
+    device: str | None = None
+    call_syntax: str | None = None
+    gradient_checkpointing: bool = True
+    seed: int = 42
+
+
+def load_policy(
+    model: str | Path,
+    lora: LoraSettings | None = None,
+    settings: LoadSettings | None = None,
+    *,
+    adapter: Path | None = None,
+) -> Policy:
+    """Load a base model, with a new adapter (`lora`), a trained one (`adapter`) or none.
+
+    model   a transformers folder or hub id; only safetensors are read, and no code of the model
+
+    Raises ModelError, before weights are read, for a folder that lacks a part and for an
+    architecture that cannot be trained exactly.
+    """
+    settings, name = settings or LoadSettings(), str(model)
+    config = load_config(name)
+    tokenizer = load_tokenizer(name)
+    prompter = hf_prompter(tokenizer, name, settings.call_syntax)
+    device = torch.device(settings.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    dtype = compute_dtype(device, settings.bf16)
+    causal = _load_base(name, config, settings, device, dtype)
+    stop_ids = _stop_ids(causal, tokenizer)
+    policy = Policy(name, causal, tokenizer, prompter, stop_ids, device)
+    if lora is not None or adapter is not None:
+        _attach(policy, lora, adapter, settings)
+    return policy
+
+
+def compute_dtype(device: torch.device, bf16: bool | None) -> torch.dtype:
+    """bfloat16 on CUDA and on CPUs with instructions for it; elsewhere float32 is faster."""
+    if bf16 is None:
+        bf16 = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_has_bf16()
+    return torch.bfloat16 if bf16 else torch.float32
+
+
+def _cpu_has_bf16() -> bool:
+    tests = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in tests)
+
+
+def _load_base(
+    name: str, config: Any, settings: LoadSettings, device: torch.device, dtype: torch.dtype
+) -> Any:
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    attention.register()
+    quantization = None
+    if settings.load_in_4bit:
+        quantization = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+    try:
+        causal = AutoModelForCausalLM.from_pretrained(
+            name,
+            config=config,
+            dtype=dtype,
+            quantization_config=quantization,
+            device_map={"": str(device)},
+            attn_implementation=attention.NAME,
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{name}: cannot load its weights: {error}") from error
+    causal.requires_grad_(False)
+    if settings.load_in_4bit and _expand(causal, settings, device):
+        _dequantize(causal, dtype)
+    return causal.eval()
+
+
+def _expand(causal: Any, settings: LoadSettings, device: torch.device) -> bool:
+    if settings.dequantize_for_compute is not None:
+        return settings.dequantize_for_compute
+    return device.type == "cpu" and 4 * causal.num_parameters() <= EXPAND_LIMIT_BYTES
+
+
+def _dequantize(causal: Any, dtype: torch.dtype) -> None:
+    """Replace every 4-bit layer by a plain one with the same, rounded, weights."""
+    from bitsandbytes.functional import dequantize_4bit
+    from bitsandbytes.nn import Linear4bit
+
+    for parent in list(causal.modules()):
+        for name, child in list(parent.named_children()):
+            if not isinstance(child, Linear4bit):
+                continue
+            packed: Any = child.weight
+            weight = dequantize_4bit(packed.data, packed.quant_state).to(dtype)
+            plain = nn.Linear(
+                child.in_features, child.out_features, child.bias is not None, device="meta"
+            )
+            plain.weight = nn.Parameter(weight, requires_grad=False)
+            plain.bias = child.bias
+            setattr(parent, name, plain)
+    # transformers and peft look at these to decide how a layer is wrapped and saved.
+    causal.is_loaded_in_4bit = False
+    causal.is_quantized = False
+    causal.hf_quantizer = None
+    if hasattr(causal.config, "quantization_config"):
+        del causal.config.quantization_config
+
+
+def _stop_ids(causal: Any, tokenizer: Any) -> tuple[int, ...]:
+    """Every token the model or its tokenizer calls an end."""
+    found: set[int] = set()
+    for value in (causal.generation_config.eos_token_id, tokenizer.eos_token_id):
+        found.update([value] if isinstance(value, int) else value or [])
+    if not found:
+        raise ModelError(
+            f"{tokenizer.name_or_path}: neither model nor tokenizer names an eos token"
+        )
+    return tuple(sorted(found))
+
+
+def _attach(
+    policy: Policy, lora: LoraSettings | None, adapter: Path | None, settings: LoadSettings
+) -> None:
+    """Wrap the policy's linear layers with LoRA, and make the twin that decodes."""
+    from peft import PeftModel, get_peft_model
+
+    causal = policy.causal
+    expanded = not getattr(causal, "is_loaded_in_4bit", False)
+    twin = twin_of(causal) if expanded and policy.device.type == "cpu" else None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        if adapter is not None:
+            wrapped = PeftModel.from_pretrained(causal, adapter, is_trainable=lora is not None)
+        else:
+            wrapped = get_peft_model(causal, _lora_config(lora or LoraSettings(), policy.name))
+    for parameter in causal.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    if settings.gradient_checkpointing:
+        causal.gradient_checkpointing_enable({"use_reentrant": False})
+    policy.adapter, policy._twin = wrapped, twin
+
+
+def _lora_config(lora: LoraSettings, base: str) -> Any:
+    from peft import LoraConfig
+
+    names = lora.target_modules
+    return LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.lora_alpha,
+        lora_dropout=lora.lora_dropout,
+        target_modules=names if names == ALL_LINEAR else list(names),
+        base_model_name_or_path=base,
+        task_type="CAUSAL_LM",
+    )

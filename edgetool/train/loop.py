@@ -1,0 +1,181 @@
+"""A whole run: steps, metrics, checkpoints, and stopping without losing work.
+
+runs/<name>/metrics.jsonl                 one row per logged step
+runs/<name>/checkpoints/step-000050/      see checkpoint.py
+runs/<name>/adapter/                      the trained adapter, written when the run is done
+runs/<name>/tensorboard/                  when asked for
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgetool.calls.types import Example
+from edgetool.errors import ConfigError, UsageError
+from edgetool.train import checkpoint
+from edgetool.train.metrics import MetricsFile, tensorboard_writer
+from edgetool.train.policy import Policy
+from edgetool.train.rows import Rows, prepare_rows
+from edgetool.train.scoring import WeightedReward
+from edgetool.train.settings import GRPOSettings
+from edgetool.train.step import Abandoned, Stepper, StepReport
+from edgetool.train.stop import StopRequest
+
+# A resumed run may be longer or be logged otherwise; anything else would make it another run.
+MAY_CHANGE = frozenset({"max_steps", "save_steps", "logging_steps", "report_to", "packed_tokens"})
+
+OnStep = Callable[[StepReport], None]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a run ended.
+
+    adapter       the trained adapter; None when the run was stopped before its last step
+    checkpoint    the newest checkpoint
+    interrupted   stopped by Ctrl-C or SIGTERM
+    last          the metrics of the last step run here; empty when there was none left to run
+    rows          what was trained on, and what was too long for it
+    """
+
+    steps: int
+    adapter: Path | None
+    checkpoint: Path | None
+    interrupted: bool
+    last: Mapping[str, float]
+    rows: Rows
+
+
+def train(
+    policy: Policy,
+    examples: Sequence[Example],
+    rewards: Sequence[WeightedReward],
+    settings: GRPOSettings,
+    output_dir: Path,
+    *,
+    resume: bool = False,
+    on_step: OnStep | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> TrainResult:
+    """Train the policy's adapter with GRPO and leave it in `output_dir`/adapter.
+
+    resume    go on from the newest complete checkpoint; from the start when there is none yet
+    on_step   called after every step, e.g. Panel.show
+    on_note   called with lines worth saying: rows left out, where a run goes on
+
+    The first Ctrl-C or SIGTERM ends the run after the step at hand, or before that step has learned
+    anything; either way a checkpoint is written and `resume` gives the result of an uninterrupted
+    run.
+
+    Raises UsageError when the folder holds a run already, ConfigError when a resumed run's settings
+    differ, PromptTooLong and DataError as prepare_rows does.
+    """
+    say = on_note or (lambda _: None)
+    if not rewards:
+        raise UsageError("no reward functions; name at least one")
+    rows = prepare_rows(policy, examples, settings)
+    if note := rows.note():
+        say(note)
+    stepper = Stepper(policy, rows.rows, rewards, settings)
+    first = _begin(output_dir, stepper, resume, say)
+    run = _Run(output_dir, stepper, first, on_step or (lambda _: None))
+    with StopRequest() as stop:
+        done = run.go(stop)
+    adapter = None
+    if done == settings.max_steps:
+        adapter = output_dir / "adapter"
+        checkpoint.save_adapter(policy, adapter)
+    newest = checkpoint.newest(run.checkpoints)
+    return TrainResult(done, adapter, newest, stop.wanted, run.last, rows)
+
+
+def _begin(output_dir: Path, stepper: Stepper, resume: bool, say: Callable[[str], None]) -> int:
+    """Steps already done, their state loaded into the stepper."""
+    folder = output_dir / "checkpoints"
+    newest = checkpoint.newest(folder)
+    if not resume:
+        if newest or (output_dir / "adapter").exists():
+            raise UsageError(
+                f"{output_dir} holds a run already; add --resume to go on with it, remove the "
+                "folder, or choose another output folder"
+            )
+        return 0
+    if newest is None:
+        say(f"{output_dir} has no checkpoint yet; starting from the first step")
+        return 0
+    progress = checkpoint.restore(newest, stepper.policy, stepper.optimizer)
+    _check_same(progress.settings, _plain(stepper.settings), newest)
+    stepper.num_tokens = progress.num_tokens
+    say(f"going on after step {progress.step} ({newest})")
+    return progress.step
+
+
+def _plain(settings: GRPOSettings) -> dict[str, Any]:
+    """As JSON gives it back."""
+    plain = dataclasses.asdict(settings)
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in plain.items()}
+
+
+def _check_same(before: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
+    differing = [
+        f"{key} was {before.get(key)}, now {now[key]}"
+        for key in sorted(now)
+        if key not in MAY_CHANGE and before.get(key) != now[key]
+    ]
+    if differing:
+        raise ConfigError(
+            f"{path} was made with other settings: {'; '.join(differing)}; set them back to resume,"
+            " or choose another output folder"
+        )
+
+
+class _Run:
+    """The loop over steps and what it writes."""
+
+    def __init__(self, output_dir: Path, stepper: Stepper, first: int, on_step: OnStep) -> None:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        self.stepper, self.settings, self.first = stepper, stepper.settings, first
+        self.on_step, self.checkpoints = on_step, output_dir / "checkpoints"
+        self.metrics_file = MetricsFile(output_dir / "metrics.jsonl", first)
+        wanted = "tensorboard" in self.settings.report_to
+        self.writer = tensorboard_writer(output_dir / "tensorboard") if wanted else None
+        self.last: Mapping[str, float] = {}
+
+    def go(self, stop: StopRequest) -> int:
+        """Run the steps that are left; returns how many are done in all."""
+        saved, done = self.first, self.first
+        try:
+            while done < self.settings.max_steps and not stop.wanted:
+                try:
+                    report = self.stepper.run(done, lambda: stop.wanted)
+                except Abandoned:
+                    break
+                done += 1
+                self._log(report)
+                if done % self.settings.save_steps == 0:
+                    saved = self._save(done)
+        finally:
+            if self.writer is not None:
+                self.writer.close()
+        if saved != done:
+            self._save(done)
+        return done
+
+    def _log(self, report: StepReport) -> None:
+        self.last = report.metrics
+        if report.step % self.settings.logging_steps == 0 or report.step == report.max_steps:
+            self.metrics_file.append(report.metrics)
+            if self.writer is not None:
+                for name, value in report.metrics.items():
+                    self.writer.add_scalar(f"train/{name}", value, report.step)
+        self.on_step(report)
+
+    def _save(self, done: int) -> int:
+        settings = _plain(self.settings)
+        progress = checkpoint.Progress(done, self.stepper.num_tokens, settings)
+        checkpoint.save(self.checkpoints, self.stepper.policy, self.stepper.optimizer, progress)
+        return done

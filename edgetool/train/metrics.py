@@ -1,0 +1,113 @@
+"""A step in numbers, under the names TRL's GRPOTrainer logs them by, and where they go."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgetool.errors import UsageError
+from edgetool.train.grpo import equal_groups
+from edgetool.train.memory import device_mb, resident_mb
+from edgetool.train.rollout import Written
+from edgetool.train.scoring import Scored, WeightedReward
+from edgetool.train.update import UpdateMetrics
+
+
+def step_metrics(
+    written: Sequence[Sequence[Written]],
+    scored: Sequence[Sequence[Scored]],
+    rewards: Tensor,
+    functions: Sequence[WeightedReward],
+    trained: UpdateMetrics,
+) -> dict[str, float]:
+    """Everything about a step but its clock. Rates in [0, 1], lengths in tokens, entropy and KL in
+    nats per trained token, memory in MiB. `rewards` is [B, G]."""
+    return {
+        "loss": trained.loss,
+        "grad_norm": trained.grad_norm,
+        "reward": float(rewards.mean()),
+        "reward_std": float(rewards.std(dim=1).mean()),
+        "frac_reward_zero_std": float(equal_groups(rewards).float().mean()),
+        **_rewards([s for group in scored for s in group], functions),
+        **_lengths([w for group in written for w in group]),
+        "entropy": trained.per_token(trained.entropy_sum),
+        "kl": trained.per_token(trained.kl_sum),
+        "clip_ratio": trained.per_token(trained.clipped_low + trained.clipped_high),
+        "clip_ratio/low_mean": trained.per_token(trained.clipped_low),
+        "clip_ratio/high_mean": trained.per_token(trained.clipped_high),
+        "rss_mb": resident_mb(),
+        "device_mb": device_mb("cuda" if torch.cuda.is_available() else "cpu"),
+    }
+
+
+def _rewards(scored: Sequence[Scored], functions: Sequence[WeightedReward]) -> dict[str, float]:
+    total = len(scored)
+    means = {
+        f"rewards/{function.name}/mean": sum(s.scores[i] for s in scored) / total
+        for i, function in enumerate(functions)
+    }
+    verdicts = [s.verdict for s in scored]
+    return {
+        **means,
+        "valid": sum(v.valid for v in verdicts) / total,
+        "right_tool": sum(v.right_tool for v in verdicts) / total,
+        "exact": sum(v.exact for v in verdicts) / total,
+    }
+
+
+def _lengths(written: Sequence[Written]) -> dict[str, float]:
+    lengths = [len(w.token_ids) for w in written]
+    return {
+        "completions/mean_length": sum(lengths) / len(lengths),
+        "completions/min_length": min(lengths),
+        "completions/max_length": max(lengths),
+        "completions/clipped_ratio": sum(not w.finished for w in written) / len(written),
+    }
+
+
+class MetricsFile:
+    """metrics.jsonl: one JSON object per logged step, appended and flushed."""
+
+    def __init__(self, path: Path, resumed_from: int = 0) -> None:
+        self.path = path
+        self._keep_until(resumed_from)
+
+    def append(self, row: Mapping[str, float]) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({name: _round(value) for name, value in row.items()}) + "\n")
+
+    def _keep_until(self, step: int) -> None:
+        """Drop rows of steps that will run again, and a last line that a crash cut off."""
+        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
+        kept = [line for line in lines if (number := _step(line)) is not None and number <= step]
+        beside = self.path.with_name(self.path.name + ".new")
+        beside.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        beside.replace(self.path)
+
+
+def _step(line: str) -> int | None:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _round(value: float) -> float:
+    return value if isinstance(value, int) else float(f"{value:.6g}")
+
+
+def tensorboard_writer(folder: Path) -> Any:
+    """A SummaryWriter. Raises UsageError with the way to install it when it is missing."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise UsageError(
+            "report_to: tensorboard is not installed; type `pip install tensorboard` or remove it "
+            "from report_to"
+        ) from error
+    return SummaryWriter(str(folder))

@@ -1,0 +1,143 @@
+"""The training pass's layout: one row per group, the prompt once and then its completions.
+
+    row        P P P P | a a a | b b | c c c c
+    position   0 1 2 3 | 4 5 6 | 4 5 | 4 5 6 7
+    sees       earlier prompt tokens; a completion also sees its own earlier tokens, no other's
+
+So a prompt of P tokens with G completions of C costs P + G C tokens and not G (P + C), and every
+completion gets exactly the hidden states it would have alone. A completion's last token predicts
+nothing that is trained, so it is no input at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Group:
+    """A prompt [P] and the completions to train on, each [C] with C >= 1.
+
+    owners   for each completion its number among the step's N completions
+    """
+
+    prompt: Sequence[int]
+    completions: Sequence[Sequence[int]]
+    owners: Sequence[int]
+
+    def __len__(self) -> int:
+        """Tokens in the packed row."""
+        return len(self.prompt) + sum(len(ids) - 1 for ids in self.completions)
+
+
+@dataclass(frozen=True)
+class PackedBatch:
+    """R rows padded to the longest, L tokens; T completion tokens in all of them.
+
+    input_ids     int64 [R, L], padded with 0
+    position_ids  int64 [R, L]
+    mask          bool [R, 1, L, L], True where a query (rows) sees a key (columns)
+    sources       int64 [T], index into R * L of the position whose logits predict each token
+    targets       int64 [T], the token predicted
+    owners        int64 [T], the completion each token belongs to
+    """
+
+    input_ids: Tensor
+    position_ids: Tensor
+    mask: Tensor
+    sources: Tensor
+    targets: Tensor
+    owners: Tensor
+
+    def to(self, device: torch.device) -> PackedBatch:
+        return PackedBatch(**{name: value.to(device) for name, value in vars(self).items()})
+
+
+def micro_batches(groups: Sequence[Group], token_budget: int) -> Iterator[list[Group]]:
+    """Groups of like length together, at most `token_budget` tokens a batch, padding included.
+
+    A group that is longer than the budget makes a batch of its own.
+    """
+    batch: list[Group] = []
+    for group in sorted(groups, key=len, reverse=True):
+        widest = len(batch[0]) if batch else len(group)
+        if batch and widest * (len(batch) + 1) > token_budget:
+            yield batch
+            batch = []
+        batch.append(group)
+    if batch:
+        yield batch
+
+
+def pack(groups: Sequence[Group]) -> PackedBatch:
+    """Lay out groups as rows of one batch; see the module's drawing."""
+    width = max(len(group) for group in groups)
+    size = (len(groups), width)
+    input_ids, position_ids = (
+        torch.zeros(size, dtype=torch.long),
+        torch.zeros(size, dtype=torch.long),
+    )
+    blocks = torch.full(size, PADDING)
+    sources: list[int] = []
+    targets: list[int] = []
+    owners: list[int] = []
+    for row, group in enumerate(groups):
+        line = _lay_out(group)
+        filled = len(line.ids)
+        input_ids[row, :filled] = torch.tensor(line.ids)
+        position_ids[row, :filled] = torch.tensor(line.positions)
+        blocks[row, :filled] = torch.tensor(line.blocks)
+        sources += [row * width + column for column in line.sources]
+        targets += [token for ids in group.completions for token in ids]
+        for owner, ids in zip(group.owners, group.completions, strict=True):
+            owners += [owner] * len(ids)
+    return PackedBatch(
+        input_ids,
+        position_ids,
+        block_mask(blocks),
+        torch.tensor(sources),
+        torch.tensor(targets),
+        torch.tensor(owners),
+    )
+
+
+PROMPT, PADDING = 0, -1
+
+
+def block_mask(blocks: Tensor) -> Tensor:
+    """Who sees whom: int64 [R, L] of PROMPT, 1..G or PADDING -> bool [R, 1, L, L].
+
+    A token sees prompt tokens and tokens of its own block up to itself. Padding sees itself,
+    because a query that sees nothing would make NaN out of softmax.
+    """
+    query, key = blocks[:, :, None], blocks[:, None, :]
+    width = blocks.shape[1]
+    causal = torch.ones(width, width, dtype=torch.bool).tril()
+    seen = ((key == PROMPT) | (key == query)) & causal  # [R, L, L]
+    return seen[:, None]
+
+
+@dataclass(frozen=True)
+class _Line:
+    ids: list[int]
+    positions: list[int]
+    blocks: list[int]
+    sources: list[int]  # columns
+
+
+def _lay_out(group: Group) -> _Line:
+    start = len(group.prompt)
+    ids, positions = list(group.prompt), list(range(start))
+    blocks, sources = [PROMPT] * start, []
+    for number, completion in enumerate(group.completions, start=1):
+        # The prompt's last token predicts the first; each input token predicts its successor.
+        fed = len(completion) - 1
+        sources += [start - 1, *range(len(ids), len(ids) + fed)]
+        ids += completion[:-1]
+        positions += range(start, start + fed)
+        blocks += [number] * fed
+    return _Line(ids, positions, blocks, sources)

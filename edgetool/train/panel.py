@@ -1,0 +1,134 @@
+"""What a run looks like while it runs: a live panel, or one line per logged step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel as Box
+from rich.table import Table
+from rich.text import Text
+
+from edgetool.train.scoring import Scored
+from edgetool.train.step import StepReport
+
+SAMPLES = 4
+
+
+class Panel:
+    """Shows steps while a `with` block runs; hand `show` to train as `on_step`.
+
+    On a terminal a panel is redrawn in place. Elsewhere, in a log file say, every
+    `logging_steps`-th step is a line.
+    """
+
+    def __init__(self, console: Console | None = None, logging_steps: int = 1) -> None:
+        self.console = console or Console()
+        self.logging_steps = logging_steps
+        self._live: Live | None = None
+        self._clock = _Clock()
+
+    def __enter__(self) -> Panel:
+        if self.console.is_terminal:
+            self._live = Live(console=self.console, auto_refresh=False)
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def note(self, line: str) -> None:
+        """Say a line above the panel."""
+        self.console.print(Text(line))
+
+    def show(self, report: StepReport) -> None:
+        left = self._clock.left(report)
+        if self._live is not None:
+            self._live.update(draw(report, left), refresh=True)
+        elif report.step % self.logging_steps == 0 or report.step == report.max_steps:
+            self.console.print(Text(line(report, left)), soft_wrap=True)
+
+
+class _Clock:
+    """How long the rest will take, at the pace of the recent steps."""
+
+    def __init__(self) -> None:
+        self._pace: float | None = None
+        self._before = time.perf_counter()
+
+    def left(self, report: StepReport) -> float:
+        """Seconds to go; the time between reports counts, saving included."""
+        now = time.perf_counter()
+        took, self._before = now - self._before, now
+        self._pace = took if self._pace is None else 0.8 * self._pace + 0.2 * took
+        return self._pace * (report.max_steps - report.step)
+
+
+def line(report: StepReport, seconds_left: float) -> str:
+    """One step in one line."""
+    m = report.metrics
+    return (
+        f"step {report.step}/{report.max_steps}  reward {m['reward']:.3f} ± {m['reward_std']:.3f}  "
+        f"valid {m['valid']:.0%}  tool {m['right_tool']:.0%}  exact {m['exact']:.0%}  "
+        f"skipped {m['frac_reward_zero_std']:.0%}  {m['tokens_per_second']:.0f} tok/s  "
+        f"{_memory(m)}  {m['step_time']:.1f} s  left {duration(seconds_left)}"
+    )
+
+
+def draw(report: StepReport, seconds_left: float) -> Box:
+    """The live panel of one step."""
+    title = f"step {report.step} of {report.max_steps} · {duration(seconds_left)} left"
+    body = Group(_numbers(report), _samples(report))
+    return Box(body, title=title, title_align="left", border_style="dim")
+
+
+def _numbers(report: StepReport) -> Table:
+    m = report.metrics
+    groups = len(report.sampled.rows)
+    skipped = round(m["frac_reward_zero_std"] * groups)
+    table = Table.grid(padding=(0, 2))
+    table.add_row(
+        "reward", f"{m['reward']:.3f} ± {m['reward_std']:.3f}", "loss", f"{m['loss']:.4f}"
+    )
+    table.add_row("valid", f"{m['valid']:.1%}", "right tool", f"{m['right_tool']:.1%}")
+    table.add_row("exact", f"{m['exact']:.1%}", "equal groups", f"{skipped} of {groups}")
+    table.add_row("tokens/s", f"{m['tokens_per_second']:.0f}", "memory", _memory(m))
+    table.add_row("entropy", f"{m['entropy']:.3f}", "length", f"{m['completions/mean_length']:.0f}")
+    return table
+
+
+def _samples(report: StepReport) -> Table:
+    """The first completion of the first groups, whole on one line each as far as it fits."""
+    table = Table(expand=True, box=None, padding=(0, 1))
+    table.add_column("", width=1)
+    table.add_column("reward", justify="right", width=6)
+    table.add_column("row", no_wrap=True, overflow="ellipsis", max_width=16)
+    table.add_column("completion", no_wrap=True, overflow="ellipsis", ratio=1)
+    sampled = report.sampled
+    for row, group in list(zip(sampled.rows, sampled.scored, strict=True))[:SAMPLES]:
+        first: Scored = group[0]
+        # Text, not str: what a model writes must not be read as console markup.
+        shown = Text(" ".join(first.text.split()))
+        mark = Text("✓", "green") if first.verdict.exact else Text("✗", "red")
+        table.add_row(mark, f"{first.reward:.3f}", Text(row.example.id), shown)
+    return table
+
+
+def _memory(metrics: Mapping[str, float]) -> str:
+    resident = f"{metrics['rss_mb'] / 1024:.2f} GiB"
+    device = metrics["device_mb"]
+    return f"{resident} + {device / 1024:.2f} GiB on the device" if device else resident
+
+
+def duration(seconds: float) -> str:
+    """'42 s', '3 min 05 s', '2 h 10 min'."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

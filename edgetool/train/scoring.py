@@ -1,0 +1,60 @@
+"""From what the policy wrote to rewards."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from edgetool.calls.formats import CallSyntax, Parsed
+from edgetool.calls.match import Verdict, judge
+from edgetool.calls.types import Example
+from edgetool.errors import EdgetoolError
+
+RewardFunction = Callable[[Parsed, Example], float]
+
+
+@dataclass(frozen=True)
+class WeightedReward:
+    """A reward function, the name its scores are logged under and its weight in the reward."""
+
+    name: str
+    weight: float
+    function: RewardFunction
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One completion, judged.
+
+    scores   one per reward function, in their order
+    reward   their weighted sum
+    """
+
+    text: str
+    verdict: Verdict
+    scores: tuple[float, ...]
+    reward: float
+
+
+def score(
+    text: str, example: Example, syntax: CallSyntax, rewards: Sequence[WeightedReward]
+) -> Scored:
+    """Parse, judge and score one completion.
+
+    Raises EdgetoolError when a reward function returns NaN or infinity; whatever the model wrote,
+    that is the function's fault.
+    """
+    parsed = syntax.parse(text)
+    scores = tuple(_finite(reward, reward.function(parsed, example), example) for reward in rewards)
+    total = sum(r.weight * value for r, value in zip(rewards, scores, strict=True))
+    return Scored(text, judge(parsed, example.calls), scores, total)
+
+
+def _finite(reward: WeightedReward, value: float, example: Example) -> float:
+    if not math.isfinite(value):
+        raise EdgetoolError(
+            f"reward '{reward.name}' returned {value} for row '{example.id}'; "
+            "a reward function must return a finite number"
+        )
+    return float(value)

@@ -1,0 +1,172 @@
+"""What a training run is told, and the defaults. The only place where a default of training stands.
+
+Names follow TRL's GRPOConfig and peft's LoraConfig wherever those have one, with the same
+meaning. Ours alone: `prompts_per_step` (TRL derives it from three other numbers), `packed_tokens`
+(TRL counts sequences, not tokens) and `too_long`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+
+ALL_LINEAR = "all-linear"
+SCHEDULERS = ("constant", "linear", "cosine")
+LOSS_TYPES = ("grpo", "dr_grpo", "dapo", "bnpo")
+SCALE_REWARDS = ("group", "batch", "none")
+TOO_LONG = ("skip", "refuse")
+REPORTERS = ("tensorboard",)
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """Low-rank adaptation (arXiv:2106.09685): W x + (lora_alpha / r) B A x, A and B in float32.
+
+    Raises ValueError naming the key, its value and what is allowed.
+    """
+
+    r: int = 16
+    lora_alpha: int = 32
+    lora_dropout: float = 0.0
+    target_modules: str | tuple[str, ...] = ALL_LINEAR
+
+    def __post_init__(self) -> None:
+        _within("r", self.r, 1)
+        _within("lora_alpha", self.lora_alpha, 1)
+        _within("lora_dropout", self.lora_dropout, 0, 1, open_high=True)
+        names = self.target_modules
+        if isinstance(names, str) and names != ALL_LINEAR:
+            raise ValueError(
+                f"target_modules = '{names}': expected '{ALL_LINEAR}' or a list of module names"
+            )
+        if not isinstance(names, str):
+            object.__setattr__(self, "target_modules", tuple(names))
+            if not names:
+                raise ValueError("target_modules = []: expected at least one module name")
+
+
+@dataclass(frozen=True)
+class GRPOSettings:
+    """One GRPO run (arXiv:2402.03300).
+
+    prompts_per_step     B, prompts per optimizer batch; each gets num_generations completions
+    max_prompt_length    tokens; None: what the model's context leaves beside a completion
+    too_long             what happens to rows with longer prompts: skip them, or refuse to start
+    packed_tokens        tokens in one forward of the training pass, padding included; less takes
+                         less memory, and the gradient stays the same. None: 2048 on a CPU, whose
+                         caches like it small, 16384 elsewhere
+    scale_rewards        advantages are divided by the spread of the group, the batch, or nothing
+    epsilon_high         upper clip range; None: the same as epsilon
+    bf16                 compute in bfloat16; None: where the hardware is fast at it
+    report_to            further places the metrics go; metrics.jsonl is always written
+
+    Raises ValueError naming the key, its value and what is allowed.
+    """
+
+    num_generations: int = 8
+    prompts_per_step: int = 8
+    max_steps: int = 100
+    num_iterations: int = 1
+
+    learning_rate: float = 1e-5
+    lr_scheduler_type: str = "constant"
+    warmup_steps: int = 0
+    max_grad_norm: float = 1.0
+    weight_decay: float = 0.0
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.999
+    adam_epsilon: float = 1e-8
+
+    beta: float = 0.0
+    epsilon: float = 0.2
+    epsilon_high: float | None = None
+    loss_type: str = "grpo"
+    scale_rewards: str = "group"
+    mask_truncated_completions: bool = False
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    max_prompt_length: int | None = None
+    max_completion_length: int = 256
+    too_long: str = "skip"
+
+    packed_tokens: int | None = None
+    gradient_checkpointing: bool = True
+    bf16: bool | None = None
+
+    save_steps: int = 50
+    logging_steps: int = 1
+    seed: int = 42
+    report_to: tuple[str, ...] = ()
+
+    @property
+    def clip_high(self) -> float:
+        """The upper clip range in force."""
+        return self.epsilon if self.epsilon_high is None else self.epsilon_high
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "report_to", tuple(self.report_to))
+        self._check_counts()
+        self._check_numbers()
+        _one_of("lr_scheduler_type", self.lr_scheduler_type, SCHEDULERS)
+        _one_of("loss_type", self.loss_type, LOSS_TYPES)
+        _one_of("scale_rewards", self.scale_rewards, SCALE_REWARDS)
+        _one_of("too_long", self.too_long, TOO_LONG)
+        for name in self.report_to:
+            _one_of("report_to", name, REPORTERS)
+
+    def _check_counts(self) -> None:
+        # One completion has no group to be compared with: its advantage would always be zero.
+        _within("num_generations", self.num_generations, 2)
+        for name in (
+            "prompts_per_step",
+            "max_steps",
+            "num_iterations",
+            "max_completion_length",
+            "save_steps",
+            "logging_steps",
+        ):
+            _within(name, getattr(self, name), 1)
+        for name in ("warmup_steps", "top_k", "seed"):
+            _within(name, getattr(self, name), 0)
+        for name in ("max_prompt_length", "packed_tokens"):
+            if getattr(self, name) is not None:
+                _within(name, getattr(self, name), 1)
+
+    def _check_numbers(self) -> None:
+        # Temperature 0 would make a group of G equal completions, which teaches nothing.
+        for name in ("learning_rate", "max_grad_norm", "temperature", "adam_epsilon"):
+            _within(name, getattr(self, name), 0, open_low=True)
+        for name in ("beta", "epsilon", "weight_decay"):
+            _within(name, getattr(self, name), 0)
+        _within("epsilon_high", self.clip_high, 0)
+        _within("top_p", self.top_p, 0, 1, open_low=True)
+        for name in ("adam_beta1", "adam_beta2"):
+            _within(name, getattr(self, name), 0, 1, open_high=True)
+
+
+def _within(
+    name: str,
+    value: float,
+    low: float,
+    high: float = math.inf,
+    *,
+    open_low: bool = False,
+    open_high: bool = False,
+) -> None:
+    """Raise unless low <= value <= high, an open end excluded. NaN is never within."""
+    above = value > low if open_low else value >= low
+    below = value < high if open_high else value <= high
+    if math.isfinite(value) and above and below:
+        return
+    allowed = f"more than {low}" if open_low else f"at least {low}"
+    if high < math.inf:
+        allowed += f" and less than {high}" if open_high else f" and at most {high}"
+    raise ValueError(f"{name} = {value}: expected {allowed}")
+
+
+def _one_of(name: str, value: str, allowed: Collection[str]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} = '{value}': expected one of {', '.join(allowed)}")

@@ -1,0 +1,99 @@
+"""Every number here was worked out by hand, in the comment beside it."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from edgetool.train import grpo
+from edgetool.train.grpo import ClipRange
+
+CLIP = ClipRange(0.2, 0.28)
+
+
+def near(values: torch.Tensor, expected: list[float]) -> bool:
+    return torch.allclose(values, torch.tensor(expected), rtol=1e-5, atol=1e-7)
+
+
+def test_advantages_divide_by_the_unbiased_spread_of_the_group() -> None:
+    # mean 0.5; deviations -0.5, -0.5, 0.5, 0.5; std = sqrt(4 * 0.25 / 3) = 0.577350; / 0.577450
+    got = grpo.advantages(torch.tensor([[0.0, 0.0, 1.0, 1.0]]))
+    assert near(got[0], [-0.865876, -0.865876, 0.865876, 0.865876])
+
+
+def test_advantages_by_the_spread_of_the_batch() -> None:
+    # groups (0, 2), (5, 5): deviations -1, 1, 0, 0. All: mean 3, squares 9 + 1 + 4 + 4 = 18,
+    # std = sqrt(18 / 3) = 2.449490; 1 / 2.449590 = 0.408232
+    got = grpo.advantages(torch.tensor([[0.0, 2.0], [5.0, 5.0]]), "batch")
+    assert near(got.flatten(), [-0.408232, 0.408232, 0.0, 0.0])
+
+
+def test_advantages_unscaled_are_the_deviations_from_the_mean() -> None:
+    assert near(grpo.advantages(torch.tensor([[0.0, 3.0]]), "none")[0], [-1.5, 1.5])
+
+
+@pytest.mark.parametrize("scale", ["group", "batch", "none"])
+def test_equal_rewards_give_exact_zeros_though_their_mean_rounds(scale: str) -> None:
+    rewards = torch.full((2, 7), 0.1)
+    assert torch.equal(grpo.advantages(rewards, scale), torch.zeros(2, 7))
+    assert grpo.equal_groups(rewards).tolist() == [True, True]
+
+
+@pytest.mark.parametrize("shape", [(3, 1), (4,)])
+def test_a_group_of_one_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="G >= 2"):
+        grpo.advantages(torch.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    ("loss_type", "expected"),
+    [
+        ("grpo", [1 / 8, 1 / 32, 0.0, 1 / 16]),  # 1 / (4 * 2), 1 / (4 * 8), masked, 1 / (4 * 4)
+        ("dr_grpo", [1 / 40, 1 / 40, 0.0, 1 / 40]),  # 1 / (4 * 10)
+        ("dapo", [1 / 14, 1 / 14, 0.0, 1 / 14]),  # 2 + 8 + 4 tokens, the masked 10 left out
+        ("bnpo", [1 / 14, 1 / 14, 0.0, 1 / 14]),
+    ],
+)
+def test_what_a_token_weighs(loss_type: str, expected: list[float]) -> None:
+    lengths = torch.tensor([2, 8, 10, 4])
+    kept = torch.tensor([True, True, False, True])
+    assert near(grpo.token_weights(lengths, kept, loss_type, 10), expected)
+
+
+def test_all_masked_weighs_nothing() -> None:
+    weights = grpo.token_weights(torch.tensor([3, 3]), torch.tensor([False, False]), "dapo", 8)
+    assert weights.tolist() == [0.0, 0.0]
+
+
+def test_the_ratio_is_clipped_on_the_side_that_would_gain() -> None:
+    # ratios 1.5, 1.5, 0.5, 0.5, 1.25 with A = 1, -1, 1, -1, 1 and the range [0.8, 1.28]:
+    # -min(1.5, 1.28), -min(-1.5, -1.28), -min(0.5, 0.8), -min(-0.5, -0.8), -min(1.25, 1.25)
+    ratios = torch.tensor([1.5, 1.5, 0.5, 0.5, 1.25])
+    signs = torch.tensor([1.0, -1.0, 1.0, -1.0, 1.0])
+    got = grpo.token_losses(ratios.log(), torch.zeros(5), signs, CLIP)
+    assert near(got, [-1.28, 1.5, -0.5, 0.8, -1.25])
+
+
+def test_clipped_tokens_have_no_gradient_and_are_counted() -> None:
+    logps = torch.tensor([1.5, 1.5, 0.5, 0.5]).log().requires_grad_()
+    signs = torch.tensor([1.0, -1.0, 1.0, -1.0])
+    grpo.token_losses(logps, torch.zeros(4), signs, CLIP).sum().backward()
+    # d(-ratio A)/d logp = -ratio A where it is not clipped
+    assert logps.grad is not None
+    assert near(logps.grad, [0.0, 1.5, -0.5, 0.0])
+    counts = grpo.clip_counts(logps, torch.zeros(4), signs, CLIP)
+    assert (counts.low, counts.high) == (1, 1)
+
+
+def test_k3_by_hand() -> None:
+    # d = 0, ln 2, -ln 2: e^d - d - 1 = 0, 2 - 0.693147 - 1, 0.5 + 0.693147 - 1
+    reference = torch.tensor([0.0, math.log(2), -math.log(2)])
+    assert near(grpo.k3(torch.zeros(3), reference), [0.0, 0.306853, 0.193147])
+
+
+def test_k3_of_a_tiny_difference_does_not_cancel_to_zero() -> None:
+    # d^2 / 2 = 5e-9; e^d - d - 1 in float32 would be 0 or 1e-7
+    got = float(grpo.k3(torch.tensor([0.0]), torch.tensor([1e-4], dtype=torch.float64)))
+    assert got == pytest.approx(5e-9, rel=1e-3)
