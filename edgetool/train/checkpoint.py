@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -103,14 +104,16 @@ def restore(path: Path, policy: Policy, optimizer: torch.optim.Optimizer) -> Pro
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))
         adapter = load_file(path / "adapter" / "adapter_model.safetensors")
         moments = load_file(path / "optimizer.safetensors")
-    except (OSError, ValueError) as error:
+        progress = Progress(state["step"], state["num_tokens"], state["settings"])
+        counts = state["optimizer_steps"]
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise EdgetoolError(
             f"{path}: cannot read this checkpoint ({error}); remove the folder to go on from an "
             "older one"
         ) from error
     _load_adapter(path, policy, adapter)
-    _load_optimizer(policy, optimizer, moments, state["optimizer_steps"])
-    return Progress(state["step"], state["num_tokens"], state["settings"])
+    _load_optimizer(policy, optimizer, moments, counts)
+    return progress
 
 
 def _load_adapter(path: Path, policy: Policy, tensors: Mapping[str, Tensor]) -> None:

@@ -83,9 +83,13 @@ def _cpu_has_bf16() -> bool:
 def _load_base(
     name: str, config: Any, settings: LoadSettings, device: torch.device, dtype: torch.dtype
 ) -> Any:
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers.utils import logging
 
     attention.register()
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # would tear the panel; loading takes seconds
     quantization = None
     if settings.load_in_4bit:
         quantization = BitsAndBytesConfig(
@@ -105,8 +109,11 @@ def _load_base(
             use_safetensors=True,
             trust_remote_code=False,
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{name}: cannot load its weights: {error}") from error
+    finally:
+        if bars:
+            logging.enable_progress_bar()
     causal.requires_grad_(False)
     if settings.load_in_4bit and _expand(causal, settings, device):
         _dequantize(causal, dtype)

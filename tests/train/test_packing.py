@@ -1,4 +1,4 @@
-"""The packed pass against the plain one: each completion alone behind its own copy of the prompt."""
+"""The packed pass against the plain one: each completion behind its own copy of the prompt."""
 
 from __future__ import annotations
 

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from edgetool.calls.formats import Parsed
+from edgetool.calls.match import judge
+from edgetool.calls.types import Example
+from edgetool.train.panel import Panel, duration
+from edgetool.train.rollout import Written
+from edgetool.train.rows import Row
+from edgetool.train.scoring import Scored
+from edgetool.train.step import Sampled, StepReport
+
+METRICS = dict.fromkeys(
+    ("loss", "kl", "entropy", "grad_norm", "device_mb", "step_time", "completions/mean_length"), 0.0
+) | {
+    "reward": 0.615,
+    "reward_std": 0.25,
+    "valid": 0.94,
+    "right_tool": 0.81,
+    "exact": 0.5,
+    "frac_reward_zero_std": 1.0,
+    "tokens_per_second": 4321.0,
+    "rss_mb": 2048.0,
+}
+
+
+def report(step: int, text: str = "hello") -> StepReport:
+    row = Row(Example("row-7", (), (), ()), (1,))
+    scored = Scored(text, judge(Parsed(), ()), (0.0,), 0.25)
+    sampled = Sampled([row], [[Written((1,), text, True, (0.0,))]], [[scored]])
+    return StepReport(step, 10, METRICS, sampled)
+
+
+def shown(step: int, text: str = "hello", *, terminal: bool, every: int = 1) -> str:
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=terminal, width=100, color_system=None)
+    with Panel(console, every) as panel:
+        panel.show(report(step, text))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_numbers_that_matter_are_shown(terminal: bool) -> None:
+    text = shown(3, terminal=terminal)
+    for part in ("0.615 ± 0.250", "94", "81", "50", "4321", "2.00 GiB", "left"):
+        assert part in text
+
+
+def test_a_log_gets_one_line_per_logged_step() -> None:
+    assert shown(3, terminal=False).count("\n") == 1
+    assert shown(3, terminal=False, every=2) == ""
+    assert shown(10, terminal=False, every=3) != ""  # the last step always
+
+
+def test_completions_are_shown_as_they_are_not_as_markup() -> None:
+    assert "[bold]x[/nope]" in shown(1, "[bold]x[/nope]", terminal=True)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (3599.6, "1 h 00 min"),
+        (7500, "2 h 05 min"),
+    ],
+)
+def test_durations(seconds: float, expected: str) -> None:
+    assert duration(seconds) == expected

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edgetool.calls.runtime import Runtime, Sampling
+from edgetool.calls.types import Example
+from edgetool.errors import UsageError
+from edgetool.train.policy import Policy
+from edgetool.train.rollout import rollout
+from edgetool.train.runtime import PolicyRuntime
+
+SHORT = Sampling(max_completion_length=6)
+
+
+class Only:
+    """Allows one token."""
+
+    def __init__(self, token: int) -> None:
+        self.token = token
+
+    def mask(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        masked = np.full_like(logits, -math.inf)
+        masked[self.token] = 0
+        return masked
+
+    def advance(self, token: int) -> None:
+        assert token == self.token
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 64])
+def test_completions_come_in_the_order_of_the_examples(
+    policy: Policy, examples: list[Example], batch_size: int
+) -> None:
+    runtime: Runtime = PolicyRuntime(policy, batch_size=batch_size)
+    got = list(runtime.generate(examples, SHORT, constrained=False))
+    for example, completion in zip(examples, got, strict=True):
+        [[alone]] = rollout(policy, [runtime.prompt_ids(example)], SHORT, [[0]])
+        assert completion.token_ids == alone.token_ids
+        assert completion.text == alone.text
+        assert completion.seconds > 0
+
+
+def test_sampled_completions_do_not_depend_on_the_batch_size(
+    policy: Policy, examples: list[Example]
+) -> None:
+    warm = Sampling(6, temperature=1.0, seed=3)
+    one, all_ = (
+        [
+            c.token_ids
+            for c in PolicyRuntime(policy, batch_size=n).generate(examples, warm, constrained=False)
+        ]
+        for n in (1, 3)
+    )
+    assert one == all_
+
+
+def test_the_constrained_arm_gets_each_example_its_own_constraint(
+    policy: Policy, examples: list[Example]
+) -> None:
+    token = {example.id: 40 + i for i, example in enumerate(examples)}
+    runtime = PolicyRuntime(policy, constraint=lambda example: Only(token[example.id]))
+    got = list(runtime.generate(examples, SHORT, constrained=True))
+    assert [c.token_ids for c in got] == [(token[e.id],) * 6 for e in examples]
+
+
+def test_the_constrained_arm_needs_an_engine(policy: Policy, examples: list[Example]) -> None:
+    with pytest.raises(UsageError, match="constraint"):
+        list(PolicyRuntime(policy).generate(examples, SHORT, constrained=True))
+
+
+def test_no_examples_no_completions(policy: Policy) -> None:
+    assert list(PolicyRuntime(policy).generate([], SHORT, constrained=False)) == []
