@@ -59,6 +59,13 @@ class Mismatch:
     ours: list[int]
     llama_cpp: list[int]
 
+    @property
+    def position(self) -> int:
+        """Of the first token that differs."""
+        pairs = zip(self.ours, self.llama_cpp, strict=False)
+        same = [one == other for one, other in pairs]
+        return same.index(False) if False in same else len(same)
+
 
 def compare_logits(
     merged: Path, gguf: Path, prompts: Sequence[Sequence[int]], *, kv: str = "f16"
@@ -115,9 +122,11 @@ def require_same_tokens(gguf: Path, folder: ModelFolder, texts: Iterable[str] = 
     mismatches = token_mismatches(gguf, folder, [*PROBES, *markers, *texts])
     if mismatches:
         first = mismatches[0]
+        shown = slice(first.position, first.position + 5)
         raise ModelError(
-            f"{folder.path}: llama.cpp would cut {first.text[:80]!r} into {first.llama_cpp[:20]}, "
-            f"the model's tokenizer into {first.ours[:20]}; this tokenizer cannot be exported"
+            f"{folder.path}: llama.cpp would cut {first.text[:80]!r} into other tokens than the "
+            f"model's tokenizer, from token {first.position} on: {first.llama_cpp[shown]} "
+            f"instead of {first.ours[shown]}; this tokenizer cannot be exported"
         )
 
 

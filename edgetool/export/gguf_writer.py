@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +24,7 @@ class Plan:
     """What every GGUF file of one model holds, whatever its quantization.
 
     tensors   shape by GGUF name, in file order
+    sources   transformers name by GGUF name, for all but computed tensors
     """
 
     architecture: Architecture
@@ -33,6 +33,7 @@ class Plan:
     chat_template: str
     metadata: Metadata
     tensors: dict[str, tuple[int, ...]]
+    sources: dict[str, str]
 
     def types(self, quant: Quant) -> dict[str, str]:
         """The ggml type of every tensor in a file of this quantization."""
@@ -92,9 +93,6 @@ class GgufFile:
         self.writer.write_tensor_data(ggml.quantize(values, self.types[name]))
 
     def close(self) -> None:
-        for stream in self.writer.fout or ():
-            stream.flush()
-            os.fsync(stream.fileno())
         self.writer.close()
 
     @property

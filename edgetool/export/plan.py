@@ -60,17 +60,15 @@ def make_plan(weights: TrainedWeights, *, name: str | None, finetune: str | None
         chat_template=folder.chat_template,
         metadata=describe(folder, parameters, name=name, finetune=finetune),
         tensors=tensors,
+        sources=names,
     )
 
 
 def read_tensor(name: str, plan: Plan, weights: TrainedWeights) -> Floats:
     """The float32 values of a GGUF tensor, in llama.cpp's layout."""
-    if name == ROPE_FACTORS:
-        factors = rope_factors(plan.shape)
-        assert factors is not None  # the plan lists the tensor only when there are factors
+    if name == ROPE_FACTORS and (factors := rope_factors(plan.shape)) is not None:
         return factors
-    names = _names(weights.shapes, plan.architecture, plan.shape, weights.base.path)
-    values = weights.read(names[name])
+    values = weights.read(plan.sources[name])
     return to_ggml_layout(name, values, plan.architecture, plan.shape)
 
 

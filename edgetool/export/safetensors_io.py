@@ -152,7 +152,7 @@ def _encode(name: str, tensor: Floats, dtype: str) -> bytes:
 def require_float16(name: str, tensor: Floats) -> None:
     """Raises ModelError when a value would become infinite in float16."""
     largest = float(np.abs(tensor).max(initial=0.0))
-    if largest > np.finfo(np.float16).max:
+    if largest > float(np.finfo(np.float16).max):
         raise ModelError(
             f"tensor '{name}' holds {largest:g}, beyond float16's 65504; use bfloat16 or float32"
         )

@@ -14,34 +14,22 @@ Folder = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
-def make_llama(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Folder:
-    """Writes a random Llama with tiny_model's tokenizer; keyword arguments change its config."""
+def make_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    """Writes a random model of a family (Llama, Qwen2, Qwen3) with tiny_model's tokenizer.
 
-    def make(**changes: Any) -> Path:
+    Keyword arguments change its config. Weights are large enough for attention to look at some
+    tokens more than at others, so that a wrongly placed row or rotation shows in the logits.
+    """
+
+    def make(family: str, **changes: Any) -> Path:
         import torch
-        from transformers import LlamaConfig, LlamaForCausalLM
+        import transformers
 
-        folder = copy_tokenizer(tiny_model, tmp_path_factory.mktemp("llama"))
+        folder = copy_tokenizer(tiny_model, tmp_path_factory.mktemp(family.lower()))
+        shape = small_shape(tiny_model) | {"initializer_range": 0.08} | changes
+        config = getattr(transformers, f"{family}Config")(**shape)
         torch.manual_seed(1)
-        model = LlamaForCausalLM(LlamaConfig(**(small_shape(tiny_model) | changes)))
-        randomize_vectors(model)
-        model.save_pretrained(folder)
-        return folder
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def make_qwen3(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Folder:
-    """Writes a random Qwen3 with tiny_model's tokenizer and heads wider than hidden / heads."""
-
-    def make(**changes: Any) -> Path:
-        import torch
-        from transformers import Qwen3Config, Qwen3ForCausalLM
-
-        folder = copy_tokenizer(tiny_model, tmp_path_factory.mktemp("qwen3"))
-        torch.manual_seed(2)
-        model = Qwen3ForCausalLM(Qwen3Config(**(small_shape(tiny_model) | changes)))
+        model = getattr(transformers, f"{family}ForCausalLM")(config)
         randomize_vectors(model)
         model.save_pretrained(folder)
         return folder
