@@ -25,8 +25,8 @@ QWEN35 = (  # as QWEN2, with combining marks among the letters
 )
 LLAMA3 = QWEN2.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
 
-# llama.cpp also has "gpt-4o" and "tekken", but cuts combining marks otherwise than their own regular
-# expressions do (measured with llama-cpp-python 0.3.36): a model would see tokens it never met.
+# llama.cpp also has "gpt-4o" and "tekken", but cuts combining marks otherwise than the published
+# regular expressions do (llama-cpp-python 0.3.36): a model would see tokens it never met.
 # (regular expressions applied one after the other, ignore_merges) -> tokenizer.ggml.pre
 KNOWN = {
     ((GPT2,), False): "gpt-2",
