@@ -1,0 +1,65 @@
+"""Where the numbers came from: the machine, without its name, and the versions of what ran."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "edgetool",
+    "torch",
+    "transformers",
+    "peft",
+    "bitsandbytes",
+    "llama-cpp-python",
+    "gguf",
+    "llguidance",
+    "outlines",
+)
+
+
+def machine() -> dict[str, Any]:
+    """CPU model, cores this process may use, memory in GB, platform. No host name."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": _cores(),
+        "memory_gb": _memory_gb(),
+        "platform": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def versions() -> dict[str, str]:
+    """Python and every package of PACKAGES that is installed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _cpu_model() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name" and value.strip():
+                return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _memory_gb() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
+    except (ValueError, OSError, AttributeError):
+        return None
