@@ -170,7 +170,7 @@ class Interaction:
 
 
 def interaction(arms: Sequence[ArmResult]) -> Interaction | None:
-    """The 2x2 of {base, trained} x {free, constrained} of one runtime, or None when a cell is missing.
+    """The 2x2 of {base, trained} x {free, constrained} in one runtime; None when a cell is missing.
 
     Raises UsageError when the four did not see the same rows.
     """

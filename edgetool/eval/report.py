@@ -102,7 +102,7 @@ def _as_json(difference: Difference) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """JSON values only: a float that JSON cannot spell becomes null, a path or the like its text."""
+    """JSON values only: a float that JSON cannot spell becomes null, a path its text."""
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 Row = Mapping[str, Any]
 
@@ -33,8 +34,6 @@ def markdown_table(rows: Sequence[Row]) -> str:
 
 def rich_table(rows: Sequence[Row]) -> Table:
     """The same table for a terminal."""
-    from rich.text import Text
-
     table = Table(title="Evaluation", title_justify="left")
     for number, column in enumerate(COLUMNS):
         justify = "left" if number < TEXT_COLUMNS else "right"

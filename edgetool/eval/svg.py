@@ -1,0 +1,171 @@
+"""The report's few pictures, as inline SVG that takes its colours from the page's style sheet.
+
+Drawings are 360 units wide, so that their text keeps its size on a phone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+WIDTH, HEIGHT = 360, 210
+LEFT, RIGHT, TOP, BOTTOM = 46, 12, 14, 36
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A linear map of [low, high] onto [start, end] in drawing units."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
+
+
+def line_chart(points: Sequence[Point], *, name: str, title: str, x: str, y: str) -> Markup:
+    """One curve over its steps: every value faint, their moving average strong.
+
+    name   unique in the page; title is read out by screen readers; x and y label the axes
+    """
+    points = [p for p in points if all(map(math.isfinite, p))]
+    if not points:
+        return Markup("")
+    ticks_x = ticks(min(p[0] for p in points), max(p[0] for p in points), whole=True)
+    ticks_y = ticks(min(p[1] for p in points), max(p[1] for p in points))
+    to_x = Scale(ticks_x[0], ticks_x[-1], LEFT, WIDTH - RIGHT)
+    to_y = Scale(ticks_y[0], ticks_y[-1], HEIGHT - BOTTOM, TOP)
+    smooth = moving_average(points)
+    first, last = smooth[0], smooth[-1]
+    told = (
+        f"{y}, moving average: {first[1]:.3g} at {x} {first[0]:g}, {last[1]:.3g} at {last[0]:g}; "
+        f"lowest single value {min(p[1] for p in points):.3g}, "
+        f"highest {max(p[1] for p in points):.3g}."
+    )
+    body = [
+        _axes(ticks_x, ticks_y, to_x, to_y, x),
+        _path(points, to_x, to_y, "raw"),
+        _path(smooth, to_x, to_y, "curve"),
+    ]
+    return _svg(name, title, told, body)
+
+
+def slope_chart(cells: Mapping[tuple[str, str], float], *, name: str, title: str) -> Markup:
+    """The 2x2: a line from base to trained for each arm, shares in per cent."""
+    ticks_y = ticks(0.0, 100 * max(max(cells.values()), 0.1))
+    to_y = Scale(0.0, ticks_y[-1], HEIGHT - BOTTOM, TOP)
+    to_x = Scale(0.0, 1.0, 110, 260)
+    body = [_axes([], ticks_y, to_x, to_y, "")]
+    for number, model in enumerate(("base", "trained")):
+        body.append(_text(to_x(number), HEIGHT - 12, model, "middle", "label"))
+    free, held = ([100 * cells[m, arm] for m in ("base", "trained")] for arm in _ARMS)
+    for arm, values, others in ((_ARMS[0], free, held), (_ARMS[1], held, free)):
+        body.append(_slope(arm, values, others, to_x, to_y))
+    told = "; ".join(f"{model}, {arm}: {100 * v:.1f} %" for (model, arm), v in cells.items()) + "."
+    return _svg(name, title, told, body)
+
+
+_ARMS = ("free", "constrained")
+
+
+def _slope(
+    arm: str, values: Sequence[float], others: Sequence[float], to_x: Scale, to_y: Scale
+) -> Markup:
+    parts = [_path([(0.0, values[0]), (1.0, values[1])], to_x, to_y, f"slope {arm}")]
+    for number, (value, other) in enumerate(zip(values, others, strict=True)):
+        x, y = to_x(number), to_y(value)
+        parts.append(
+            Markup('<circle class="dot {}" cx="{:.1f}" cy="{:.1f}" r="4"/>').format(arm, x, y)
+        )
+        parts.append(_slope_label(arm, number, value, other, to_x, to_y))
+    return Markup("").join(parts)
+
+
+def _slope_label(
+    arm: str, number: int, value: float, other: float, to_x: Scale, to_y: Scale
+) -> Markup:
+    # Two labels at one end are pushed apart when their dots lie closer than a line of text.
+    gap = to_y(value) - to_y(other)
+    above = gap < 0 or (gap == 0 and arm == "constrained")
+    shift = (13 - abs(gap)) / 2 * (-1 if above else 1) if abs(gap) < 13 else 0.0
+    y = to_y(value) + 4 + shift
+    if number == 0:
+        return _text(to_x(0) - 10, y, f"{value:.1f}", "end", "value")
+    return _text(to_x(1) + 10, y, f"{value:.1f} {arm}", "start", "value")
+
+
+def interval_bar(value: float, low: float, high: float) -> Markup:
+    """A share in [0, 1] with its interval on a line from 0 to 100 %; the table beside it says the
+    numbers, so it is hidden from screen readers."""
+    at, start, end = (4 + 92 * part for part in (value, low, high))
+    return Markup(
+        '<svg class="interval" viewBox="0 0 100 14" aria-hidden="true">'
+        '<path class="track" d="M4 7H96"/><path class="range" d="M{:.1f} 7H{:.1f}"/>'
+        '<circle class="at" cx="{:.1f}" cy="7" r="3.2"/></svg>'
+    ).format(start, end, at)
+
+
+def ticks(low: float, high: float, *, whole: bool = False, count: int = 5) -> list[float]:
+    """About `count` round numbers whose ends enclose [low, high]; always at least two."""
+    if high <= low:
+        low, high = low - 0.5, high + 0.5
+    step = _round_step((high - low) / count)
+    step = max(step, 1.0) if whole else step
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [number * step for number in range(first, last + 1)]
+
+
+def _round_step(rough: float) -> float:
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next(m * power for m in (1, 2, 5, 10) if m * power >= rough * 0.999)
+
+
+def moving_average(points: Sequence[Point]) -> list[Point]:
+    """Centred mean over about a tenth of the curve, narrower towards its ends."""
+    reach = len(points) // 20
+    smooth = []
+    for i, (x, _) in enumerate(points):
+        near = min(reach, i, len(points) - 1 - i)
+        window = [y for _, y in points[i - near : i + near + 1]]
+        smooth.append((x, sum(window) / len(window)))
+    return smooth
+
+
+def _axes(
+    ticks_x: Sequence[float], ticks_y: Sequence[float], to_x: Scale, to_y: Scale, x: str
+) -> Markup:
+    parts = []
+    for tick in ticks_y:
+        rule = '<path class="rule" d="M{} {:.1f}H{}"/>'
+        parts.append(Markup(rule).format(LEFT, to_y(tick), WIDTH - RIGHT))
+        parts.append(_text(LEFT - 6, to_y(tick) + 4, f"{tick:.4g}", "end", "tick"))
+    for tick in ticks_x:
+        parts.append(_text(to_x(tick), HEIGHT - BOTTOM + 15, f"{tick:g}", "middle", "tick"))
+    if x:
+        parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, x, "middle", "label"))
+    return Markup("").join(parts)
+
+
+def _path(points: Sequence[Point], to_x: Scale, to_y: Scale, kind: str) -> Markup:
+    places = "L".join(f"{to_x(x):.1f} {to_y(y):.1f}" for x, y in points)
+    return Markup('<path class="{}" d="M{}"/>').format(kind, places)
+
+
+def _text(x: float, y: float, text: str, anchor: str, kind: str) -> Markup:
+    form = '<text class="{}" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>'
+    return Markup(form).format(kind, x, y, anchor, text)
+
+
+def _svg(name: str, title: str, told: str, body: Sequence[Markup]) -> Markup:
+    head = Markup(
+        '<svg class="chart" viewBox="0 0 {} {}" role="img" aria-labelledby="{}-t {}-d">'
+        '<title id="{}-t">{}</title><desc id="{}-d">{}</desc>'
+    ).format(WIDTH, HEIGHT, name, name, name, title, name, told)
+    return head + Markup("").join(body) + escape("") + Markup("</svg>")
