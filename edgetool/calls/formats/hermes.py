@@ -49,10 +49,11 @@ def parse(text: str) -> Parsed:
     return Parsed(tuple(calls), problems[0] if problems else None)
 
 
-def grammar(tools: Sequence[Tool]) -> str:
+def grammar(tools: Sequence[Tool], *, required: bool = False) -> str:
     """Prose without a call, or one call after another with arguments held to each tool's schema."""
+    start = "calls" if required else "prose | calls" if tools else "prose"
     # Prose may not begin with "<": a call opened and never closed would pass as prose.
-    lines = ["start: prose | calls" if tools else "start: prose", r"prose: /[^<\s][^<]*/"]
+    lines = [f"start: {start}"] + ([] if required else [r"prose: /[^<\s][^<]*/"])
     if tools:
         choices = " | ".join(f"call_{i}" for i in range(len(tools)))
         lines += ['calls: call ("\\n" call)*', f'call: "{START}\\n" ({choices}) "\\n{END}"']

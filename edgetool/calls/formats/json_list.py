@@ -55,12 +55,13 @@ def _first_json(text: str) -> Any:
     return loads(text[min(starts) : end])
 
 
-def grammar(tools: Sequence[Tool]) -> str:
+def grammar(tools: Sequence[Tool], *, required: bool = False) -> str:
     """A list of calls with arguments held to each tool's schema; the empty list is no call."""
     if not tools:
         return 'start: "[]"'
     choices = " | ".join(f"call_{i}" for i in range(len(tools)))
-    lines = ['start: "[" (call (", " call)*)? "]"', f"call: {choices}"]
+    some = 'call (", " call)*' if required else '(call (", " call)*)?'
+    lines = [f'start: "[" {some} "]"', f"call: {choices}"]
     lines += [f"call_{i}: %json {dumps(call_schema(tool))}" for i, tool in enumerate(tools)]
     return "\n".join(lines)
 

@@ -1,0 +1,142 @@
+"""The constrained arm: only what a call syntax's grammar allows can be written.
+
+outlines builds the engine (its llguidance backend: tokenizer and compiled grammar); its matcher is
+then driven token by token, since outlines' own loop compiles a grammar per completion.
+
+What is promised: a completion that ends with a stop token parses as clean, names only tools that
+were offered, and its arguments fit their schemas. One cut by max_completion_length promises
+nothing: strings and the number of calls have no bound of their own in most schemas. Such a
+completion has `finished=False`, which is how evaluation counts it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgetool.calls.formats import CallSyntax
+from edgetool.calls.formats.base import dumps
+from edgetool.calls.types import Example, Tool
+from edgetool.errors import EngineError
+
+if TYPE_CHECKING:
+    from edgetool.serve.session import LlamaSession
+
+# Tool lists whose compiled grammar is kept; one takes some hundred KB.
+CACHED_GRAMMARS = 64
+
+
+class GrammarConstraint:
+    """What one completion may say next, by a matcher of its own."""
+
+    def __init__(self, matcher: Any) -> None:
+        self._matcher = matcher
+
+    def mask(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits [V] -> new logits [V], -inf where the grammar does not allow a token.
+
+        A stop token is allowed exactly where the grammar may end. Raises EngineError when the
+        grammar engine gives up (a limit of its own).
+        """
+        bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
+        if self._matcher.is_error():
+            raise EngineError(f"the grammar engine gave up: {self._matcher.get_error()}")
+        allowed = np.unpackbits(bits, bitorder="little")[: len(logits)].view(bool)
+        masked = np.full_like(logits, -np.inf)  # embeddings may be padded beyond the vocabulary
+        np.copyto(masked[: len(allowed)], logits[: len(allowed)], where=allowed)
+        return masked
+
+    def advance(self, token: int) -> None:
+        """Take note of the token that was chosen; nothing may follow a stop token."""
+        if not self._matcher.is_stopped() and not self._matcher.consume_token(token):
+            raise EngineError(f"token {token} breaks the grammar: {self._matcher.get_error()}")
+
+
+class ConstraintMaker:
+    """Makes constraints for one model; the engine's tokenizer is built once, grammars are kept."""
+
+    def __init__(self, tokenizer: Any, syntax: CallSyntax, markers: Mapping[str, int]) -> None:
+        self._tokenizer, self._syntax, self._markers = tokenizer, syntax, markers
+        self._kept: OrderedDict[str, Any] = OrderedDict()
+
+    def __call__(self, tools: Sequence[Tool], *, required: bool = False) -> GrammarConstraint:
+        """The constraint of a completion: calls to `tools`, or no call unless one is required.
+
+        Raises EngineError when a tool's schema cannot be compiled.
+        """
+        key = dumps([required, [tool.as_openai() for tool in tools]])
+        if key not in self._kept:
+            self._kept[key] = self._compile(tools, required)
+            if len(self._kept) > CACHED_GRAMMARS:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return GrammarConstraint(self._kept[key].deep_copy())
+
+    def _compile(self, tools: Sequence[Tool], required: bool) -> Any:
+        matcher = self._matcher(tools, required)
+        if not matcher.is_error():
+            return matcher
+        # One tool's schema is at fault as a rule; find it, so that its owner can mend it.
+        faulty = [tool.name for tool in tools if self._matcher([tool], required).is_error()]
+        names = ", ".join(faulty or [tool.name for tool in tools])
+        raise EngineError(
+            f"the schemas of these tools cannot be held by a grammar: {names}: "
+            f"{matcher.get_error()}; simplify their parameters or decode free (--free)"
+        )
+
+    def _matcher(self, tools: Sequence[Tool], required: bool) -> Any:
+        from llguidance import LLMatcher
+
+        text = self._syntax.grammar(tools, required=required)
+        grammar = LLMatcher.grammar_from_lark(spell_markers(text, self._markers))
+        return LLMatcher(self._tokenizer, grammar, log_level=0)
+
+
+def for_llama(session: LlamaSession) -> ConstraintMaker:
+    """Constraints for a GGUF file's vocabulary."""
+    import outlines
+    from outlines.backends.llguidance import LLGuidanceBackend
+
+    backend = LLGuidanceBackend(outlines.from_llamacpp(session.engine.llama))
+    return ConstraintMaker(backend.llg_tokenizer, session.syntax, session.vocabulary.markers)
+
+
+def for_tokenizer(hf_tokenizer: Any, syntax: CallSyntax) -> Callable[[Example], GrammarConstraint]:
+    """Constraints for a transformers fast tokenizer (the torch policy's)."""
+    # What outlines' backend does with a Transformers model, which asks for its weights too.
+    import llguidance.hf
+
+    added = hf_tokenizer.added_tokens_decoder.items()
+    markers = {token.content: number for number, token in added}
+    make = ConstraintMaker(llguidance.hf.from_tokenizer(hf_tokenizer), syntax, markers)
+    return lambda example: make(example.tools)
+
+
+_LITERAL = re.compile(r'"(?:[^"\\]|\\.)*"')
+
+
+def spell_markers(grammar: str, markers: Mapping[str, int]) -> str:
+    """The grammar with markers inside literals named by token id: "<tool_call>\\n" -> <[7]> "\\n".
+
+    The model was trained on the single token; as text, the engine would match its letters instead.
+    JSON schemas are left alone, there a marker is text.
+    """
+    found = [marker for marker in markers if marker in grammar]
+    if not found:
+        return grammar
+    split = re.compile("(" + "|".join(sorted(map(re.escape, found), key=len, reverse=True)) + ")")
+
+    def spell(literal: re.Match[str]) -> str:
+        parts = [part for part in split.split(literal[0][1:-1]) if part]
+        if not any(part in markers for part in parts):
+            return literal[0]
+        return " ".join(f"<[{markers[p]}]>" if p in markers else f'"{p}"' for p in parts)
+
+    return "\n".join(
+        line if "%json" in line else _LITERAL.sub(spell, line) for line in grammar.splitlines()
+    )

@@ -1,0 +1,82 @@
+"""What a GGUF file's vocabulary says about each token: its bytes, its kind, whether it ends a text."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from typing import Any
+
+_PIECE_BYTES = 256
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The V tokens of a model.
+
+    pieces    [V] the bytes a token adds to a text; none for control tokens
+    markers   text -> id of every control and user-defined token
+    stop_ids  the tokens that end a completion
+    """
+
+    pieces: tuple[bytes, ...]
+    markers: dict[str, int]
+    stop_ids: frozenset[int]
+    bos_token: str
+    eos_token: str
+
+    @property
+    def size(self) -> int:
+        return len(self.pieces)
+
+    def text(self, token_ids: list[int]) -> str:
+        """Text of ids; bytes cut inside a character become U+FFFD."""
+        return b"".join(self.pieces[token] for token in token_ids).decode("utf-8", "replace")
+
+
+def read_vocabulary(vocab: Any) -> Vocabulary:
+    """`vocab` is llama.cpp's own pointer, `llama_model_get_vocab(model)`."""
+    import llama_cpp
+
+    size = llama_cpp.llama_vocab_n_tokens(vocab)
+    marker_kinds = llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED
+    markers = {
+        _raw_text(vocab, token): token
+        for token in range(size)
+        if llama_cpp.llama_vocab_get_attr(vocab, token) & marker_kinds
+    }
+    return Vocabulary(
+        pieces=tuple(_piece(vocab, token) for token in range(size)),
+        markers={text: token for text, token in markers.items() if text},
+        stop_ids=frozenset(t for t in range(size) if llama_cpp.llama_vocab_is_eog(vocab, t)),
+        bos_token=_raw_text(vocab, _bos(vocab)),
+        eos_token=_raw_text(vocab, llama_cpp.llama_vocab_eos(vocab)),
+    )
+
+
+def _bos(vocab: Any) -> int:
+    """The token that opens a text, or -1. GGUF files of models without one name the stop token."""
+    import llama_cpp
+
+    bos = int(llama_cpp.llama_vocab_bos(vocab))
+    stands_in = bos == llama_cpp.llama_vocab_eos(vocab)
+    return -1 if stands_in and not llama_cpp.llama_vocab_get_add_bos(vocab) else bos
+
+
+def _raw_text(vocab: Any, token: int) -> str:
+    import llama_cpp
+
+    if token < 0:  # the model has no such token
+        return ""
+    return bytes(llama_cpp.llama_vocab_get_text(vocab, token)).decode("utf-8", "replace")
+
+
+def _piece(vocab: Any, token: int) -> bytes:
+    import llama_cpp
+
+    # special=False leaves control tokens out and keeps user-defined ones such as <tool_call>
+    buffer = ctypes.create_string_buffer(_PIECE_BYTES)
+    count = llama_cpp.llama_token_to_piece(vocab, token, buffer, _PIECE_BYTES, 0, False)
+    if count < 0:
+        buffer = ctypes.create_string_buffer(-count)
+        count = llama_cpp.llama_token_to_piece(vocab, token, buffer, -count, 0, False)
+    return buffer.raw[:count]
