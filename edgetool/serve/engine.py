@@ -39,7 +39,8 @@ class Engine:
         self.llama = _load(path, context, threads)
         # Also runs at exit: llama-cpp-python's own __del__ comes too late there and complains.
         self._free = weakref.finalize(self, self.llama.close)
-        self.context = min(self.llama.n_ctx(), self.llama._model.n_ctx_train())
+        # llama.cpp rounds a small context up and lets a model run past its training
+        self.context = min(context, self.llama._model.n_ctx_train())
         self._ctx = self.llama._ctx.ctx
         self._size = self.llama.n_vocab()
         self._chunks: list[int] = []  # the prompt tokens whose keys and values may be reused
@@ -49,7 +50,7 @@ class Engine:
         self._free()
 
     def read(self, prompt: Sequence[int]) -> NDArray[np.float32]:
-        """Logits [V] behind a prompt [P], P >= 1; whole chunks shared with the last one are kept."""
+        """Logits [V] behind a prompt [P], P >= 1; chunks shared with the last one are not read."""
         kept = self._keep(prompt)
         for start in range(kept, len(prompt), CHUNK):
             piece = prompt[start : start + CHUNK]

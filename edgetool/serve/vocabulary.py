@@ -1,4 +1,4 @@
-"""What a GGUF file's vocabulary says about each token: its bytes, its kind, whether it ends a text."""
+"""What a GGUF file says about each token: its bytes, its kind, whether it ends a text."""
 
 from __future__ import annotations
 

@@ -1,0 +1,51 @@
+"""One question, one answer: what `edgetool run model.gguf` does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgetool.calls.runtime import Completion, Sampling
+from edgetool.calls.types import Tool, ToolCall
+from edgetool.serve.constrained import for_llama
+from edgetool.serve.session import LlamaSession
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model said.
+
+    calls        the calls it makes; never run here
+    text         its prose when it makes no call, "" otherwise
+    problem      None, or why the completion is not clean (see `calls.formats.base.PROBLEMS`)
+    completion   what it wrote
+    """
+
+    calls: tuple[ToolCall, ...]
+    text: str
+    problem: str | None
+    completion: Completion
+
+
+def ask(
+    session: LlamaSession,
+    question: str,
+    tools: Sequence[Tool],
+    *,
+    constrained: bool = True,
+    sampling: Sampling | None = None,
+) -> Answer:
+    """Ask a question with tools on offer; greedy unless `sampling` says otherwise.
+
+    Raises PromptTooLong, and EngineError for tools whose schema the grammar engine refuses.
+    """
+    prompt_ids = session.prompter.ids([{"role": "user", "content": question}], tools)
+    constraint = for_llama(session)(tools) if constrained else None
+    return read_answer(session, session.generate(prompt_ids, sampling or Sampling(), constraint))
+
+
+def read_answer(session: LlamaSession, completion: Completion) -> Answer:
+    """The calls and the prose of a completion."""
+    parsed = session.syntax.parse(completion.text)
+    text = "" if parsed.calls else completion.text
+    return Answer(parsed.calls, text, parsed.problem, completion)

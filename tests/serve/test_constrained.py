@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import jsonschema_rs
+import numpy as np
+import pytest
+
+from edgetool.calls.runtime import Sampling
+from edgetool.calls.types import Tool
+from edgetool.errors import EngineError
+from edgetool.serve.constrained import for_llama, for_tokenizer, spell_markers
+
+
+@pytest.fixture(scope="module")
+def make(session):
+    return for_llama(session)
+
+
+def allowed(constraint, size: int) -> set[int]:
+    return set(np.isfinite(constraint.mask(np.zeros(size, np.float32))).nonzero()[0].tolist())
+
+
+@pytest.fixture(scope="module", params=["llama.cpp", "transformers"])
+def engine(request, session, tiny_model, examples):
+    """(new constraint on row `one`, encode, vocabulary size, stop id), for both vocabularies."""
+    encode, size = session.prompter.encode, session.vocabulary.size
+    if request.param == "llama.cpp":
+        llama_maker = for_llama(session)
+        return lambda: llama_maker(examples[0].tools), encode, size, encode("<|im_end|>")[0]
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    hf_maker = for_tokenizer(tokenizer, session.syntax)
+    return lambda: hf_maker(examples[0]), encode, size, tokenizer.eos_token_id
+
+
+def test_a_call_opens_with_its_single_token_and_a_line_break(engine):
+    constraint, encode, size, _ = engine
+    started = constraint()
+    [marker] = encode("<tool_call>")
+    first = allowed(started, size)
+    assert marker in first
+    assert encode("<")[0] not in first  # the letters of the marker are no way in
+    started.advance(marker)
+    assert allowed(started, size) == {encode("\n")[0]}
+
+
+def test_the_tokenization_trained_on_is_allowed_to_its_end(engine):
+    constraint, encode, size, stop = engine
+    started = constraint()
+    text = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Oslo"}}\n</tool_call>'
+    for token in encode(text):
+        now = allowed(started, size)
+        assert token in now
+        assert stop not in now
+        started.advance(token)
+    assert stop in allowed(started, size)
+    started.advance(stop)
+
+
+def test_prose_may_end_once_it_has_begun(engine):
+    constraint, encode, size, stop = engine
+    started = constraint()
+    assert stop not in allowed(started, size)
+    started.advance(encode("H")[0])
+    now = allowed(started, size)
+    assert stop in now
+    assert encode("<tool_call>")[0] not in now
+
+
+def test_logits_beyond_the_vocabulary_are_closed(engine):
+    constraint, _, size, _ = engine
+    assert max(allowed(constraint(), size + 64)) < size
+
+
+def test_a_token_the_grammar_forbids_is_an_engine_error(engine):
+    constraint, _, _, stop = engine
+    with pytest.raises(EngineError, match="breaks the grammar"):
+        constraint().advance(stop)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_random_model_makes_only_valid_calls(session, make, examples, seed):
+    tools = {tool.name: tool for tool in examples[0].tools}
+    ids = session.prompter.ids(examples[0].messages, examples[0].tools)
+    sampling = Sampling(max_completion_length=120, temperature=1.0, seed=seed)
+    constraint = make(examples[0].tools, required=seed % 2 == 0)
+    completion = session.generate(ids, sampling, constraint)
+    if not completion.finished:
+        return
+    parsed = session.syntax.parse(completion.text)
+    assert parsed.problem is None
+    assert parsed.calls or seed % 2
+    for call in parsed.calls:
+        jsonschema_rs.validate(tools[call.name].parameters, call.arguments)
+
+
+def test_constraints_of_one_grammar_do_not_share_their_place(session, make, examples):
+    first, second = make(examples[0].tools), make(examples[0].tools)
+    before = allowed(second, session.vocabulary.size)
+    first.advance(session.prompter.encode("<tool_call>")[0])
+    assert allowed(second, session.vocabulary.size) == before
+
+
+def test_without_tools_there_is_only_prose(session, make):
+    now = allowed(make([]), session.vocabulary.size)
+    assert session.prompter.encode("<tool_call>")[0] not in now
+
+
+def test_a_required_call_leaves_no_way_but_the_marker(session, make, examples):
+    started = make(examples[0].tools, required=True)
+    marker = session.prompter.encode("<tool_call>")[0]
+    assert allowed(started, session.vocabulary.size) == {marker}
+
+
+def test_a_schema_no_grammar_can_hold_names_its_tool(make, examples):
+    bad = Tool("odd_one", "", {"type": "object", "properties": {"x": {"type": "colour"}}})
+    with pytest.raises(EngineError, match="tools cannot be held by a grammar: odd_one:"):
+        make([*examples[0].tools, bad])
+
+
+@pytest.mark.parametrize(
+    ("grammar", "expected"),
+    [
+        ('call: "<tool_call>\\n" (a)', 'call: <[7]> "\\n" (a)'),
+        ('call: "\\n</tool_call>"', 'call: "\\n" <[8]>'),
+        ('x: %json {"const": "<tool_call>"}', 'x: %json {"const": "<tool_call>"}'),
+        ("prose: /[^<]*/", "prose: /[^<]*/"),
+    ],
+)
+def test_markers_in_literals_become_token_ids(grammar, expected):
+    assert spell_markers(grammar, {"<tool_call>": 7, "</tool_call>": 8}) == expected

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgetool.calls.runtime import Sampling
+from edgetool.calls.types import Example
+from edgetool.errors import ModelError, PromptTooLong, UsageError
+from edgetool.serve.runtime import GGUFRuntime
+from edgetool.serve.session import LlamaSession
+
+
+def prompt(session: LlamaSession, example: Example) -> list[int]:
+    return session.prompter.ids(example.messages, example.tools)
+
+
+def test_prompt_ids_are_those_of_the_model_folder(session, tiny_model, examples):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    for example in examples:
+        expected = tokenizer.apply_chat_template(
+            list(example.messages),
+            tools=[tool.as_openai() for tool in example.tools],
+            add_generation_prompt=True,
+            return_dict=False,
+        )
+        assert prompt(session, example) == expected
+
+
+def test_the_call_syntax_is_the_one_the_template_teaches(session):
+    assert session.syntax.NAME == "hermes"
+
+
+def test_call_markers_are_kept_in_text_and_control_tokens_left_out(session):
+    ids = session.prompter.encode("<|im_start|><tool_call>x</tool_call><|im_end|>")
+    assert session.vocabulary.text(ids) == "<tool_call>x</tool_call>"
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_what_was_asked_before_does_not_change_a_completion(session, examples, temperature):
+    sampling = Sampling(max_completion_length=12, temperature=temperature, seed=3)
+    first = session.generate(prompt(session, examples[0]), sampling)
+    session.generate(prompt(session, examples[1]), sampling)
+    again = session.generate(prompt(session, examples[0]), sampling)
+    repeated = session.generate(prompt(session, examples[0]), sampling)  # reuses whole chunks
+    assert first.token_ids == again.token_ids == repeated.token_ids
+
+
+def test_reused_chunks_leave_the_logits_exactly_as_they_were(session, examples):
+    ids = prompt(session, examples[0])
+    session.engine._chunks = []
+    fresh = session.engine.read(ids).copy()
+    assert len(session.engine._chunks) >= 64
+    assert (session.engine.read(ids) == fresh).all()
+
+
+def test_greedy_takes_the_tokens_of_a_plain_llama_cpp_loop(session, examples):
+    ids, llama = prompt(session, examples[0]), session.engine.llama
+    completion = session.generate(ids, Sampling(max_completion_length=6))
+    llama.reset()
+    llama.eval(ids)
+    expected = []
+    for _ in range(len(completion.token_ids)):
+        expected.append(llama.sample(temp=0.0))
+        llama.eval(expected[-1:])
+    session.engine._chunks = []  # the loop above wrote over the cache
+    assert list(completion.token_ids) == expected
+
+
+def test_seeds_give_different_completions(session, examples):
+    ids = prompt(session, examples[0])
+    made = {
+        session.generate(ids, Sampling(8, temperature=1.0, seed=seed)).token_ids
+        for seed in range(4)
+    }
+    assert len(made) > 1
+
+
+def test_a_streamed_completion_is_its_text(session, examples):
+    pieces: list[bytes] = []
+    ids = prompt(session, examples[0])
+    done = session.generate(ids, Sampling(10, temperature=1.0), on_token=pieces.append)
+    assert b"".join(pieces).decode("utf-8", "replace") == done.text
+
+
+def test_a_prompt_beyond_the_context_is_refused_with_both_numbers(gguf, examples):
+    with LlamaSession(gguf, context=64) as small:
+        ids = prompt(small, examples[0])
+        with pytest.raises(PromptTooLong, match=rf"{len(ids)} tokens.*{small.limit}"):
+            small.generate(ids, Sampling())
+
+
+def test_a_completion_ends_where_the_context_does(session):
+    ids = [5] * (session.limit - 3)
+    done = session.generate(ids, Sampling(max_completion_length=50))
+    assert len(done.token_ids) <= 3
+
+
+def test_a_file_that_is_no_gguf_is_refused(tmp_path):
+    path = tmp_path / "model.gguf"
+    path.write_bytes(b"PK\x03\x04 not a model")
+    with pytest.raises(ModelError, match="not a GGUF"):
+        LlamaSession(path)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(ModelError, match="no such file"):
+        LlamaSession(tmp_path / "model.gguf")
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
+def test_a_file_cut_short_is_refused_quietly(gguf: Path, tmp_path, share, capfd):
+    whole = gguf.read_bytes()
+    path = tmp_path / "cut.gguf"
+    path.write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(ModelError, match="cut short"):
+        LlamaSession(path)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_model_loads_without_a_word_on_the_terminal(gguf, capfd):
+    LlamaSession(gguf, context=4096).close()  # more than tiny_model's 2048: llama.cpp would warn
+    assert capfd.readouterr().err == ""
+
+
+def test_a_context_of_nothing_is_refused(gguf):
+    with pytest.raises(UsageError):
+        LlamaSession(gguf, context=0)
+
+
+def test_a_session_may_be_closed_twice(gguf):
+    session = LlamaSession(gguf, context=64)
+    session.close()
+    session.close()
+
+
+@pytest.mark.parametrize("constrained", [False, True])
+def test_the_runtime_gives_one_completion_per_example_in_order(session, examples, constrained):
+    runtime = GGUFRuntime(session, name="gguf:F16")
+    sampling = Sampling(max_completion_length=5)
+    made = list(runtime.generate(examples, sampling, constrained=constrained))
+    assert len(made) == len(examples)
+    if not constrained:
+        alone = [session.generate(runtime.prompt_ids(e), sampling).token_ids for e in examples]
+        assert [c.token_ids for c in made] == alone
