@@ -56,8 +56,9 @@ def _training(runtime: str, arm: str, rows: Mapping[Any, Any], gain: Mapping[str
     )
     if gain["irrelevance"]:
         text += (
-            f" Where no tool fits, {_share(base['irrelevance'])} and then "
-            f"{_share(trained['irrelevance'])} rightly made no call."
+            f" Where no tool fits, the base model rightly makes no call on "
+            f"{_share(base['irrelevance'])} of the rows and the trained model on "
+            f"{_share(trained['irrelevance'])}."
         )
     return text
 

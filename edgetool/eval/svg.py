@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 WIDTH, HEIGHT = 360, 210
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 14, 36
@@ -61,7 +61,7 @@ def slope_chart(cells: Mapping[tuple[str, str], float], *, name: str, title: str
     """The 2x2: a line from base to trained for each arm, shares in per cent."""
     ticks_y = ticks(0.0, 100 * max(max(cells.values()), 0.1))
     to_y = Scale(0.0, ticks_y[-1], HEIGHT - BOTTOM, TOP)
-    to_x = Scale(0.0, 1.0, 110, 260)
+    to_x = Scale(0.0, 1.0, 104, 236)
     body = [_axes([], ticks_y, to_x, to_y, "")]
     for number, model in enumerate(("base", "trained")):
         body.append(_text(to_x(number), HEIGHT - 12, model, "middle", "label"))
@@ -128,12 +128,11 @@ def _round_step(rough: float) -> float:
 
 
 def moving_average(points: Sequence[Point]) -> list[Point]:
-    """Centred mean over about a tenth of the curve, narrower towards its ends."""
+    """Centred mean over about a tenth of the curve; at its ends, over what there is of that."""
     reach = len(points) // 20
     smooth = []
     for i, (x, _) in enumerate(points):
-        near = min(reach, i, len(points) - 1 - i)
-        window = [y for _, y in points[i - near : i + near + 1]]
+        window = [y for _, y in points[max(0, i - reach) : i + reach + 1]]
         smooth.append((x, sum(window) / len(window)))
     return smooth
 
@@ -168,4 +167,4 @@ def _svg(name: str, title: str, told: str, body: Sequence[Markup]) -> Markup:
         '<svg class="chart" viewBox="0 0 {} {}" role="img" aria-labelledby="{}-t {}-d">'
         '<title id="{}-t">{}</title><desc id="{}-d">{}</desc>'
     ).format(WIDTH, HEIGHT, name, name, name, title, name, told)
-    return head + Markup("").join(body) + escape("") + Markup("</svg>")
+    return head + Markup("").join(body) + Markup("</svg>")
