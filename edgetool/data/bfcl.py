@@ -1,0 +1,123 @@
+"""Berkeley Function Calling Leaderboard v4, single-turn categories -> Example. Evaluation only.
+
+BFCL's dialect writes `dict`, `float`, `tuple`, `any` for JSON types, and its answers list several
+accepted values per argument, "" among them when the argument may be left out
+(Patil et al., ICML 2025; data under Apache-2.0).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from edgetool.calls.types import Example, ExpectedCall, Tool
+from edgetool.errors import DataError, UsageError
+
+_TYPES = {
+    "dict": "object",
+    "float": "number",
+    "double": "number",
+    "tuple": "array",
+    "list": "array",
+    "int": "integer",
+    "bool": "boolean",
+    "str": "string",
+    "String": "string",
+    "HashMap": "object",
+}
+PREFIX = "BFCL_v4_"
+_NO_CALL = ("irrelevance", "live_irrelevance")
+
+
+def load(folder: Path, category: str) -> list[Example]:
+    """Rows of one category from a folder with BFCL_v4_*.json and possible_answer/.
+
+    Raises UsageError for a category that is not there, DataError for rows that cannot be read.
+    """
+    known = categories(folder)
+    if category not in known:
+        listed = ", ".join(known) or "none"
+        raise UsageError(f"no BFCL category '{category}' in {folder}; found: {listed}")
+    answers = _answers(folder, category)
+    rows, problems = [], []
+    for row in _lines(folder / f"{PREFIX}{category}.json"):
+        try:
+            rows.append(_example(row, answers.get(row["id"], [])))
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            problems.append(f"{category}: row {row.get('id')}: {error!r} while reading it")
+    if problems:
+        raise DataError(problems)
+    return rows
+
+
+def categories(folder: Path) -> tuple[str, ...]:
+    """Categories in the folder that can be scored: those with answers, and those without calls."""
+    found = []
+    for path in sorted(folder.glob(f"{PREFIX}*.json")):
+        category = path.stem.removeprefix(PREFIX)
+        if category in _NO_CALL or (folder / "possible_answer" / path.name).is_file():
+            found.append(category)
+    return tuple(found)
+
+
+def _answers(folder: Path, category: str) -> dict[str, Any]:
+    if category in _NO_CALL:
+        return {}
+    path = folder / "possible_answer" / f"{PREFIX}{category}.json"
+    return {row["id"]: row["ground_truth"] for row in _lines(path)}
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            if line.strip():
+                yield json.loads(line)
+
+
+def _example(row: dict[str, Any], answer: list[dict[str, Any]]) -> Example:
+    turns = row["question"]
+    if len(turns) != 1:
+        raise ValueError(f"{len(turns)} turns; only single-turn rows are supported")
+    tools = tuple(_tool(function) for function in row["function"])
+    calls = tuple(_expected(name, accepted) for call in answer for name, accepted in call.items())
+    return Example(row["id"], tuple(turns[0]), tools, calls)
+
+
+def _tool(function: dict[str, Any]) -> Tool:
+    return Tool(function["name"], function["description"], json_schema(function["parameters"]))
+
+
+def json_schema(value: Any) -> Any:
+    """A schema in BFCL's dialect -> JSON Schema, all the way down."""
+    if isinstance(value, list):
+        return [json_schema(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    schema = {key: json_schema(inner) for key, inner in value.items()}
+    kind = value.get("type")
+    if kind == "any":
+        del schema["type"]
+    elif isinstance(kind, str):
+        schema["type"] = _TYPES.get(kind, kind)
+    return schema
+
+
+def _expected(name: str, accepted: dict[str, list[Any]]) -> ExpectedCall:
+    arguments: dict[str, Any] = {}
+    alternatives: dict[str, tuple[Any, ...]] = {}
+    for argument, values in accepted.items():
+        spelled = [value for value in values if value != ""] or [""]
+        arguments[argument] = _flat(spelled[0])
+        if len(spelled) > 1:
+            alternatives[argument] = tuple(_flat(value) for value in spelled[1:])
+    optional = frozenset(argument for argument, values in accepted.items() if "" in values)
+    return ExpectedCall(name, arguments, alternatives, optional)
+
+
+def _flat(value: Any) -> Any:
+    """Inside an object BFCL lists accepted values per key; the first stands for all of them."""
+    if isinstance(value, dict):
+        return {key: _flat(v[0]) if isinstance(v, list) and v else v for key, v in value.items()}
+    return value

@@ -1,0 +1,110 @@
+"""Checks of the parts of a row. A Problem names the field, the value and the remedy."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import jsonschema_rs
+
+from edgetool.calls.formats.base import INVALID, dumps, loads
+from edgetool.calls.types import ExpectedCall, Tool
+
+_NAME = re.compile(r"[^\s\"\\\x00-\x1f]{1,256}")
+_SHOWN = 60
+
+
+class Problem(Exception):
+    """What is wrong with one field of one row; `load_rows` collects these."""
+
+    def __init__(self, field: str, value: Any, remedy: str) -> None:
+        shown = json.dumps(value, ensure_ascii=False, default=str)
+        if len(shown) > _SHOWN:
+            shown = shown[: _SHOWN - 1] + "…"
+        super().__init__(f"{field} {shown} {remedy}")
+
+
+def mapping(field: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise Problem(field, value, "must be a JSON object")
+    return value
+
+
+def tool_of(field: str, value: Any) -> Tool:
+    """A tool in OpenAI's form ({"type": "function", "function": {...}}) or the bare function."""
+    entry = mapping(field, value)
+    function = mapping(f"{field}.function", entry["function"]) if "function" in entry else entry
+    name = function.get("name")
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise Problem(f"{field}.name", name, "must be text without white space or quotes")
+    description = function.get("description") or ""
+    if not isinstance(description, str):
+        raise Problem(f"{field}.description", description, "must be text")
+    return Tool(name, description, _parameters(f"{field}.parameters", function.get("parameters")))
+
+
+def _parameters(field: str, value: Any) -> dict[str, Any]:
+    schema = {"type": "object", "properties": {}} if value is None else mapping(field, value)
+    if schema.get("type", "object") != "object":
+        raise Problem(f"{field}.type", schema["type"], 'must be "object": arguments have names')
+    properties = mapping(f"{field}.properties", schema.get("properties") or {})
+    schema = {**schema, "type": "object", "properties": properties}
+    try:
+        jsonschema_rs.meta.validate(schema)
+    except jsonschema_rs.ValidationError as error:
+        where = ".".join(str(part) for part in error.instance_path)
+        raise Problem(field, where or schema, f"is no JSON Schema: {error.message}") from None
+    except (ValueError, RecursionError) as error:
+        raise Problem(field, schema, f"is no JSON Schema: {error}") from None
+    return schema
+
+
+def expected_call(field: str, value: Any, tools: tuple[Tool, ...]) -> ExpectedCall:
+    """A call the row asks for; its tool must be on offer and its arguments fit the schema."""
+    entry = mapping(field, value)
+    tool = _tool_named(field, entry.get("name"), tools)
+    arguments = entry.get("arguments", {})
+    if isinstance(arguments, str):
+        arguments = loads(arguments)
+        if arguments is INVALID:
+            raise Problem(f"{field}.arguments", entry["arguments"], "is not JSON; give an object")
+    arguments = mapping(f"{field}.arguments", arguments)
+    _check_arguments(f"{field}.arguments", arguments, tool)
+    alternatives = mapping(f"{field}.alternatives", entry.get("alternatives", {}))
+    optional = entry.get("optional", [])
+    for name in [*alternatives, *optional]:
+        if name not in arguments:
+            raise Problem(
+                f"{field}.arguments", name, "has alternatives or is optional, but no value"
+            )
+    listed = {name: tuple(values) for name, values in alternatives.items()}
+    return ExpectedCall(tool.name, arguments, listed, frozenset(optional))
+
+
+def _tool_named(field: str, name: Any, tools: tuple[Tool, ...]) -> Tool:
+    for tool in tools:
+        if tool.name == name:
+            return tool
+    offered = ", ".join(tool.name for tool in tools) or "none"
+    raise Problem(f"{field}.name", name, f"is not among the row's tools ({offered})")
+
+
+def _check_arguments(field: str, arguments: dict[str, Any], tool: Tool) -> None:
+    properties = tool.parameters["properties"]
+    closed = tool.parameters.get("additionalProperties", False) is False
+    for name in arguments:
+        if closed and name not in properties:
+            known = ", ".join(properties) or "none"
+            raise Problem(
+                f"{field}.{name}", arguments[name], f"is no parameter of {tool.name} ({known})"
+            )
+    try:
+        error = next(jsonschema_rs.validator_for(tool.parameters).iter_errors(arguments), None)
+    except (ValueError, jsonschema_rs.ValidationError) as failure:
+        raise Problem(f"{field}", dumps(tool.parameters), f"cannot be checked: {failure}") from None
+    if error is not None:
+        where = ".".join([field, *(str(part) for part in error.instance_path)])
+        raise Problem(
+            where, error.instance, f"does not fit the schema of {tool.name}: {error.message}"
+        )

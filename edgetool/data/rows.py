@@ -1,0 +1,160 @@
+"""Canonical rows: JSONL <-> Example.
+
+    {"id": "a1", "messages": [...], "tools": [...], "calls": [{"name": ..., "arguments": {...}}]}
+
+`calls: []` means that no tool should be called. The Hugging Face / TRL conversational form is read
+too: no `calls`, and the last message is the assistant's, with `tool_calls` or plain text.
+Every bad row is reported, as file:line, field, value and remedy.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from edgetool.calls.formats.base import dumps
+from edgetool.calls.types import Example, ExpectedCall, Tool
+from edgetool.data.check import Problem, expected_call, mapping, tool_of
+from edgetool.errors import DataError, UsageError
+from edgetool.files import building_files
+
+ROLES = ("system", "user", "assistant", "tool")
+
+
+def load_rows(path: Path) -> list[Example]:
+    """All rows of a JSONL file, in order. Raises DataError with a line for every bad row."""
+    if not path.is_file():
+        raise UsageError(f"no rows at {path}; give a .jsonl file, one row a line, or `demo`")
+    rows: list[Example] = []
+    problems: list[str] = []
+    seen: dict[str, int] = {}
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = parse_row(line, f"row-{number}")
+                if row.id in seen:
+                    raise Problem(
+                        "id", row.id, f"already used on line {seen[row.id]}; make it unique"
+                    )
+            except Problem as problem:
+                problems.append(f"{path}:{number}: {problem}")
+            else:
+                seen[row.id] = number
+                rows.append(row)
+    if problems:
+        raise DataError(problems)
+    if not rows:
+        raise DataError([f"{path}: no rows in this file; write one JSON object a line"])
+    return rows
+
+
+def parse_row(line: str, default_id: str) -> Example:
+    """One line -> Example. Raises Problem naming the field, its value and what to do."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise Problem(
+            "line", line.strip(), f"is not JSON ({error}); write one object a line"
+        ) from None
+    row = mapping("row", row)
+    tools = tuple(tool_of(f"tools[{i}]", tool) for i, tool in enumerate(_list(row, "tools")))
+    messages = [_message(f"messages[{i}]", m) for i, m in enumerate(_list(row, "messages"))]
+    if not messages:
+        raise Problem("messages", messages, "needs at least one message, the user's")
+    calls = row["calls"] if "calls" in row else _pop_answer(messages)
+    if not isinstance(calls, list):
+        raise Problem("calls", calls, "must be a list; [] means that no tool should be called")
+    names = [tool.name for tool in tools]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Problem("tools", twice, "is the name of two tools; rename one")
+    expected = tuple(expected_call(f"calls[{i}]", call, tools) for i, call in enumerate(calls))
+    id_ = row.get("id", default_id)
+    if not isinstance(id_, str | int):
+        raise Problem("id", id_, "must be a string")
+    return Example(str(id_), tuple(messages), tools, expected)
+
+
+def _list(row: dict[str, Any], field: str) -> list[Any]:
+    value = row.get(field)
+    if isinstance(value, str) and field == "tools":  # data sets keep nested columns as JSON text
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            raise Problem(field, value, "is not JSON; give a list") from None
+    if value is None:
+        raise Problem(field, None, f'is missing; add "{field}": [...]')
+    if not isinstance(value, list):
+        raise Problem(field, value, "must be a list")
+    return value
+
+
+def _message(field: str, value: Any) -> dict[str, Any]:
+    message = mapping(field, value)
+    if message.get("role") not in ROLES:
+        raise Problem(f"{field}.role", message.get("role"), f"must be one of {', '.join(ROLES)}")
+    content = message.get("content")
+    if content is not None and not isinstance(content, str):
+        raise Problem(f"{field}.content", content, "must be text")
+    if content is None and not message.get("tool_calls"):
+        raise Problem(f"{field}.content", None, "is missing; a message needs text or tool_calls")
+    return message
+
+
+def _pop_answer(messages: list[dict[str, Any]]) -> list[Any]:
+    """The calls of a conversational row: what its last, assistant's, message does."""
+    if messages[-1]["role"] != "assistant":
+        remedy = 'is missing; add "calls": [...] or end the messages with the assistant\'s turn'
+        raise Problem("calls", None, remedy)
+    if len(messages) == 1:
+        raise Problem("messages", messages[-1], "needs a user's message before the assistant's")
+    calls = messages.pop().get("tool_calls") or []
+    if not isinstance(calls, list):
+        raise Problem("messages[-1].tool_calls", calls, "must be a list")
+    return [call.get("function", call) if isinstance(call, dict) else call for call in calls]
+
+
+def row_of(example: Example) -> dict[str, Any]:
+    """Example -> canonical row. `parse_row(dumps(row_of(e)), e.id) == e`."""
+    return {
+        "id": example.id,
+        "messages": list(example.messages),
+        "tools": [tool.as_openai() for tool in example.tools],
+        "calls": [_call_row(call) for call in example.calls],
+    }
+
+
+def _call_row(call: ExpectedCall) -> dict[str, Any]:
+    row: dict[str, Any] = call.as_json()
+    if call.alternatives:
+        row["alternatives"] = {name: list(values) for name, values in call.alternatives.items()}
+    if call.optional:
+        row["optional"] = sorted(call.optional)
+    return row
+
+
+def write_rows(path: Path, examples: Iterable[Example]) -> None:
+    """Write canonical JSONL: complete under its name, or not there at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with building_files([path]) as (part,), part.open("w", encoding="utf-8") as file:
+        for example in examples:
+            file.write(dumps(row_of(example)) + "\n")
+
+
+def load_tools(path: Path) -> tuple[Tool, ...]:
+    """A JSON file with a list of tools (OpenAI's form, or bare functions)."""
+    if not path.is_file():
+        raise UsageError(f"no tools at {path}; give a JSON file with a list of tools")
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DataError([f"{path}: not JSON ({error})"]) from None
+    entries = value if isinstance(value, list) else [value]
+    try:
+        return tuple(tool_of(f"[{i}]", entry) for i, entry in enumerate(entries))
+    except Problem as problem:
+        raise DataError([f"{path}: {problem}"]) from None

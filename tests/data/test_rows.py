@@ -1,0 +1,157 @@
+"""Rows in and out; what is wrong with a file is said all at once."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from edgetool.data import sources
+from edgetool.data.rows import load_rows, load_tools, parse_row, row_of, write_rows
+from edgetool.errors import DataError, UsageError
+from tests.conftest import user, weather_tool
+
+WEATHER = weather_tool().as_openai()
+GOOD = {
+    "id": "a",
+    "messages": list(user("weather in Oslo")),
+    "tools": [WEATHER],
+    "calls": [{"name": "get_weather", "arguments": {"city": "Oslo"}}],
+}
+
+
+def test_rows_come_back_as_they_were_written(tmp_path, examples):
+    write_rows(tmp_path / "rows.jsonl", examples)
+    assert load_rows(tmp_path / "rows.jsonl") == examples
+
+
+def test_accepted_alternatives_survive_the_round_trip():
+    row = dict(
+        GOOD, calls=[dict(GOOD["calls"][0], alternatives={"city": ["OSL"]}, optional=["city"])]
+    )
+    example = parse_row(json.dumps(row), "x")
+    assert example.calls[0].accepted("city") == ("Oslo", "OSL")
+    assert row_of(example)["calls"] == row["calls"]
+
+
+def test_a_conversational_row_takes_its_calls_from_the_last_turn():
+    call = {
+        "type": "function",
+        "function": {"name": "get_weather", "arguments": '{"city": "Oslo"}'},
+    }
+    messages = [*user("weather in Oslo"), {"role": "assistant", "tool_calls": [call]}]
+    example = parse_row(json.dumps({"messages": messages, "tools": [WEATHER]}), "row-1")
+    assert example.calls[0].arguments == {"city": "Oslo"}
+    assert [message["role"] for message in example.messages] == ["user"]
+    assert example.id == "row-1"
+
+
+def test_a_conversational_row_that_ends_in_words_expects_no_call():
+    messages = [*user("hi"), {"role": "assistant", "content": "Hello."}]
+    assert parse_row(json.dumps({"messages": messages, "tools": [WEATHER]}), "x").calls == ()
+
+
+def changed(**fields):
+    return {**GOOD, **fields}
+
+
+def call(**fields):
+    return changed(calls=[{"name": "get_weather", "arguments": {"city": "Oslo"}, **fields}])
+
+
+BAD = [
+    ("{", "is not JSON"),
+    ("[]", "row [] must be a JSON object"),
+    (changed(messages=[]), "needs at least one message"),
+    (
+        changed(messages=[{"role": "robot", "content": "x"}]),
+        'messages[0].role "robot" must be one of',
+    ),
+    (changed(messages=[{"role": "user", "content": 3}]), "messages[0].content 3 must be text"),
+    (changed(messages=[{"role": "user"}]), "messages[0].content null is missing"),
+    (changed(tools="nonsense"), 'tools "nonsense" is not JSON'),
+    (changed(tools=[WEATHER, WEATHER]), 'tools "get_weather" is the name of two tools'),
+    (changed(tools=[{"name": "two words"}]), 'tools[0].name "two words" must be'),
+    (changed(tools=[{"name": "f", "parameters": {"type": "array"}}]), 'must be "object"'),
+    (
+        changed(tools=[{"name": "f", "parameters": {"properties": {"x": {"type": "strin"}}}}]),
+        '"properties.x.type" is no JSON Schema',
+    ),
+    (changed(calls={}), "calls {} must be a list"),
+    (call(name="get_wether"), "is not among the row's tools (get_weather)"),
+    (call(arguments="{"), 'calls[0].arguments "{" is not JSON'),
+    (
+        call(arguments={"city": 3}),
+        "calls[0].arguments.city 3 does not fit the schema of get_weather",
+    ),
+    (call(arguments={}), "does not fit the schema of get_weather"),
+    (
+        call(arguments={"city": "Oslo", "mood": 1}),
+        "mood 1 is no parameter of get_weather (city, days)",
+    ),
+    (call(optional=["days"]), '"days" has alternatives or is optional, but no value'),
+    ({key: GOOD[key] for key in ("messages", "tools")}, "calls null is missing"),
+    ({key: GOOD[key] for key in ("messages", "calls")}, "tools null is missing"),
+]
+
+
+@pytest.mark.parametrize(("row", "complaint"), BAD, ids=lambda v: v if isinstance(v, str) else "")
+def test_a_bad_row_is_named_with_file_line_field_value_and_remedy(tmp_path, row, complaint):
+    path = tmp_path / "rows.jsonl"
+    text = row if isinstance(row, str) else json.dumps(row)
+    path.write_text(json.dumps(GOOD) + "\n" + text + "\n")
+    with pytest.raises(DataError) as caught:
+        load_rows(path)
+    assert str(caught.value).startswith(f"{path}:2: ")
+    assert complaint in str(caught.value)
+
+
+def test_every_bad_row_is_reported(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("{\n" + json.dumps(GOOD) + "\n[]\n" + json.dumps(GOOD) + "\n")
+    with pytest.raises(DataError) as caught:
+        load_rows(path)
+    assert [problem.split(": ")[0].rsplit(":", 1)[1] for problem in caught.value.problems] == [
+        "1",
+        "3",
+        "4",
+    ]
+    assert "already used on line 2" in caught.value.problems[2]
+
+
+def test_a_missing_file_is_a_usage_error(tmp_path):
+    with pytest.raises(UsageError, match="no rows at"):
+        load_rows(tmp_path / "none.jsonl")
+
+
+def test_a_file_without_rows_is_refused(tmp_path):
+    (tmp_path / "empty.jsonl").write_text("\n")
+    with pytest.raises(DataError, match="no rows in this file"):
+        load_rows(tmp_path / "empty.jsonl")
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path, examples):
+    path = tmp_path / "rows.jsonl"
+    write_rows(path, examples)
+    before = path.read_bytes()
+
+    def broken():
+        yield examples[0]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_rows(path, broken())
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_tools_are_read_bare_or_in_openai_form(tmp_path):
+    path = tmp_path / "tools.json"
+    path.write_text(json.dumps([WEATHER, {"name": "ping"}]))
+    first, second = load_tools(path)
+    assert first == weather_tool()
+    assert second.parameters == {"type": "object", "properties": {}}
+
+
+def test_demo_is_a_source_by_name():
+    assert len(sources.load("demo", "validation", 5)) == 5
