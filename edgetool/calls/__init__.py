@@ -1,1 +1,1 @@
-"""The language of tool calls: value objects, call syntaxes, prompts and the one judge. Never torch."""
+"""The language of tool calls: values, call syntaxes, prompts and the one judge. Never torch."""

@@ -21,7 +21,7 @@ class Verdict:
 
     valid            the completion is clean (see Parsed.problem)
     exact            valid, and the calls are the expected ones, none more and none fewer
-    right_tool       valid, and the multiset of names is the expected one (none, when none is expected)
+    right_tool       valid, and the names called are the expected ones, each as often
     matched_names    how many expected calls have a partner of the same name (lenient reading)
     argument_score   sum over expected calls of the share of its arguments its partner got right
     predicted        number of calls made (lenient reading)

@@ -4,7 +4,7 @@ A call syntax is a module in this package with these names:
 
     NAME                         what a user types in a configuration
     START, END                   the text that opens and closes one call
-    render(calls) -> str         calls as the model should write them ("" is never rendered: see NO_CALL)
+    render(calls) -> str         calls as the model should write them
     parse(text) -> Parsed        the calls in a completion; never raises
     grammar(tools) -> str        Lark (llguidance dialect): calls to these tools only, or no call;
                                  required=True: at least one call (needs a tool)

@@ -1,0 +1,164 @@
+"""Every call syntax: what is rendered parses back, what is broken is data."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgetool.calls import formats
+from edgetool.calls.formats import hermes, json_list
+from edgetool.calls.formats.base import INVALID, MAX_DEPTH, loads
+from edgetool.calls.types import ToolCall
+from edgetool.errors import UsageError
+from tests.conftest import weather_tool
+
+SYNTAXES = [formats.get(name) for name in formats.names()]
+OSLO = ToolCall("get_weather", {"city": "Oslo"})
+ROME = ToolCall("get_weather", {"city": "Rome", "days": 3})
+
+text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | text,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
+    max_leaves=8,
+)
+# "<" inside a value would let generated text spell a marker, which is another test's subject.
+plain = values.filter(lambda value: "<" not in str(value))
+calls = st.builds(
+    ToolCall,
+    st.from_regex(r"[a-z_.]{1,12}", fullmatch=True),
+    st.dictionaries(st.from_regex(r"[a-z]{1,8}", fullmatch=True), plain, max_size=4),
+)
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda s: s.NAME)
+@given(made=st.lists(calls, min_size=1, max_size=4))
+def test_parse_gives_back_what_render_wrote(syntax, made):
+    parsed = syntax.parse(syntax.render(made))
+    assert parsed.problem is None
+    assert list(parsed.calls) == made
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda s: s.NAME)
+@given(completion=st.text() | st.text(alphabet='<>tool_call/{}[]",:\\ \n'))
+def test_no_text_makes_a_parser_raise(syntax, completion):
+    assert syntax.parse(completion).problem in (None, *formats.PROBLEMS)
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda s: s.NAME)
+@pytest.mark.parametrize("completion", ["", " ", "\n\t"])
+def test_an_empty_completion_is_a_problem_of_its_own(syntax, completion):
+    assert syntax.parse(completion).problem == "empty"
+
+
+def test_hermes_takes_prose_without_a_marker_as_a_clean_refusal_to_call():
+    parsed = hermes.parse("No tool fits.")
+    assert parsed.calls == () and parsed.problem is None
+
+
+BROKEN_HERMES = [
+    (
+        'Sure!\n<tool_call>\n{"name": "get_weather", "arguments": {"city": "Oslo"}}\n</tool_call>',
+        "extra_text",
+        1,
+    ),
+    (
+        '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Oslo"}}\n</tool_call> ok',
+        "extra_text",
+        1,
+    ),
+    ('<tool_call>\n{"name": "get_weather", "arguments": {"city": "Oslo"}}', "unclosed", 1),
+    ('<tool_call>\n{"name": "get_weather"\n</tool_call>', "invalid_json", 0),
+    ("<tool_call>\n[1]\n</tool_call>", "not_a_call", 0),
+    ('<tool_call>\n{"name": 3}\n</tool_call>', "not_a_call", 0),
+    ('<tool_call>\n{"name": "a", "arguments": [1]}\n</tool_call>', "not_a_call", 0),
+    ('<tool_call>\n{"name": "a", "arguments": {"x": NaN}}\n</tool_call>', "invalid_json", 0),
+    ('<tool_call>\n{"name": "a", "arguments": {"x": 1e999}}\n</tool_call>', "invalid_json", 0),
+    ("</tool_call>", "extra_text", 0),
+    ("<tool_call>", "invalid_json", 0),
+]
+
+
+@pytest.mark.parametrize(("completion", "problem", "readable"), BROKEN_HERMES)
+def test_hermes_names_the_first_problem_and_still_reads_what_it_can(completion, problem, readable):
+    parsed = hermes.parse(completion)
+    assert parsed.problem == problem
+    assert len(parsed.calls) == readable
+    assert parsed.strict_calls is None
+
+
+def test_hermes_reads_arguments_given_as_json_text():
+    parsed = hermes.parse('<tool_call>{"name": "a", "arguments": "{\\"x\\": 1}"}</tool_call>')
+    assert parsed.calls == (ToolCall("a", {"x": 1}),)
+
+
+def test_json_list_takes_an_empty_list_as_no_call():
+    assert json_list.parse("[]").calls == () and json_list.parse("[]").problem is None
+
+
+@pytest.mark.parametrize(
+    "completion", ['```json\n[{"name": "a", "arguments": {}}]\n```', 'ok [{"name": "a"}]']
+)
+def test_json_list_reads_surrounded_json_but_not_as_clean(completion):
+    parsed = json_list.parse(completion)
+    assert parsed.calls == (ToolCall("a", {}),) and parsed.problem == "extra_text"
+
+
+def test_json_nested_beyond_the_limit_is_invalid_not_a_crash():
+    assert loads("[" * MAX_DEPTH + "]" * MAX_DEPTH) is not INVALID
+    assert loads("[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1)) is INVALID
+    assert loads("[" * 100_000) is INVALID
+
+
+def test_an_unknown_syntax_is_refused_with_the_known_ones():
+    with pytest.raises(UsageError, match="'xml'; known: hermes, json"):
+        formats.get("xml")
+
+
+def test_templates_of_hermes_models_are_recognised(shared):
+    for name in (
+        "Qwen-Qwen3-0.6B",
+        "Qwen-Qwen2.5-7B-Instruct",
+        "NousResearch-Hermes-3-Llama-3.1-8B-tool_use",
+    ):
+        template = (shared / "fixtures" / "templates" / f"{name}.jinja").read_text()
+        assert formats.detect(template).NAME == "hermes", name
+
+
+def _accepts(grammar: str, completion: str) -> bool:
+    llguidance = pytest.importorskip("llguidance")
+    tokenizer = llguidance.LLTokenizer("byte")
+    matcher = llguidance.LLMatcher(tokenizer, llguidance.grammar_from("grammar", grammar))
+    tokens = tokenizer.tokenize_str(completion)
+    return matcher.try_consume_tokens(tokens) == len(tokens) and matcher.is_accepting()
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda s: s.NAME)
+@pytest.mark.parametrize("made", [[OSLO], [ROME], [OSLO, ROME]])
+def test_the_grammar_accepts_what_render_writes(syntax, made):
+    assert _accepts(syntax.grammar([weather_tool()]), syntax.render(made))
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda s: s.NAME)
+@pytest.mark.parametrize(
+    "made",
+    [
+        ToolCall("get_wether", {"city": "Oslo"}),
+        ToolCall("get_weather", {}),
+        ToolCall("get_weather", {"city": 3}),
+        ToolCall("get_weather", {"city": "Oslo", "mood": "grim"}),
+    ],
+    ids=["unknown tool", "missing argument", "wrong type", "unknown argument"],
+)
+def test_the_grammar_refuses_calls_that_do_not_fit_the_tools(syntax, made):
+    assert not _accepts(syntax.grammar([weather_tool()]), syntax.render([made]))
+
+
+def test_the_grammar_allows_no_call_in_each_syntax():
+    assert _accepts(hermes.grammar([weather_tool()]), "No tool fits.")
+    assert _accepts(json_list.grammar([weather_tool()]), "[]")
