@@ -10,10 +10,10 @@ import numpy as np
 
 from edgetool.errors import UsageError
 from edgetool.export.architectures import find_architecture
-from edgetool.export.atomic import building_folder, require_space
 from edgetool.export.model_folder import CONFIG, WEIGHTS, ModelFolder, inside
 from edgetool.export.safetensors_io import ITEM_BYTES, STORAGE, write_stream
 from edgetool.export.weights import MERGE_INTO, TrainedWeights
+from edgetool.files import building_folder, require_space
 
 # Half the size of float32 and eight times finer than bfloat16, in which small deltas drown.
 DTYPE = "float16"

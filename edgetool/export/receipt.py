@@ -13,7 +13,7 @@ from typing import Any
 
 from edgetool import __version__
 from edgetool.errors import ModelError
-from edgetool.export.atomic import write_text
+from edgetool.files import write_text
 
 FILE = "receipt.json"
 PACKAGES = ("gguf", "llama-cpp-python", "numpy", "torch", "transformers", "peft", "bitsandbytes")

@@ -7,13 +7,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from edgetool.errors import UsageError
-from edgetool.export.atomic import building_files, require_space
 from edgetool.export.fidelity import require_same_tokens
 from edgetool.export.gguf_writer import GgufFile, Plan
 from edgetool.export.plan import make_plan, read_tensor
 from edgetool.export.quantize import Quant, get_quant
 from edgetool.export.receipt import ExportedFile, Source, sha256_of, write_receipt
 from edgetool.export.weights import MERGE_INTO, TrainedWeights
+from edgetool.files import building_files, require_space
 
 QUANT = "Q4_K_M"
 

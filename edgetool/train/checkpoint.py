@@ -29,6 +29,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from edgetool.errors import EdgetoolError
+from edgetool.files import building_folder, flush, flush_tree
 from edgetool.train.policy import Policy
 
 KEPT = 2
@@ -67,7 +68,7 @@ def save(
     if final.exists():  # the same step, saved before: same content
         shutil.rmtree(final)
     staging.rename(final)
-    _flush(folder)
+    flush(folder)
     clean(folder)
     return final
 
@@ -170,28 +171,5 @@ def _load_optimizer(
 
 def save_adapter(policy: Policy, folder: Path) -> None:
     """Write the adapter beside its place and swap it in: a crash leaves the old one or the new."""
-    staging = folder.with_name(f"{_STAGING}{folder.name}")
-    shutil.rmtree(staging, ignore_errors=True)
-    policy.save_adapter(staging)
-    flush_tree(staging)
-    replaced = folder.with_name(f"{_STAGING}old-{folder.name}")
-    shutil.rmtree(replaced, ignore_errors=True)
-    if folder.exists():
-        folder.rename(replaced)
-    staging.rename(folder)
-    _flush(folder.parent)
-    shutil.rmtree(replaced, ignore_errors=True)
-
-
-def flush_tree(folder: Path) -> None:
-    """Force every file and folder below to disk."""
-    for path in [*folder.rglob("*"), folder]:
-        _flush(path)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with building_folder(folder) as part:
+        policy.save_adapter(part)

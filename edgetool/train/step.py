@@ -45,7 +45,7 @@ class StepReport:
     sampled: Sampled
 
 
-class Abandoned(Exception):  # noqa: N818 - control flow, not an error
+class Abandoned(Exception):
     """The user asked to stop before anything of this step was learned."""
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from edgetool import files
 from edgetool.errors import EdgetoolError, ModelError, UsageError
-from edgetool.export import atomic
 from edgetool.export.fidelity import Fidelity
 from edgetool.export.plan import check_exportable
 from edgetool.export.receipt import record_fidelity
@@ -108,7 +108,7 @@ def test_a_failed_export_leaves_the_earlier_file(model_copy: Path, tmp_path: Pat
 
 def test_a_leftover_of_a_killed_export_is_overwritten(tiny_model: Path, tmp_path: Path) -> None:
     target = tmp_path / "model.Q8_0.gguf"
-    atomic.part_path(target).write_bytes(b"half a model" * 1_000_000)
+    files.part_path(target).write_bytes(b"half a model" * 1_000_000)
     export_gguf(tiny_model, None, tmp_path, ["Q8_0"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.Q8_0.gguf", "receipt.json"]
     assert target.read_bytes()[:4] == b"GGUF"

@@ -31,11 +31,11 @@ def building_files(targets: Iterable[Path]) -> Iterator[list[Path]]:
     try:
         yield parts
         for part in parts:
-            _sync(part)
+            flush(part)
         for part, target in zip(parts, targets, strict=True):
             part.replace(target)
         for folder in {target.parent for target in targets}:
-            _sync(folder)
+            flush(folder)
     finally:
         for part in parts:
             part.unlink(missing_ok=True)
@@ -50,21 +50,30 @@ def building_folder(target: Path) -> Iterator[Path]:
     part.mkdir(parents=True)
     try:
         yield part
-        for path in part.iterdir():
-            _sync(path)
+        flush_tree(part)
         if target.exists():
             target.replace(old)
         part.replace(target)
-        _sync(target.parent)
+        flush(target.parent)
     finally:
         shutil.rmtree(part, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
 
 
 def write_text(target: Path, text: str) -> None:
-    """`target` holds `text`, or what it held before."""
+    """`target` holds `text`, or what it held before. Missing folders are made.
+
+    A lone surrogate, which JSON can spell and a model can write, becomes "?".
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
     with building_files([target]) as (part,):
-        part.write_text(text, encoding="utf-8")
+        part.write_bytes(text.encode("utf-8", errors="replace"))
+
+
+def flush_tree(folder: Path) -> None:
+    """Force every file and folder below to disk."""
+    for path in [*folder.rglob("*"), folder]:
+        flush(path)
 
 
 def require_space(folder: Path, estimate: int) -> None:
@@ -81,7 +90,8 @@ def _megabytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB"
 
 
-def _sync(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Force one file, or a folder's list of names, to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
