@@ -1,0 +1,5 @@
+"""python -m edgetool"""
+
+from edgetool.cli import main
+
+main()

@@ -1,0 +1,203 @@
+"""The door: parse, validate, dispatch. Every command loads what it needs only when it is called."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgetool import __version__
+from edgetool.errors import EdgetoolError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+app = typer.Typer(
+    help="Teach a small language model to call your tools, and ship it as one GGUF file.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, such as runs/my.")]
+ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL.gguf", help="A GGUF file.")]
+ToolsOption = Annotated[
+    Path | None, typer.Option("--tools", help="JSON file with a list of tools.")
+]
+MergeIntoOption = Annotated[
+    str | None,
+    typer.Option(help="nf4: the weights the adapter was trained on; base: the original ones."),
+]
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Option(help="YAML with model, data, rewards, output_dir.")],
+    set_: Annotated[list[str], typer.Option("--set", help="Override: a.b=c.")] = [],  # noqa: B006
+    resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint.")] = False,
+) -> None:
+    """Train an adapter with GRPO on a 4-bit base."""
+    from edgetool.config import load_config
+
+    resolved = load_config(config, set_)
+    from edgetool.verbs.training import run_training
+
+    if run_training(resolved, _console(), resume=resume).interrupted:
+        raise typer.Exit(130)
+
+
+@app.command()
+def merge(
+    run: RunArgument,
+    out: Annotated[Path | None, typer.Option(help="Folder; RUN/merged by default.")] = None,
+    merge_into: MergeIntoOption = None,
+) -> None:
+    """Adapter + base -> an ordinary transformers folder."""
+    from edgetool.verbs.exporting import run_merge
+
+    run_merge(run, out, merge_into, _console())
+
+
+@app.command()
+def export(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or a model.")],
+    gguf: Annotated[bool, typer.Option("--gguf", help="Write GGUF (the only format).")] = True,
+    quant: Annotated[
+        list[str] | None, typer.Option(help="F16, Q8_0, Q4_K_M, ...; may be repeated.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder; the run's own by default.")] = None,
+    merge_into: MergeIntoOption = None,
+) -> None:
+    """Adapter + base -> GGUF files with a receipt."""
+    from edgetool.verbs.exporting import run_export
+
+    run_export(run, quant, out, merge_into, _console())
+
+
+@app.command("eval")
+def evaluate(
+    target: Annotated[Path, typer.Argument(help="A run folder or a GGUF file.")],
+    data: Annotated[str, typer.Option(help="demo, rows.jsonl or BFCL_v4_<category>.json.")],
+    arm: Annotated[
+        list[str] | None, typer.Option(help="free, constrained; may be repeated.")
+    ] = None,
+    base: Annotated[bool, typer.Option("--base", help="Evaluate the base model too.")] = False,
+    rows: Annotated[int | None, typer.Option(help="Only the first so many rows.")] = None,
+    max_completion_length: Annotated[int | None, typer.Option(help="Tokens.")] = None,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
+    seed: Annotated[int, typer.Option()] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder for the report.")] = None,
+) -> None:
+    """Score a model on rows whose calls are known, free and constrained."""
+    from edgetool.calls.runtime import Sampling
+    from edgetool.verbs.evaluating import run_eval
+
+    sampling = Sampling(temperature=temperature, seed=seed)
+    if max_completion_length is not None:
+        sampling = Sampling(max_completion_length, temperature, seed=seed)
+    arms = arm or ["free", "constrained"]
+    run_eval(target, data, arms, _console(), base=base, rows=rows, sampling=sampling, out=out)
+
+
+@app.command()
+def run(
+    model: ModelArgument,
+    question: Annotated[str, typer.Argument(help="What you would say.")],
+    tools: ToolsOption = None,
+    free: Annotated[bool, typer.Option("--free", help="Without the grammar.")] = False,
+) -> None:
+    """Ask once and print the call as JSON; exit code 0 when a call was made, 3 when none was."""
+    from edgetool.verbs.serving import run_ask
+
+    if not run_ask(model, question, tools, constrained=not free):
+        raise typer.Exit(3)
+
+
+@app.command()
+def serve(
+    model: ModelArgument,
+    tools: ToolsOption = None,
+    host: Annotated[
+        str | None, typer.Option(help="Loopback by default; another one needs --api-key.")
+    ] = None,
+    port: Annotated[int | None, typer.Option()] = None,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="EDGETOOL_API_KEY", help="Asked of every request.")
+    ] = None,
+) -> None:
+    """An OpenAI-compatible server for one GGUF file."""
+    from edgetool.verbs.serving import run_serve
+
+    run_serve(model, tools, host=host, port=port, api_key=api_key)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/demo"),
+    max_steps: Annotated[int | None, typer.Option(help="Shorten or lengthen it.")] = None,
+    rows: Annotated[int | None, typer.Option(help="Validation rows to evaluate.")] = None,
+) -> None:
+    """Do the whole job on the embedded default: train, export, evaluate, report."""
+    from edgetool.verbs.demo import demo_config, run_demo
+
+    run_demo(demo_config(out, max_steps=max_steps, validation_rows=rows), _console())
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+) -> None:
+    """Shown for the whole program."""
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console()
+
+
+# What an optional extra brings, by the module whose absence shows that it is not installed.
+_EXTRAS = {
+    "torch": "train",
+    "transformers": "train",
+    "peft": "train",
+    "bitsandbytes": "train",
+    "gguf": "export",
+    "safetensors": "train",
+    "llama_cpp": "device",
+    "outlines": "device",
+    "llguidance": "device",
+    "starlette": "device",
+    "uvicorn": "device",
+}
+
+
+def main() -> None:
+    """Console script: errors of ours become one message and an exit code, not a traceback."""
+    try:
+        app()
+    except EdgetoolError as error:
+        typer.echo(f"edgetool: {error}", err=True)
+        sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        hint = UsageError(
+            f"this command needs {error.name}; install it with: pip install 'edgetool[{extra}]'"
+        )
+        typer.echo(f"edgetool: {hint}", err=True)
+        sys.exit(hint.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""A training run's configuration: YAML and --set -> checked, resolved, every error reported.
+
+    model: nano                  # a transformers folder, a hub id, or the embedded default
+    output_dir: runs/my
+    data: {train: rows.jsonl, validation: held_out.jsonl}
+    rewards: {paper: 1.0}
+    lora: {r: 16, lora_alpha: 32}
+    grpo: {num_generations: 8, learning_rate: 1.0e-5}
+
+Configuration stops here: the code behind it gets plain values.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from edgetool.data.sources import DEMO
+from edgetool.errors import ConfigError, UsageError
+from edgetool.train.settings import GRPOSettings, LoraSettings
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Row sources: `demo` or a path to JSONL. *_rows: use only the first so many."""
+
+    train: str = DEMO
+    validation: str = DEMO
+    train_rows: int | None = None
+    validation_rows: int | None = None
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything a training run is told.
+
+    call_syntax   None: the one the model's chat template teaches
+    rewards       reward function name -> weight
+    """
+
+    model: str
+    output_dir: str
+    load_in_4bit: bool = True
+    call_syntax: str | None = None
+    data: DataSettings = field(default_factory=DataSettings)
+    rewards: dict[str, float] = field(default_factory=lambda: {"paper": 1.0})
+    lora: LoraSettings = field(default_factory=LoraSettings)
+    grpo: GRPOSettings = field(default_factory=GRPOSettings)
+
+    def dump(self) -> str:
+        """The resolved configuration as YAML; reading it back gives an equal Config."""
+        return yaml.safe_dump(_plain(dataclasses.asdict(self)), sort_keys=False)
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML file and apply `--set a.b=c` overrides.
+
+    Raises UsageError when there is no such file, ConfigError with all that is wrong in it.
+    """
+    if not path.is_file():
+        raise UsageError(f"no configuration at {path}; give a YAML file with --config")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected keys and values, such as `model: nano`")
+    for override in overrides:
+        _apply(values, override)
+    return build_config(values, str(path))
+
+
+def build_config(values: Mapping[str, Any], where: str) -> Config:
+    """Plain values -> Config. Raises ConfigError naming every unknown key and bad value."""
+    problems = [f"{where}: {problem}" for problem in _unknown_keys(values, Config)]
+    try:
+        config = TypeAdapter(Config).validate_python(values)
+    except ValidationError as error:
+        problems += [f"{where}: {_describe(entry)}" for entry in error.errors()]
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return config
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    """Put one `a.b=c` into nested values; c is read as YAML."""
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise ConfigError(f"--set {override}: expected key=value, such as grpo.max_steps=100")
+    *parents, last = path.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"--set {override}: {parent} is a value and has no keys")
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: the value is not YAML: {error}") from error
+
+
+def _unknown_keys(values: Mapping[str, Any], kind: Any, prefix: str = "") -> list[str]:
+    known = get_type_hints(kind)
+    problems = []
+    for key, value in values.items():
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
+            hint = f"did you mean '{prefix}{near[0]}'?" if near else f"known: {', '.join(known)}"
+            problems.append(f"unknown key '{prefix}{key}'; {hint}")
+        elif dataclasses.is_dataclass(known[key]) and isinstance(value, Mapping):
+            problems += _unknown_keys(value, known[key], f"{prefix}{key}.")
+    return problems
+
+
+def _describe(error: Any) -> str:
+    """One pydantic error in our words."""
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "missing":
+        return f"'{key}' is missing"
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "value_error":  # from a settings class, which names key and value itself
+        return f"{key}: {message}"
+    return f"{key} = {error['input']!r}: {message}"
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists: YAML has no tuples."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value

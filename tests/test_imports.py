@@ -1,0 +1,107 @@
+"""The house's one-way imports, and a quick front door."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "edgetool"
+
+# part -> the parts it may import from, besides itself
+ALLOWED = {
+    "errors": set(),
+    "files": {"errors"},
+    "allocator": set(),
+    "calls": {"errors"},
+    "data": {"errors", "files", "calls"},
+    "rewards": {"errors", "calls", "data"},
+    "train": {"errors", "files", "calls", "data", "rewards"},
+    "export": {"errors", "files", "calls"},
+    "serve": {"errors", "files", "calls"},
+    "eval": {"errors", "files", "calls", "serve"},
+    "catalogue": {"errors"},
+    "config": {"errors", "data", "train"},
+}
+TORCH_FREE = ("calls", "data", "rewards", "serve", "config", "catalogue")
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_parts(tree: ast.AST) -> set[str]:
+    """Parts of edgetool a module imports anywhere, type checking included."""
+    found = set()
+    for node in ast.walk(tree):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            bare = node.module == "edgetool"
+            names = [f"edgetool.{a.name}" for a in node.names] if bare else [node.module]
+        found |= {name.split(".")[1] for name in names if name.startswith("edgetool.")}
+    return found - {"__version__"}
+
+
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if part_of(path) in ALLOWED)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_run_one_way(path):
+    part = part_of(path)
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert imported_parts(tree) - {part} <= ALLOWED[part]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in MODULES if part_of(path) in TORCH_FREE],
+    ids=lambda p: str(p.relative_to(PACKAGE)),
+)
+def test_parts_for_a_laptop_never_import_torch(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    roots = {
+        a.name.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names
+    }
+    roots |= {
+        n.module.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module
+    }
+    assert not roots & {"torch", "transformers", "peft"}
+
+
+def _python(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    return done.stdout
+
+
+def test_help_loads_no_engine():
+    code = (
+        "import sys\n"
+        "from typer.testing import CliRunner\n"
+        "from edgetool.cli import app\n"
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0\n"
+        "heavy = {'torch', 'transformers', 'numpy', 'pydantic', 'llama_cpp', 'jinja2'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    # typer's own test runner needs none of these either
+    assert _python(code).strip() == "[]"
+
+
+def test_help_takes_under_300_ms_of_cpu():
+    # processor time, not wall time: a busy machine must not fail a good door
+    code = (
+        "import resource, subprocess, sys\n"
+        "command = [sys.executable, '-m', 'edgetool', '--help']\n"
+        "times = []\n"
+        "for _ in range(3):\n"
+        "    before = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
+        "    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)\n"
+        "    after = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
+        "    times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)\n"
+        "print(min(times))"
+    )
+    assert float(_python(code)) < 0.3
