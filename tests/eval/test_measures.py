@@ -91,19 +91,19 @@ def test_wilson_agrees_with_scipy(k, n):
 
 def test_newcombe_by_hand():
     # 36 right in both, 12 only in the first, 2 only in the second, none in neither; n = 50.
-    # p = 48/50 = 0.96, Wilson (0.865389, 0.988957); q = 38/50 = 0.76, Wilson (0.625865, 0.857042)
+    # p = 48/50 = 0.96, Wilson (0.865399, 0.988961); q = 38/50 = 0.76, Wilson (0.625873, 0.857026)
     # product of margins 48*2*38*12 > 0; cross 36*0 - 12*2 = -24, not corrected:
     # phi = -24 / sqrt(43776) = -0.114708
-    # low: a = 0.094611, b = 0.097042: sqrt(a^2 + 2*0.114708*a*b + b^2) = 0.143098 -> 0.056902
-    # high: a = 0.028957, b = 0.134135: sqrt(a^2 + 2*0.114708*a*b + b^2) = 0.140431 -> 0.340431
-    assert newcombe(36, 12, 2, 0) == pytest.approx((0.0569, 0.3404), abs=5e-5)
+    # low: a = 0.094601, b = 0.097026: sqrt(a^2 + 2*0.114708*a*b + b^2) = 0.143070 -> 0.056930
+    # high: a = 0.028961, b = 0.134127: sqrt(a^2 + 2*0.114708*a*b + b^2) = 0.140428 -> 0.340428
+    assert newcombe(36, 12, 2, 0) == pytest.approx((0.056930, 0.340428), abs=2e-6)
 
 
 def test_newcombe_corrects_a_positive_correlation():
     # n = 40; cross 15*15 - 5*5 = 200, less n/2 = 180; phi = 180/400 = 0.45; p = q = 0.5:
-    # Wilson half width w: z*sqrt(0.25/40 + z^2/6400)/(1 + z^2/40) = 0.148012
-    # w * sqrt(2 - 2*0.45) = 0.148012 * 1.048809 = 0.155236
-    assert newcombe(15, 5, 5, 15) == pytest.approx((-0.155236, 0.155236), abs=1e-5)
+    # Wilson half width w: z*sqrt(0.25/40 + z^2/6400)/(1 + z^2/40) = 0.148005
+    # w * sqrt(2 - 2*0.45) = 0.148005 * 1.048809 = 0.155229
+    assert newcombe(15, 5, 5, 15) == pytest.approx((-0.155229, 0.155229), abs=2e-6)
 
 
 @pytest.mark.parametrize("table", [(7, 0, 0, 0), (0, 0, 0, 7), (0, 7, 0, 0), (0, 0, 7, 0)])
