@@ -113,11 +113,16 @@ def _load(path: Path, context: int, threads: int | None) -> Any:
         raise UsageError(f"context and threads must be at least 1, got {context} and {threads}")
     if threads is None and path.stat().st_size < SMALL_FILE:
         threads = 1
-    settings = {"n_ctx": context, "n_batch": CHUNK, "n_ubatch": CHUNK, "verbose": False}
     with _listening() as complaints:
         try:
             return llama_cpp.Llama(
-                str(path), n_threads=threads, n_threads_batch=threads, **settings
+                str(path),
+                n_ctx=context,
+                n_batch=CHUNK,
+                n_ubatch=CHUNK,
+                n_threads=threads,
+                n_threads_batch=threads,
+                verbose=False,
             )
         except (ValueError, RuntimeError) as error:
             reason = complaints[0] if complaints else str(error)
