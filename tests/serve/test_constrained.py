@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgetool.calls.runtime import Sampling
-from edgetool.calls.types import Tool
+from edgetool.calls.types import Tool, ToolCall
 from edgetool.errors import EngineError
 from edgetool.serve.constrained import for_llama, for_tokenizer, spell_markers
 
@@ -150,3 +150,75 @@ def test_a_laptop_without_torch_can_decode_constrained(gguf):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "2\n", "")
+
+
+def call(name: str, arguments: str) -> str:
+    return f'<tool_call>\n{{"name": "{name}", "arguments": {arguments}}}\n</tool_call>'
+
+
+def allows(constraint, session, text: str) -> bool:
+    """Whether the grammar takes the text, as the model would write it, and may end there."""
+    stop = session.prompter.encode("<|im_end|>")[0]
+    try:
+        for token in session.prompter.encode(text):
+            constraint.advance(token)
+    except EngineError:
+        return False
+    return stop in allowed(constraint, session.vocabulary.size)
+
+
+ROOM = {"type": "object", "properties": {"floor": {"type": "integer"}}, "required": ["floor"]}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "right", "wrong"),
+    [
+        (
+            {"properties": {"room": {"$ref": "#/$defs/room"}}, "$defs": {"room": ROOM}},
+            '{"room": {"floor": 2}}',
+            '{"room": {"floor": "2"}}',
+        ),
+        (
+            {"properties": {"room": {"$ref": "#/definitions/r"}}, "definitions": {"r": ROOM}},
+            '{"room": {"floor": 2}}',
+            '{"room": 2}',
+        ),
+        (  # the tool's own root, not the call's
+            {"properties": {"parts": {"type": "array", "items": {"$ref": "#"}}}},
+            '{"parts": [{"parts": []}]}',
+            '{"parts": [{"name": "t"}]}',
+        ),
+    ],
+)
+def test_references_inside_a_tools_schema_are_followed(session, make, parameters, right, wrong):
+    tool = Tool("t", "", {"type": "object", "additionalProperties": False, **parameters})
+    assert allows(make([tool], required=True), session, call("t", right))
+    assert not allows(make([tool], required=True), session, call("t", wrong))
+
+
+def test_a_schema_elsewhere_is_never_fetched(make):
+    remote = {"$ref": "http://127.0.0.1:9/schema.json"}
+    with pytest.raises(EngineError, match="held by a grammar: t:"):
+        make([Tool("t", "", {"type": "object", "properties": {"x": remote}})])
+
+
+def test_right_calls_of_real_rows_can_be_written(session, make, shared):
+    """Arguments in the order of the schema, which the grammar prescribes; JSON has none."""
+    from edgetool.data.bfcl import load
+
+    rows = load(shared / "data" / "bfcl_v4", "multiple")
+    refused = []
+    for row in rows:
+        [expected] = row.calls
+        schema = next(tool.parameters for tool in row.tools if tool.name == expected.name)
+        given = {
+            name: expected.arguments[name]
+            for name in schema["properties"]
+            if name in expected.arguments
+        }
+        given = {name: value for name, value in given.items() if name not in expected.optional}
+        text = session.syntax.render([ToolCall(expected.name, given)])
+        if jsonschema_rs.is_valid(schema, given) and not allows(make(row.tools), session, text):
+            refused.append(row.id)
+    assert len(rows) == 200
+    assert refused == []

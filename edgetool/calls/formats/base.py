@@ -98,7 +98,8 @@ def call_schema(tool: Tool) -> dict[str, Any]:
 
     Arguments the tool does not name are refused unless its schema invites them.
     """
-    arguments = {"additionalProperties": False, **tool.parameters}
+    # An identity of its own makes the schema's "#/$defs/..." mean its own root, not the call's.
+    arguments = {"$id": "urn:arguments", "additionalProperties": False, **tool.parameters}
     return {
         "type": "object",
         "properties": {"name": {"const": tool.name}, "arguments": arguments},
