@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 from edgetool.calls.runtime import Completion, Sampling
 from edgetool.calls.types import Example
-from edgetool.serve.constrained import for_llama
+from edgetool.serve.constrained import ConstraintMaker, for_llama
 from edgetool.serve.session import LlamaSession
 
 
@@ -20,7 +21,11 @@ class GGUFRuntime:
     def __init__(self, session: LlamaSession, name: str = "gguf") -> None:
         self.session, self.name = session, name
         self.syntax = session.syntax
-        self._constraint = for_llama(session)
+
+    @cached_property
+    def _constraint(self) -> ConstraintMaker:
+        """Made when first asked for: the free arm need not wait for the grammar engine to load."""
+        return for_llama(self.session)
 
     def prompt_ids(self, example: Example) -> list[int]:
         """Token ids [P] of the example's prompt."""

@@ -32,8 +32,10 @@ def _candidates(logits: Logits, sampling: Sampling) -> tuple[NDArray[np.intp], N
     if sampling.top_k > 0:
         order = order[: sampling.top_k]
     order = order[np.isfinite(logits[order])]
-    scaled = logits[order].astype(np.float64) / sampling.temperature
-    probabilities = np.exp(scaled - scaled[0])
+    likely = logits[order].astype(np.float64)
+    # The best is taken off first: divided by a tiny temperature, it would overflow.
+    with np.errstate(over="ignore"):
+        probabilities = np.exp((likely - likely[0]) / sampling.temperature)
     probabilities /= probabilities.sum()
     if sampling.top_p < 1:
         before = probabilities.cumsum() - probabilities

@@ -11,7 +11,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetool.calls.formats import detect
+from edgetool.calls import formats
+from edgetool.calls.formats import CallSyntax
 from edgetool.calls.prompt import Prompter
 from edgetool.calls.runtime import Completion, Sampling
 from edgetool.errors import ModelError, PromptTooLong
@@ -41,22 +42,29 @@ class LlamaSession:
     """One model in llama.cpp, one completion at a time.
 
     prompter   makes prompt ids with the model's own chat template
-    syntax     the call syntax that template teaches
+    syntax     call_syntax, or the one that template teaches
     limit      tokens a prompt and its completion may have together
 
-    Raises ModelError for a file that is no whole GGUF, or one without a chat template.
+    Raises ModelError for a file that is no whole GGUF, or one without a chat template, and
+    UsageError for a call_syntax nobody knows.
     """
 
     def __init__(
-        self, model_path: Path, *, context: int | None = None, threads: int | None = None
+        self,
+        model_path: Path,
+        *,
+        context: int | None = None,
+        threads: int | None = None,
+        call_syntax: str | None = None,
     ) -> None:
         import llama_cpp
 
+        chosen = formats.get(call_syntax) if call_syntax else None
         self.path = Path(model_path)
         self.engine = Engine(self.path, CONTEXT if context is None else context, threads)
         self.limit = self.engine.context
         self.vocabulary = read_vocabulary(llama_cpp.llama_model_get_vocab(self.engine.llama.model))
-        self.prompter = self._prompter()
+        self.prompter = self._prompter(chosen)
         self.syntax = self.prompter.syntax
 
     def __enter__(self) -> LlamaSession:
@@ -132,7 +140,7 @@ class LlamaSession:
                 f"open the model with a larger --context (if it was trained for one)"
             )
 
-    def _prompter(self) -> Prompter:
+    def _prompter(self, syntax: CallSyntax | None) -> Prompter:
         llama, vocabulary = self.engine.llama, self.vocabulary
         template = llama.metadata.get("tokenizer.chat_template")
         if not template:
@@ -146,4 +154,5 @@ class LlamaSession:
             return ids
 
         variables = {"bos_token": vocabulary.bos_token, "eos_token": vocabulary.eos_token}
-        return Prompter(template, tuple(vocabulary.markers), encode, detect(template), variables)
+        taught = syntax or formats.detect(template)
+        return Prompter(template, tuple(vocabulary.markers), encode, taught, variables)

@@ -145,3 +145,23 @@ def test_the_runtime_gives_one_completion_per_example_in_order(session, examples
     if not constrained:
         alone = [session.generate(runtime.prompt_ids(e), sampling).token_ids for e in examples]
         assert [c.token_ids for c in made] == alone
+
+
+def test_a_call_syntax_chosen_by_name_takes_the_templates_place(gguf):
+    with LlamaSession(gguf, context=64, call_syntax="json") as chosen:
+        assert chosen.syntax.NAME == chosen.prompter.syntax.NAME == "json"
+
+
+def test_an_unknown_call_syntax_is_refused(gguf):
+    with pytest.raises(UsageError, match="unknown call syntax 'xml'"):
+        LlamaSession(gguf, call_syntax="xml")
+
+
+def test_the_free_arm_does_without_a_grammar_engine(session, examples, monkeypatch):
+    def missing(_: LlamaSession) -> None:
+        raise AssertionError("the grammar engine was loaded")
+
+    monkeypatch.setattr("edgetool.serve.runtime.for_llama", missing)
+    sampling = Sampling(max_completion_length=1)
+    made = list(GGUFRuntime(session).generate(examples, sampling, constrained=False))
+    assert len(made) == len(examples)
