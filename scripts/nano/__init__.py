@@ -1,0 +1,1 @@
+"""How the embedded default model is made; `scripts/build_nano.py` runs it."""

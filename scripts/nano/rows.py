@@ -1,0 +1,184 @@
+"""Rows that nano is trained on: one set of tools, several independent requests about it.
+
+Two sources are mixed: Snips utterances of the `pretrain` split, and synthetic requests to random
+tools. In both, names are often replaced and values are often made up, so that neither names nor
+values can be learned by heart: the model has to read the tools and copy from the request.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from edgetool.calls.types import Tool, ToolCall
+from edgetool.data import demo
+from scripts.nano import words
+
+NO_CALL = "No tool fits."
+SYNONYMS = {
+    "add_to_playlist": ("put_on_playlist", "playlist_add", "save_to_playlist"),
+    "book_restaurant": ("reserve_table", "restaurant_booking", "make_reservation"),
+    "get_weather": ("weather_forecast", "check_weather", "forecast"),
+    "play_music": ("start_music", "music_player", "listen"),
+    "rate_book": ("give_rating", "review_book", "score_book"),
+    "find_work": ("search_work", "look_up_title", "lookup_work"),
+    "find_screening": ("movie_times", "search_screenings", "screening_lookup"),
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person says and the call it asks for; None when no offered tool fits."""
+
+    text: str
+    call: ToolCall | None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Tools [T] and independent requests [K] about them."""
+
+    tools: tuple[Tool, ...]
+    requests: tuple[Request, ...]
+
+
+class SnipsGroups:
+    """Groups from Snips utterances, renamed and with values exchanged at the given rates."""
+
+    def __init__(self, requests: int, no_call: float = 0.15, exchange: float = 0.4) -> None:
+        self.requests, self.no_call, self.exchange = requests, no_call, exchange
+        self.by_tool: dict[str, list[demo.Utterance]] = defaultdict(list)
+        self.values: dict[str, list[str]] = defaultdict(list)
+        for said in demo.read_utterances("pretrain"):
+            self.by_tool[said.tool].append(said)
+            for text, name in said.pieces:
+                if name:
+                    self.values[name].append(text)
+
+    def sample(self, rng: random.Random) -> Group:
+        catalogue = list(demo.tools())
+        offered = rng.sample(catalogue, rng.choice((1, 2, 3, 3, 4)))
+        absent = [tool for tool in catalogue if tool not in offered]
+        renaming = _renaming(offered, rng)
+        requests = tuple(
+            self._request(offered, absent, renaming, rng) for _ in range(self.requests)
+        )
+        return Group(tuple(rename_tool(tool, renaming) for tool in offered), requests)
+
+    def _request(
+        self, offered: list[Tool], absent: list[Tool], renaming: dict[str, str], rng: random.Random
+    ) -> Request:
+        fits = rng.random() >= self.no_call
+        tool = rng.choice(offered if fits else absent)
+        said = self._exchange_values(rng.choice(self.by_tool[tool.name]), rng)
+        call = said.call(tool)
+        if not fits:
+            return Request(said.text, None)
+        return Request(said.text, rename_call(call, renaming))
+
+    def _exchange_values(self, said: demo.Utterance, rng: random.Random) -> demo.Utterance:
+        if rng.random() >= self.exchange:
+            return said
+
+        def other(text: str, name: str | None) -> tuple[str, str | None]:
+            if name is None or text in ("my", "this", "here"):
+                return text, name
+            made_up = rng.random() < 0.5
+            return (words.pseudo_phrase(rng) if made_up else rng.choice(self.values[name])), name
+
+        return replace(said, pieces=tuple(other(*piece) for piece in said.pieces))
+
+
+def _renaming(tools: list[Tool], rng: random.Random) -> dict[str, str]:
+    """Old name -> new name: none, tools by synonyms, or everything by meaningless names."""
+    kind = rng.random()
+    if kind < 0.5:
+        return {}
+    if kind < 0.7:
+        return {tool.name: rng.choice(SYNONYMS[tool.name]) for tool in tools}
+    return mask_names(tools, rng)
+
+
+def mask_names(tools: list[Tool], rng: random.Random) -> dict[str, str]:
+    """Every tool and parameter gets a meaningless name; descriptions stay (Hammer, 2410.04587)."""
+    names = {tool.name: words.pseudo_name(rng) for tool in tools}
+    for tool in tools:
+        names.update({name: words.pseudo_name(rng) for name in tool.parameters["properties"]})
+    return names
+
+
+def rename_tool(tool: Tool, names: dict[str, str]) -> Tool:
+    old = tool.parameters
+    properties = {names.get(key, key): value for key, value in old["properties"].items()}
+    required = [names.get(key, key) for key in old["required"]]
+    parameters = {**old, "properties": properties, "required": required}
+    return Tool(names.get(tool.name, tool.name), tool.description, parameters)
+
+
+def rename_call(call: ToolCall, names: dict[str, str]) -> ToolCall:
+    arguments = {names.get(key, key): value for key, value in call.arguments.items()}
+    return ToolCall(names.get(call.name, call.name), arguments)
+
+
+class SyntheticGroups:
+    """Groups of random tools; requests name each parameter beside its value."""
+
+    def __init__(self, requests: int, tools: int = 3, parameters: int = 4) -> None:
+        self.requests, self.tools, self.parameters = requests, tools, parameters
+        sampled = demo.read_utterances("pretrain")
+        self.phrases = [text for said in sampled for text, name in said.pieces if name]
+
+    def sample(self, rng: random.Random) -> Group:
+        tools = tuple(self._tool(rng) for _ in range(rng.randint(1, self.tools)))
+        return Group(tools, tuple(self._request(tools, rng) for _ in range(self.requests)))
+
+    def _tool(self, rng: random.Random) -> Tool:
+        verb, noun = rng.choice(words.VERBS), rng.choice(words.NOUNS)
+        name = words.pseudo_name(rng) if rng.random() < 0.3 else f"{verb}_{noun}"
+        chosen = rng.sample(sorted(words.PARAMETERS), rng.randint(1, self.parameters))
+        properties = {}
+        for parameter in chosen:
+            meaning, kind = words.PARAMETERS[parameter]
+            key = words.pseudo_name(rng) if rng.random() < 0.2 else parameter
+            properties[key] = {"type": kind, "description": meaning}
+        required = list(properties)[: rng.randint(0, len(properties))]
+        schema = {"type": "object", "properties": properties, "required": required}
+        return Tool(name, f"{verb.capitalize()} a {noun}", schema)
+
+    def _request(self, tools: tuple[Tool, ...], rng: random.Random) -> Request:
+        if rng.random() < 0.1:
+            stranger = f"{rng.choice(words.VERBS)} a {rng.choice(words.NOUNS)}"
+            known = [tool.description.lower() for tool in tools]
+            if stranger not in known:
+                return Request(f"{stranger} {words.pseudo_phrase(rng)}", None)
+        tool = rng.choice(tools)
+        properties = tool.parameters["properties"]
+        keep = [key for key in properties if key in tool.required or rng.random() < 0.7]
+        values = {key: self._value(properties[key]["type"], rng) for key in keep}
+        said = [_mention(properties[key]["description"], values[key], rng) for key in keep]
+        rng.shuffle(said)
+        opening = tool.description.lower() if rng.random() < 0.5 else tool.description
+        return Request(" ".join([opening, *said]), ToolCall(tool.name, values))
+
+    def _value(self, kind: str, rng: random.Random) -> Any:
+        if kind == "integer":
+            return rng.choice((rng.randint(0, 12), rng.randint(10, 99), rng.randint(100, 3000)))
+        if kind == "number":
+            return rng.choice((rng.randint(1, 500), round(rng.uniform(0.1, 99), rng.randint(1, 2))))
+        return words.pseudo_phrase(rng) if rng.random() < 0.5 else rng.choice(self.phrases)
+
+
+def _mention(meaning: str, value: Any, rng: random.Random) -> str:
+    shapes = ("{m} {v}", "with {m} {v}", "{v} as {m}", "{m} is {v}", "{m}: {v}", "for {v} ({m})")
+    return rng.choice(shapes).format(m=meaning, v=value)
+
+
+def endless(sources: list[tuple[float, Any]], seed: int) -> Iterator[Group]:
+    """Groups drawn from weighted sources, the same ones for the same seed."""
+    rng = random.Random(seed)
+    weights = [weight for weight, _ in sources]
+    while True:
+        yield rng.choices([source for _, source in sources], weights)[0].sample(rng)
