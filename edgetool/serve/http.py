@@ -17,6 +17,7 @@ import uvicorn
 from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -74,7 +75,8 @@ class ChatServer:
                 Route("/health", self._health),
                 Route("/v1/models", self._guarded(self._models)),
                 Route("/v1/chat/completions", self._guarded(self._chat), methods=["POST"]),
-            ]
+            ],
+            exception_handlers={HTTPException: _no_such_place},
         )
 
     async def _health(self, _: Request) -> Response:
@@ -128,6 +130,13 @@ class ChatServer:
             raise _RefusedError(
                 401, "wrong or missing API key; send it as 'Authorization: Bearer KEY'"
             )
+
+
+async def _no_such_place(request: Request, error: Exception) -> Response:
+    """Unknown paths and methods, in OpenAI's form; clients show the message."""
+    assert isinstance(error, HTTPException)
+    message = f"{request.method} {request.url.path}: {error.detail}"
+    return JSONResponse(error_object(message), error.status_code, headers=error.headers)
 
 
 async def _body(request: Request) -> bytes:

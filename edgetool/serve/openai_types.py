@@ -20,8 +20,15 @@ TEMPERATURE = 0.0
 
 class FunctionSpec(BaseModel):
     name: str = Field(pattern=r"^[A-Za-z0-9_.:/-]{1,128}$")
-    description: str = ""
-    parameters: JsonObject = Field(default_factory=dict)
+    description: str | None = None
+    parameters: JsonObject | None = None
+
+    @field_validator("parameters")
+    @classmethod
+    def _of_an_object(cls, parameters: JsonObject | None) -> JsonObject | None:
+        if parameters and parameters.get("type", "object") != "object":
+            raise ValueError("parameters must be a JSON Schema of type 'object'")
+        return parameters
 
 
 class ToolSpec(BaseModel):
@@ -29,8 +36,8 @@ class ToolSpec(BaseModel):
     function: FunctionSpec
 
     def as_tool(self) -> Tool:
-        parameters = {"type": "object", "properties": {}, **self.function.parameters}
-        return Tool(self.function.name, self.function.description, parameters)
+        parameters = {"type": "object", "properties": {}, **(self.function.parameters or {})}
+        return Tool(self.function.name, self.function.description or "", parameters)
 
 
 class NamedFunction(BaseModel):
@@ -46,10 +53,32 @@ class StreamOptions(BaseModel):
     include_usage: bool = False
 
 
+class CalledFunction(BaseModel):
+    name: str
+    arguments: str | JsonObject = "{}"
+
+
+class MadeCall(BaseModel):
+    """A call from an earlier turn."""
+
+    id: str | None = None
+    type: Literal["function"] = "function"
+    function: CalledFunction
+
+    def as_call(self) -> JsonObject:
+        """As chat templates take it, arguments as an object."""
+        call: JsonObject = self.model_dump(exclude_none=True)
+        if isinstance(self.function.arguments, str):
+            arguments = loads(self.function.arguments)
+            if arguments is not INVALID:  # else the client could not read it either: as it was
+                call["function"]["arguments"] = arguments
+        return call
+
+
 class ChatMessage(BaseModel):
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[JsonObject] | None = None
-    tool_calls: list[JsonObject] | None = None
+    tool_calls: list[MadeCall] | None = None
     tool_call_id: str | None = None
     name: str | None = None
 
@@ -68,7 +97,7 @@ class ChatMessage(BaseModel):
         message["content"] = self.content or ""
         message["role"] = "system" if self.role == "developer" else self.role
         if self.tool_calls:
-            message["tool_calls"] = [_template_call(call) for call in self.tool_calls]
+            message["tool_calls"] = [call.as_call() for call in self.tool_calls]
         return message
 
 
@@ -114,15 +143,6 @@ class ChatRequest(BaseModel):
         if self.tool_choice == "required" and not tools:
             raise ValueError("tool_choice is 'required', but there are no tools")
         return ([], False) if self.tool_choice == "none" else (tools, self.tool_choice != "auto")
-
-
-def _template_call(call: JsonObject) -> JsonObject:
-    function = dict(call.get("function") or {})
-    if isinstance(function.get("arguments"), str):
-        arguments = loads(function["arguments"])
-        if arguments is not INVALID:  # else the client could not read it either: shown as it was
-            function["arguments"] = arguments
-    return {**call, "function": function}
 
 
 def completion_object(answer: Answer, model: str, prompt_tokens: int) -> JsonObject:

@@ -17,6 +17,14 @@ from edgetool.serve.http import MAX_BODY, ChatServer, bind, is_loopback, serve
 HELLO = [{"role": "user", "content": "weather in Oslo please"}]
 
 
+def asking(**changes) -> bytes:
+    return json.dumps({"messages": HELLO, "max_tokens": 1, **changes}).encode()
+
+
+def tool(parameters) -> dict:
+    return {"type": "function", "function": {"name": "t", "parameters": parameters}}
+
+
 @pytest.fixture(scope="module")
 def start(session):
     """Starts real servers on free ports; gives their addresses."""
@@ -167,6 +175,14 @@ def test_models_and_health_answer(client, url):
         (json.dumps({"messages": HELLO, "n": 2}).encode(), 400),
         (json.dumps({"messages": HELLO, "tools": [], "tool_choice": "required"}).encode(), 400),
         (json.dumps({"messages": [{"role": "user", "content": "x " * 5000}]}).encode(), 400),
+        (asking(tools=[tool({"type": "string"})]), 400),
+        (asking(tools=[tool({"type": "object", "properties": 5})]), 400),
+        (asking(tools=[tool({"type": "object", "properties": {"x": {"type": "any"}}})]), 400),
+        (asking(tools=[tool({}), tool({})]), 400),
+        (asking(tool_choice={"type": "function", "function": {"name": "absent"}}), 400),
+        (asking(messages=[{"role": "assistant", "tool_calls": [{"function": 5}]}]), 400),
+        (asking(messages=[{"role": "assistant", "tool_calls": [{"id": "1"}]}]), 400),
+        (asking(messages=[{"role": "user", "content": "\ud800"}]), 400),
         (b" " * (MAX_BODY + 1), 413),
     ],
 )
@@ -217,3 +233,20 @@ def test_ask_gives_the_calls_of_the_answer(session, examples):
     answer = ask(session, "weather in Oslo please", examples[0].tools)
     assert answer.calls == session.syntax.parse(answer.completion.text).calls
     assert answer.text == ("" if answer.calls else answer.completion.text)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/v1/chat/completions", 405), ("GET", "/v1/x", 404)]
+)
+def test_a_wrong_path_or_method_gets_an_error_object(url, method, path, status):
+    answer = httpx.request(method, f"{url}{path}")
+    assert answer.status_code == status
+    assert path in answer.json()["error"]["message"]
+
+
+def test_null_descriptions_and_parameters_are_as_good_as_none(url):
+    bare = {"type": "function", "function": {"name": "t", "description": None, "parameters": None}}
+    headers = {"content-type": "application/json"}
+    to = f"{url}/v1/chat/completions"
+    answer = httpx.post(to, content=asking(tools=[bare]), headers=headers)
+    assert answer.status_code == 200
