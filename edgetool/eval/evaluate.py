@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from edgetool.calls.formats import CallSyntax
-from edgetool.calls.formats.base import Parsed
+from edgetool.calls.formats.base import Parsed, as_cut
 from edgetool.calls.match import Verdict, judge
 from edgetool.calls.runtime import Completion, Runtime, Sampling
 from edgetool.calls.types import Example
 from edgetool.errors import DataError, EdgetoolError, EngineError, UsageError
 
 ARMS = ("free", "constrained")
-CUT, ERROR = "cut", "error"
+ERROR = "error"
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,6 @@ def _row(example: Example, outcome: Completion | _Failed, syntax: CallSyntax) ->
 
 
 def read(completion: Completion, syntax: CallSyntax) -> Parsed:
-    """Parse a completion. One that was cut at max_completion_length is never clean, whatever its
-    text looks like so far: prose might have gone on to a call, and a call to another."""
+    """Parse a completion; see `as_cut` for one that was cut at max_completion_length."""
     parsed = syntax.parse(completion.text)
-    return parsed if completion.finished else replace(parsed, problem=CUT)
+    return parsed if completion.finished else as_cut(parsed)

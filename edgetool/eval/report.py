@@ -10,10 +10,10 @@ from typing import Any
 
 from edgetool.calls.types import Example
 from edgetool.eval.evaluate import ArmResult
-from edgetool.eval.files import write_whole
 from edgetool.eval.measures import Difference, paired_difference, summarize, without_call
 from edgetool.eval.provenance import machine, versions
 from edgetool.eval.results import dump_results
+from edgetool.files import write_text
 
 
 def write_report(
@@ -43,9 +43,9 @@ def write_report(
     page = render_html(facts, arms=arms, metrics=metrics, examples=examples)
     for arm in arms:
         dump_results(folder / "results", arm)
-    write_whole(folder / "report.html", page)
+    write_text(folder / "report.html", page)
     target = folder / "report.json"
-    write_whole(target, json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(target, json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     return target
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from edgetool.calls.match import Verdict
 from edgetool.errors import DataError
 from edgetool.eval.evaluate import ArmResult, RowResult
-from edgetool.eval.files import write_whole
+from edgetool.files import write_text
 
 
 def dump_results(folder: Path, arm: ArmResult) -> Path:
@@ -23,7 +23,7 @@ def dump_results(folder: Path, arm: ArmResult) -> Path:
     # ASCII: escapes can hold everything a model may write, lone surrogates included.
     lines = [json.dumps({**head, **asdict(row)}) for row in arm.results]
     path = folder / f"{_safe(arm.model)}.{_safe(arm.runtime)}.{arm.arm}.jsonl"
-    write_whole(path, "".join(line + "\n" for line in lines))
+    write_text(path, "".join(line + "\n" for line in lines))
     return path
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from edgetool.calls.formats import CallSyntax, Parsed
+from edgetool.calls.formats.base import as_cut
 from edgetool.calls.match import Verdict, judge
 from edgetool.calls.types import Example
 from edgetool.errors import EdgetoolError
@@ -38,14 +39,21 @@ class Scored:
 
 
 def score(
-    text: str, example: Example, syntax: CallSyntax, rewards: Sequence[WeightedReward]
+    text: str,
+    example: Example,
+    syntax: CallSyntax,
+    rewards: Sequence[WeightedReward],
+    *,
+    finished: bool = True,
 ) -> Scored:
     """Parse, judge and score one completion.
+
+    finished   ended by a stop token; a completion that was cut is not clean, as in evaluation
 
     Raises EdgetoolError when a reward function returns NaN or infinity; whatever the model wrote,
     that is the function's fault.
     """
-    parsed = syntax.parse(text)
+    parsed = syntax.parse(text) if finished else as_cut(syntax.parse(text))
     scores = tuple(_finite(reward, reward.function(parsed, example), example) for reward in rewards)
     total = sum(r.weight * value for r, value in zip(rewards, scores, strict=True))
     return Scored(text, judge(parsed, example.calls), scores, total)

@@ -106,7 +106,7 @@ class Stepper:
         written = rollout(self.policy, [row.prompt for row in rows], sampling, seeds)
         syntax = self.policy.prompter.syntax
         scored = [
-            [score(w.text, row.example, syntax, self.rewards) for w in group]
+            [score(w.text, row.example, syntax, self.rewards, finished=w.finished) for w in group]
             for row, group in zip(rows, written, strict=True)
         ]
         return Sampled(rows, written, scored)

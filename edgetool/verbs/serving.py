@@ -10,7 +10,7 @@ from typing import Any
 from edgetool.calls.types import Tool
 from edgetool.data.rows import load_tools
 from edgetool.serve.ask import ask
-from edgetool.serve.http import serve
+from edgetool.serve.http import HOST, PORT, serve
 from edgetool.serve.session import LlamaSession
 
 
@@ -30,8 +30,12 @@ def run_ask(model: Path, question: str, tools: Path | None, *, constrained: bool
 def run_serve(model: Path, tools: Path | None, **options: Any) -> None:
     """Serve until interrupted; options that are None keep the server's own defaults."""
     chosen = {name: value for name, value in options.items() if value is not None}
+    offered = _tools(tools)
     with LlamaSession(model) as session:
-        serve(session, tools=_tools(tools), **chosen)
+        host, port = chosen.get("host", HOST), chosen.get("port", PORT)
+        names = ", ".join(tool.name for tool in offered) or "those of each request"
+        print(f"serving {model.name} at http://{host}:{port}/v1 (tools: {names}); Ctrl-C ends it")
+        serve(session, tools=offered, **chosen)
 
 
 def _tools(path: Path | None) -> tuple[Tool, ...]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from edgetool.calls import formats
 from edgetool.calls.formats import hermes, json_list
-from edgetool.calls.formats.base import INVALID, MAX_DEPTH, loads
+from edgetool.calls.formats.base import INVALID, MAX_DEPTH, as_cut, loads
 from edgetool.calls.types import ToolCall
 from edgetool.errors import UsageError
 from tests.conftest import weather_tool
@@ -162,3 +162,13 @@ def test_the_grammar_refuses_calls_that_do_not_fit_the_tools(syntax, made):
 def test_the_grammar_allows_no_call_in_each_syntax():
     assert _accepts(hermes.grammar([weather_tool()]), "No tool fits.")
     assert _accepts(json_list.grammar([weather_tool()]), "[]")
+
+
+def test_an_argument_may_hold_the_closing_marker_as_text():
+    call = ToolCall("say", {"text": "</tool_call> and <tool_call>"})
+    assert hermes.parse(hermes.render([call, OSLO])) == formats.Parsed((call, OSLO))
+
+
+def test_a_cut_completion_is_never_clean_but_its_calls_are_still_read():
+    assert as_cut(hermes.parse("No tool")).problem == "cut"
+    assert as_cut(hermes.parse(hermes.render([OSLO]))).calls == (OSLO,)

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edgetool.calls.types import Tool, ToolCall
@@ -39,7 +40,14 @@ class Parsed:
         return self.calls if self.problem is None else None
 
 
-PROBLEMS = ("empty", "invalid_json", "not_a_call", "unclosed", "extra_text")
+CUT = "cut"
+PROBLEMS = ("empty", "invalid_json", "not_a_call", "unclosed", "extra_text", CUT)
+
+
+def as_cut(parsed: Parsed) -> Parsed:
+    """The reading of a completion that was cut at max_completion_length: it is never clean,
+    whatever its text looks like so far. Prose might have gone on to a call, a call to another."""
+    return replace(parsed, problem=CUT)
 
 
 def call_from_json(value: Any) -> ToolCall | None:
@@ -55,16 +63,28 @@ def call_from_json(value: Any) -> ToolCall | None:
 
 
 INVALID = object()
+_SPACE = re.compile(r"\s*")
 MAX_DEPTH = 64  # deeper nesting is nobody's call, and walking it could exhaust the stack
 
 
 def loads(text: str) -> Any:
     """JSON text -> value, or INVALID. Model output may be nested absurdly deep or hold NaN."""
+    value, end = loads_at(text, 0)
+    return value if not text[end:].strip() else INVALID
+
+
+def loads_at(text: str, start: int) -> tuple[Any, int]:
+    """The JSON value that begins at `start` (white space skipped), and where it ends.
+
+    (INVALID, start) when there is none.
+    """
+    begin = _SPACE.match(text, start).end()  # type: ignore[union-attr]  # matches nothing, too
+    decoder = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
     try:
-        value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        value, end = decoder.raw_decode(text, begin)
     except (ValueError, RecursionError):
-        return INVALID
-    return INVALID if _deeper_than(value, MAX_DEPTH) else value
+        return INVALID, start
+    return (INVALID, start) if _deeper_than(value, MAX_DEPTH) else (value, end)
 
 
 def _deeper_than(value: Any, limit: int) -> bool:

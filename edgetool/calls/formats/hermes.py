@@ -12,14 +12,21 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from edgetool.calls.formats.base import INVALID, Parsed, call_from_json, call_schema, dumps, loads
+from edgetool.calls.formats.base import (
+    INVALID,
+    Parsed,
+    call_from_json,
+    call_schema,
+    dumps,
+    loads_at,
+)
 from edgetool.calls.types import Tool, ToolCall
 
 NAME = "hermes"
 START = "<tool_call>"
 END = "</tool_call>"
 
-_BLOCK = re.compile(r"<tool_call>(.*?)(</tool_call>|(?=<tool_call>)|\Z)", re.DOTALL)
+_CLOSING = re.compile(r"\s*</tool_call>")
 
 
 def render(calls: Sequence[ToolCall]) -> str:
@@ -31,22 +38,44 @@ def parse(text: str) -> Parsed:
         return Parsed(problem="empty")
     calls: list[ToolCall] = []
     problems: list[str] = []
-    for block in _BLOCK.finditer(text):
-        value = loads(block[1])
-        call = call_from_json(value)
-        if value is INVALID:
-            problems.append("invalid_json")
-        elif call is None:
-            problems.append("not_a_call")
-        else:
+    outside, position = "", 0
+    while (start := text.find(START, position)) >= 0:
+        outside += text[position:start]
+        call, problem, position = _block(text, start + len(START))
+        if call is not None:
             calls.append(call)
-        if block[2] != END:
-            problems.append("unclosed")
-    if START in text or END in text:
-        rest = _BLOCK.sub("", text)
-        if rest.strip():
-            problems.append("extra_text")
+        if problem is not None:
+            problems.append(problem)
+    outside += text[position:]
+    if (calls or problems or END in outside) and outside.strip():
+        problems.append("extra_text")
     return Parsed(tuple(calls), problems[0] if problems else None)
+
+
+def _block(text: str, start: int) -> tuple[ToolCall | None, str | None, int]:
+    """What stands behind a START: the call, what is wrong with it, and where the block ends.
+
+    The JSON is decoded first and END looked for behind it: an argument may hold END as text.
+    """
+    value, end = loads_at(text, start)
+    closing = _CLOSING.match(text, end) if value is not INVALID else None
+    if closing is None:
+        after, end = _give_up(text, start)
+        problem = "unclosed" if value is not INVALID and not after else "invalid_json"
+    else:
+        problem, end = None, closing.end()
+    call = None if value is INVALID else call_from_json(value)
+    if problem is None and call is None:
+        problem = "not_a_call"
+    return call, problem, end
+
+
+def _give_up(text: str, start: int) -> tuple[bool, int]:
+    """Whether a broken block is closed before the next one starts, and where it ends."""
+    following = text.find(START, start)
+    limit = following if following >= 0 else len(text)
+    closed = text.find(END, start, limit)
+    return (True, closed + len(END)) if closed >= 0 else (False, limit)
 
 
 def grammar(tools: Sequence[Tool], *, required: bool = False) -> str:

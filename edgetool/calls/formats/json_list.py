@@ -7,11 +7,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
-from edgetool.calls.formats.base import INVALID, Parsed, call_from_json, call_schema, dumps, loads
+from edgetool.calls.formats.base import (
+    INVALID,
+    Parsed,
+    call_from_json,
+    call_schema,
+    dumps,
+    loads,
+    loads_at,
+)
 from edgetool.calls.types import Tool, ToolCall
 
 NAME = "json"
@@ -48,11 +55,7 @@ def _first_json(text: str) -> Any:
     starts = [i for i in (text.find("["), text.find("{")) if i >= 0]
     if not starts:
         return INVALID
-    try:
-        _, end = json.JSONDecoder().raw_decode(text, min(starts))
-    except (ValueError, RecursionError):
-        return INVALID
-    return loads(text[min(starts) : end])
+    return loads_at(text, min(starts))[0]
 
 
 def grammar(tools: Sequence[Tool], *, required: bool = False) -> str:
