@@ -117,7 +117,11 @@ def _expected(name: str, accepted: dict[str, list[Any]]) -> ExpectedCall:
 
 
 def _flat(value: Any) -> Any:
-    """Inside an object BFCL lists accepted values per key; the first stands for all of them."""
-    if isinstance(value, dict):
-        return {key: _flat(v[0]) if isinstance(v, list) and v else v for key, v in value.items()}
-    return value
+    """Inside an object BFCL lists accepted values per key; the first stands for all of them, and a
+    key that may be left out ("" comes first) is left out."""
+    if isinstance(value, list):
+        return [_flat(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    first = {key: v[0] if isinstance(v, list) and v else v for key, v in value.items()}
+    return {key: _flat(inner) for key, inner in first.items() if inner != ""}

@@ -193,7 +193,7 @@ def _read_json_object(file: Path) -> dict[str, Any]:
 
 
 def _rebuild_tokenizer(folder: Path) -> dict[str, Any]:
-    from transformers import AutoTokenizer
+    from transformers import AutoTokenizer  # no tokenizer.json: it is made from older files
 
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     return json.loads(tokenizer.backend_tokenizer.to_str())

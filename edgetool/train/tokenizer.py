@@ -11,11 +11,15 @@ from edgetool.errors import ModelError
 
 
 def load_tokenizer(model: str) -> Any:
-    """The tokenizer of a model folder or hub id. Raises ModelError when there is none."""
-    from transformers import AutoTokenizer
+    """The tokenizer of a model folder or hub id. Raises ModelError when there is none.
+
+    tokenizer.json is taken at its word, as llama.cpp takes it: AutoTokenizer puts the pre-tokenizer
+    it knows for a model type in place of the file's own, which cuts numbers into other tokens.
+    """
+    from transformers import PreTrainedTokenizerFast
 
     try:
-        return AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+        return PreTrainedTokenizerFast.from_pretrained(model, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise ModelError(
             f"{model}: no usable tokenizer ({_first_line(error)}); "

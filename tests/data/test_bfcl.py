@@ -82,3 +82,12 @@ def test_every_shared_single_turn_row_loads(shared):
     counts = {category: len(bfcl.load(folder, category)) for category in bfcl.categories(folder)}
     assert counts["simple_python"] == 400 and counts["irrelevance"] == 240
     assert counts["multiple"] == counts["parallel"] == counts["parallel_multiple"] == 200
+
+
+def test_accepted_values_inside_objects_and_lists_of_objects_are_resolved(folder):
+    nested = [{"field": ["age"], "unit": ["", "y"]}]
+    answer = {"id": ROW["id"], "ground_truth": [{"area": {"base": [nested]}}]}
+    path = folder / "possible_answer" / "BFCL_v4_simple_python.json"
+    path.write_text(json.dumps(answer))
+    [row] = bfcl.load(folder, "simple_python")
+    assert row.calls[0].arguments == {"base": [{"field": "age"}]}

@@ -1,0 +1,117 @@
+"""The door as a user meets it: exit codes, messages, nothing half-written, and the whole job."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgetool.data.rows import write_rows
+
+
+def edgetool(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "edgetool", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=600)
+
+
+USAGE_ERRORS = [
+    (["train", "--config", "none.yaml"], "no configuration at none.yaml"),
+    (["merge", "runs/none"], "runs/none is not a run folder"),
+    (["eval", "runs/none", "--data", "demo"], "runs/none is not a run folder"),
+    (["eval", "x.gguf", "--data", "demo", "--base"], "--base needs a run folder"),
+    (["export", "nano"], "say where to write with --out FOLDER"),
+    (["eval", "x.gguf", "--data", "none.jsonl"], "no rows at none.jsonl"),
+    (["nonsense"], "No such command"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "complaint"), USAGE_ERRORS, ids=lambda v: str(v)[:40])
+def test_what_cannot_work_as_typed_exits_with_2_and_says_why(tmp_path, arguments, complaint):
+    done = edgetool(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert complaint in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def configuration(tmp_path: Path, model: Path, **changes: object) -> Path:
+    import yaml
+
+    grpo = {"num_generations": 2, "prompts_per_step": 2, "max_steps": 2, "max_completion_length": 8}
+    values = {
+        "model": str(model),
+        "output_dir": str(tmp_path / "runs" / "tiny"),
+        "data": {"train": str(tmp_path / "rows.jsonl")},
+        "lora": {"r": 2, "lora_alpha": 4},
+        "grpo": {**grpo, "gradient_checkpointing": False},
+        **changes,
+    }
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def test_a_model_that_cannot_become_gguf_is_said_before_training(tmp_path, tiny_model, examples):
+    import shutil
+
+    model = tmp_path / "model"
+    shutil.copytree(tiny_model, model)
+    config = json.loads((model / "config.json").read_text())
+    config["architectures"] = ["MambaForCausalLM"]
+    (model / "config.json").write_text(json.dumps(config))
+    write_rows(tmp_path / "rows.jsonl", examples)
+    done = edgetool("train", "--config", configuration(tmp_path, model), cwd=tmp_path)
+    assert done.returncode == 1
+    assert "MambaForCausalLM" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_bad_rows_stop_a_run_before_it_leaves_anything(tmp_path, tiny_model):
+    (tmp_path / "rows.jsonl").write_text("{\n[]\n")
+    done = edgetool("train", "--config", configuration(tmp_path, tiny_model), cwd=tmp_path)
+    assert done.returncode == 1
+    assert "rows.jsonl:1: " in done.stderr and "rows.jsonl:2: " in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_rows_become_an_adapter_a_gguf_and_a_report(tmp_path, tiny_model, examples):
+    write_rows(tmp_path / "rows.jsonl", examples)
+    run = tmp_path / "runs" / "tiny"
+    config = configuration(tmp_path, tiny_model)
+    for step in (
+        ["train", "--config", config],
+        ["merge", run],
+        ["export", run, "--gguf", "--quant", "Q8_0", "--quant", "Q4_K_M"],
+        ["eval", run, "--data", tmp_path / "rows.jsonl", "--base", "--max-completion-length", 8],
+        [
+            "eval",
+            run / "model.Q8_0.gguf",
+            "--data",
+            tmp_path / "rows.jsonl",
+            "--arm",
+            "constrained",
+        ],
+    ):
+        done = edgetool(*step, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    report = json.loads((run / "eval" / "report.json").read_text())
+    seen = {(row["model"], row["runtime"], row["arm"]) for row in report["rows"]}
+    assert seen == {(m, "policy", a) for m in ("base", "trained") for a in ("free", "constrained")}
+    assert json.loads((run / "receipt.json").read_text())["files"]
+
+
+@pytest.mark.slow
+def test_the_demo_does_the_whole_job_and_is_quick_the_second_time(tmp_path):
+    for _ in range(2):
+        done = edgetool("demo", "--max-steps", 1, "--rows", 8, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert "already done" in done.stdout
+    report = json.loads((tmp_path / "runs" / "demo" / "report.json").read_text())
+    assert len(report["rows"]) == 12 and report["job_seconds"] > 0
+    fidelity = report["fidelity"]["F16"]
+    assert fidelity["prompt_parity"] == 1.0 and fidelity["greedy_agreement"] == 1.0
+    assert (tmp_path / "runs" / "demo" / "report.html").is_file()
