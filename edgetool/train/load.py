@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,7 +173,11 @@ def _attach(
     causal = policy.causal
     expanded = not getattr(causal, "is_loaded_in_4bit", False)
     twin = twin_of(causal) if expanded and policy.device.type == "cpu" else None
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        # peft asks transformers by a name that version 5 calls deprecated; no user can act on it
+        warnings.filterwarnings(
+            "ignore", message=".*is_gradient_checkpointing", category=FutureWarning
+        )
         torch.manual_seed(settings.seed)
         if adapter is not None:
             wrapped = PeftModel.from_pretrained(causal, adapter, is_trainable=lora is not None)
