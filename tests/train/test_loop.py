@@ -12,10 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from edgetool import rewards
+from edgetool.calls import formats
 from edgetool.calls.formats import Parsed
 from edgetool.calls.types import Example
 from edgetool.errors import ConfigError, EdgetoolError, PromptTooLong, UsageError
-from edgetool.train import checkpoint, step
+from edgetool.train import checkpoint, scoring, step
 from edgetool.train.load import LoadSettings, load_policy
 from edgetool.train.loop import TrainResult, train
 from edgetool.train.policy import Policy
@@ -40,8 +42,8 @@ def by_length(monkeypatch: pytest.MonkeyPatch) -> None:
     """A random model never makes a call; its texts still differ, so let their hash be the score."""
     real = step.score
 
-    def scored(text: str, *rest: Any) -> Any:
-        found = real(text, *rest)
+    def scored(text: str, *rest: Any, **options: Any) -> Any:
+        found = real(text, *rest, **options)
         return dataclasses.replace(found, reward=sum(text.encode()) % 97 / 97)
 
     monkeypatch.setattr(step, "score", scored)
@@ -206,8 +208,8 @@ def test_groups_of_equal_reward_teach_nothing_and_are_counted(
 ) -> None:
     equal = step.score
 
-    def scored(*arguments: Any) -> Any:
-        return dataclasses.replace(equal(*arguments), reward=0.5)
+    def scored(*arguments: Any, **options: Any) -> Any:
+        return dataclasses.replace(equal(*arguments, **options), reward=0.5)
 
     monkeypatch.setattr(step, "score", scored)
     result = start(tmp_path / "run", max_steps=1)
@@ -284,3 +286,12 @@ def test_a_sampled_step_counts_each_prompt_once() -> None:
     row = Row(Example("x", (), (), ()), (1, 2, 3))
     written = [Written((5, 6), "", True, ()), Written((5,), "", True, ())]
     assert Sampled([row], [written], [[]]).tokens == 3 + 2 + 1
+
+
+def test_a_cut_completion_earns_what_it_would_score_in_evaluation() -> None:
+    no_call = Example("x", ({"role": "user", "content": "hi"},), (), ())
+    syntax = formats.get("hermes")
+    paid = WeightedReward("paper", 1.0, rewards.get("paper"))
+    # prose is a right refusal when it ended by itself, and nothing when it was cut
+    assert scoring.score("No tool", no_call, syntax, [paid]).reward == 1.0
+    assert scoring.score("No tool", no_call, syntax, [paid], finished=False).reward == 0.0
