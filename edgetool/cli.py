@@ -14,6 +14,8 @@ from edgetool.errors import EdgetoolError, UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
+LOG_WIDTH = 120
+
 app = typer.Typer(
     help="Teach a small language model to call your tools, and ship it as one GGUF file.",
     no_args_is_help=True,
@@ -162,7 +164,9 @@ def options(
 def _console() -> Console:
     from rich.console import Console
 
-    return Console()
+    # In a log file there is no width to fit; rich would assume 80 columns and break the tables.
+    log = not sys.stdout.isatty()
+    return Console(soft_wrap=log, width=LOG_WIDTH if log else None)
 
 
 # What an optional extra brings, by the module whose absence shows that it is not installed.

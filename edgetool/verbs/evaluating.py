@@ -71,7 +71,10 @@ def run_arms(
     finished = []
     for arm in arms:
         with console.status(f"{model} · {runtime.name} · {arm}: {len(examples)} rows"):
-            finished.append(evaluate(runtime, examples, model=model, arm=arm, sampling=sampling))
+            done = evaluate(runtime, examples, model=model, arm=arm, sampling=sampling)
+        exact = sum(row.verdict.exact for row in done.results)
+        console.print(f"{done.label}: {exact} of {len(examples)} rows exact")
+        finished.append(done)
     return finished
 
 
