@@ -14,7 +14,7 @@ from edgetool.errors import EdgetoolError, UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-LOG_WIDTH = 120
+LOG_WIDTH = 132
 
 app = typer.Typer(
     help="Teach a small language model to call your tools, and ship it as one GGUF file.",
