@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from edgetool.calls.formats import CallSyntax
 from edgetool.calls.types import Example
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,18 @@ class Completion:
     token_ids: tuple[int, ...]
     finished: bool
     seconds: float
+
+
+class Constraint(Protocol):
+    """What one completion may say next; it moves on with each token."""
+
+    def mask(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits [V] -> logits [V] with -inf where a token is not allowed."""
+        ...
+
+    def advance(self, token: int) -> None:
+        """Take note of the token that was chosen."""
+        ...
 
 
 class Runtime(Protocol):

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from edgetool.calls import formats
 from edgetool.calls.formats import CallSyntax
-from edgetool.calls.formats.base import Parsed, as_cut
+from edgetool.calls.formats.base import Parsed
 from edgetool.calls.match import Verdict, judge
 from edgetool.calls.runtime import Completion, Runtime, Sampling
 from edgetool.calls.types import Example
@@ -133,7 +134,8 @@ def _row(example: Example, outcome: Completion | _Failed, syntax: CallSyntax) ->
         parsed, error = Parsed(problem=ERROR), outcome.message
         outcome = Completion("", (), finished=False, seconds=outcome.seconds)
     else:
-        parsed, error = read(outcome, syntax), None
+        parsed = formats.read(syntax, outcome.text, finished=outcome.finished)
+        error = None
     return RowResult(
         id=example.id,
         text=outcome.text,
@@ -145,9 +147,3 @@ def _row(example: Example, outcome: Completion | _Failed, syntax: CallSyntax) ->
         tokens=len(outcome.token_ids),
         error=error,
     )
-
-
-def read(completion: Completion, syntax: CallSyntax) -> Parsed:
-    """Parse a completion; see `as_cut` for one that was cut at max_completion_length."""
-    parsed = syntax.parse(completion.text)
-    return parsed if completion.finished else as_cut(parsed)

@@ -6,15 +6,13 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgetool.calls import formats
 from edgetool.calls.formats import CallSyntax
 from edgetool.calls.prompt import Prompter
-from edgetool.calls.runtime import Completion, Sampling
+from edgetool.calls.runtime import Completion, Constraint, Sampling
 from edgetool.errors import ModelError, PromptTooLong
 from edgetool.serve.engine import Engine
 from edgetool.serve.sampling import choose
@@ -24,18 +22,6 @@ from edgetool.serve.vocabulary import read_vocabulary
 CONTEXT = 4096
 
 OnToken = Callable[[bytes], None]
-
-
-class Constraint(Protocol):
-    """What one completion may say next; it moves on with each token (see constrained.py)."""
-
-    def mask(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits [V] -> logits [V] with -inf where a token is not allowed."""
-        ...
-
-    def advance(self, token: int) -> None:
-        """Take note of the token that was chosen."""
-        ...
 
 
 class LlamaSession:

@@ -11,14 +11,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from edgetool.calls.runtime import Sampling
+from edgetool.calls.runtime import Constraint, Sampling
 from edgetool.train.attention import GroupCache
 from edgetool.train.policy import Network, Policy
 from edgetool.train.sampling import choose
@@ -28,18 +25,6 @@ MAX_SEQUENCES = 256
 PREFILL_TOKENS = 16384
 # Moving the survivors together costs a copy of the cache, so it must free this share of the slots.
 WORTH_MOVING = 0.25
-
-
-class Constraint(Protocol):
-    """What one completion may say next; it moves on with each token."""
-
-    def mask(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits [V] -> logits [V] with -inf where a token is not allowed."""
-        ...
-
-    def advance(self, token: int) -> None:
-        """Take note of the token that was chosen."""
-        ...
 
 
 @dataclass(frozen=True)

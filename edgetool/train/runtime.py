@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from edgetool.calls.runtime import Completion, Sampling
+from edgetool.calls.runtime import Completion, Constraint, Sampling
 from edgetool.calls.types import Example
 from edgetool.errors import UsageError
 from edgetool.train.policy import Policy
-from edgetool.train.rollout import Constraint, completion_seed, rollout
+from edgetool.train.rollout import completion_seed, rollout
 
 ConstraintFactory = Callable[[Example], Constraint]
 

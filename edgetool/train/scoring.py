@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgetool.calls.formats import CallSyntax, Parsed
-from edgetool.calls.formats.base import as_cut
+from edgetool.calls import formats
+from edgetool.calls.formats import CallSyntax
 from edgetool.calls.match import Verdict, judge
 from edgetool.calls.types import Example
 from edgetool.errors import EdgetoolError
-
-RewardFunction = Callable[[Parsed, Example], float]
+from edgetool.rewards import RewardFunction
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def score(
     Raises EdgetoolError when a reward function returns NaN or infinity; whatever the model wrote,
     that is the function's fault.
     """
-    parsed = syntax.parse(text) if finished else as_cut(syntax.parse(text))
+    parsed = formats.read(syntax, text, finished=finished)
     scores = tuple(_finite(reward, reward.function(parsed, example), example) for reward in rewards)
     total = sum(r.weight * value for r, value in zip(rewards, scores, strict=True))
     return Scored(text, judge(parsed, example.calls), scores, total)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from edgetool.calls import formats
 from edgetool.calls.formats import hermes, json_list
-from edgetool.calls.formats.base import INVALID, MAX_DEPTH, as_cut, loads
+from edgetool.calls.formats.base import INVALID, MAX_DEPTH, loads
 from edgetool.calls.types import ToolCall
 from edgetool.errors import UsageError
 from tests.conftest import weather_tool
@@ -170,5 +170,5 @@ def test_an_argument_may_hold_the_closing_marker_as_text():
 
 
 def test_a_cut_completion_is_never_clean_but_its_calls_are_still_read():
-    assert as_cut(hermes.parse("No tool")).problem == "cut"
-    assert as_cut(hermes.parse(hermes.render([OSLO]))).calls == (OSLO,)
+    assert formats.read(hermes, "No tool", finished=False).problem == "cut"
+    assert formats.read(hermes, hermes.render([OSLO]), finished=False).calls == (OSLO,)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from types import ModuleType
 from typing import Protocol, cast
 
 from edgetool.calls.formats import hermes, json_list
-from edgetool.calls.formats.base import PROBLEMS, Parsed
+from edgetool.calls.formats.base import CUT, PROBLEMS, Parsed
 from edgetool.calls.types import Tool, ToolCall
 from edgetool.errors import UsageError
 
-__all__ = ["PROBLEMS", "CallSyntax", "Parsed", "detect", "get", "names"]
+__all__ = ["PROBLEMS", "CallSyntax", "Parsed", "detect", "get", "names", "read"]
 
 
 class CallSyntax(Protocol):
@@ -40,6 +41,16 @@ def get(name: str) -> CallSyntax:
         if name == module.NAME:
             return cast(CallSyntax, module)
     raise UsageError(f"unknown call syntax '{name}'; known: {', '.join(names())}")
+
+
+def read(syntax: CallSyntax, text: str, *, finished: bool) -> Parsed:
+    """Parse a completion, as training and evaluation both do.
+
+    finished   ended by a stop token. One cut at max_completion_length is never clean, whatever its
+               text looks like so far: prose might have gone on to a call, a call to another.
+    """
+    parsed = syntax.parse(text)
+    return parsed if finished else replace(parsed, problem=CUT)
 
 
 def detect(template: str) -> CallSyntax:

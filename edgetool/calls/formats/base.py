@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from edgetool.calls.types import Tool, ToolCall
@@ -42,12 +42,6 @@ class Parsed:
 
 CUT = "cut"
 PROBLEMS = ("empty", "invalid_json", "not_a_call", "unclosed", "extra_text", CUT)
-
-
-def as_cut(parsed: Parsed) -> Parsed:
-    """The reading of a completion that was cut at max_completion_length: it is never clean,
-    whatever its text looks like so far. Prose might have gone on to a call, a call to another."""
-    return replace(parsed, problem=CUT)
 
 
 def call_from_json(value: Any) -> ToolCall | None:
