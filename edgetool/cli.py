@@ -21,6 +21,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # importing rich for a box around the help would double its time
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -37,14 +38,18 @@ MergeIntoOption = Annotated[
 
 @app.command()
 def train(
-    config: Annotated[Path, typer.Option(help="YAML with model, data, rewards, output_dir.")],
-    set_: Annotated[list[str], typer.Option("--set", help="Override: a.b=c.")] = [],  # noqa: B006
-    resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint.")] = False,
+    config: Annotated[Path, typer.Option(metavar="YAML", help="model, data, rewards, output_dir.")],
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override; may be repeated.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest checkpoint.")
+    ] = False,
 ) -> None:
     """Train an adapter with GRPO on a 4-bit base."""
     from edgetool.config import load_config
 
-    resolved = load_config(config, set_)
+    resolved = load_config(config, set_ or [])
     from edgetool.verbs.training import run_training
 
     if run_training(resolved, _console(), resume=resume).interrupted:
@@ -111,7 +116,10 @@ def run(
     tools: ToolsOption = None,
     free: Annotated[bool, typer.Option("--free", help="Without the grammar.")] = False,
 ) -> None:
-    """Ask once and print the call as JSON; exit code 0 when a call was made, 3 when none was."""
+    """Ask once and print the call as JSON.
+
+    Exit code 0 when a call was made, 3 when none was.
+    """
     from edgetool.verbs.serving import run_ask
 
     if not run_ask(model, question, tools, constrained=not free):
@@ -142,7 +150,7 @@ def demo(
     max_steps: Annotated[int | None, typer.Option(help="Shorten or lengthen it.")] = None,
     rows: Annotated[int | None, typer.Option(help="Validation rows to evaluate.")] = None,
 ) -> None:
-    """Do the whole job on the embedded default: train, export, evaluate, report."""
+    """Train, export, evaluate and report on the embedded default."""
     from edgetool.verbs.demo import demo_config, run_demo
 
     run_demo(demo_config(out, max_steps=max_steps, validation_rows=rows), _console())

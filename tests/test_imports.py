@@ -91,6 +91,17 @@ def test_help_loads_no_engine():
     assert _python(code).strip() == "[]"
 
 
+def test_the_help_shows_every_summary_whole():
+    # a summary that is too long for its line is cut with "..."
+    commands = _python(
+        "from typer.testing import CliRunner\n"
+        "from edgetool.cli import app\n"
+        "print(CliRunner().invoke(app, ['--help']).output)"
+    ).partition("Commands:")[2]
+    assert "demo" in commands
+    assert "..." not in commands
+
+
 def test_help_takes_under_300_ms_of_cpu():
     # processor time, not wall time: a busy machine must not fail a good door
     code = (
