@@ -35,25 +35,35 @@ class Completion:
 
     text        decoded without the stop token; call markers (`<tool_call>`) are kept
     token_ids   [C] the sampled ids, the stop token included when it came
-    finished    ended by a stop token, not by max_completion_length
+    finished    ended by a stop token, not cut at max_completion_length
     seconds     wall time of this completion, prompt included; a batch shares its time evenly
+    shortened   finished, but a constraint brought it to an end before max_completion_length
     """
 
     text: str
     token_ids: tuple[int, ...]
     finished: bool
     seconds: float
+    shortened: bool = False
 
 
 class Constraint(Protocol):
-    """What one completion may say next; it moves on with each token."""
+    """What one completion may say next; it moves on with each token.
+
+    shortened   the completion is being brought to an end because of max_completion_length
+    """
+
+    shortened: bool
 
     def mask(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits [V] -> logits [V] with -inf where a token is not allowed."""
         ...
 
-    def advance(self, token: int) -> None:
-        """Take note of the token that was chosen."""
+    def advance(self, token: int, left: int) -> int:
+        """Take note of the token that was chosen, with `left` more to come at the most.
+
+        Returns the token to write: another one where the completion has to be ended.
+        """
         ...
 
 

@@ -3,10 +3,10 @@
 outlines builds the engine (its llguidance backend: tokenizer and compiled grammar); its matcher is
 then driven token by token, since outlines' own loop compiles a grammar per completion.
 
-What is promised: a completion that ends with a stop token parses as clean, names only tools that
-were offered, and its arguments fit their schemas. One cut by max_completion_length promises
-nothing: strings and the number of calls have no bound of their own in most schemas. Such a
-completion has `finished=False`, which is how evaluation counts it.
+What is promised: a completion parses as clean, names only tools that were offered, and its
+arguments fit their schemas. One that comes near max_completion_length is brought to an end in time
+(see ending.py). Only where no end is found within the length, for a pattern without a short match
+say, it is cut and has `finished=False`, which is how evaluation counts it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from edgetool.calls.formats import CallSyntax
 from edgetool.calls.formats.base import dumps
 from edgetool.calls.types import Example, Tool
 from edgetool.errors import EngineError
+from edgetool.serve.ending import Ender
 
 if TYPE_CHECKING:
     from edgetool.serve.session import LlamaSession
@@ -34,8 +35,11 @@ CACHED_GRAMMARS = 64
 class GrammarConstraint:
     """What one completion may say next, by a matcher of its own."""
 
-    def __init__(self, matcher: Any) -> None:
-        self._matcher = matcher
+    def __init__(self, matcher: Any, ender: Ender) -> None:
+        self._matcher, self._ender = matcher, ender
+        self._ending: list[int] = []  # what remains to be written once the end is forced
+        self._bounded = True
+        self.shortened = False
 
     def mask(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits [V] -> new logits [V], -inf where the grammar does not allow a token.
@@ -51,10 +55,29 @@ class GrammarConstraint:
         np.copyto(masked[: len(allowed)], logits[: len(allowed)], where=allowed)
         return masked
 
-    def advance(self, token: int) -> None:
-        """Take note of the token that was chosen; nothing may follow a stop token."""
-        if not self._matcher.is_stopped() and not self._matcher.consume_token(token):
+    def advance(self, token: int, left: int) -> int:
+        """Write `token`, or what has to stand there for the completion to end in time.
+
+        left   tokens that may still follow
+
+        Returns the token that was written. Raises EngineError for one the grammar does not allow.
+        """
+        if self._ending:
+            return self._consume(self._ending.pop(0))
+        self._consume(token)
+        if not self._bounded or self._matcher.is_stopped():
+            return token
+        if self._ender.find(self._matcher, left) is not None:
+            return token
+        self._matcher.rollback(1)
+        self._ending = self._ender.find(self._matcher, left + 1) or []
+        self._bounded = self.shortened = bool(self._ending)
+        return self._consume(self._ending.pop(0) if self._ending else token)
+
+    def _consume(self, token: int) -> int:
+        if not self._matcher.consume_token(token):
             raise EngineError(f"token {token} breaks the grammar: {self._matcher.get_error()}")
+        return token
 
 
 class ConstraintMaker:
@@ -62,6 +85,7 @@ class ConstraintMaker:
 
     def __init__(self, tokenizer: Any, syntax: CallSyntax, markers: Mapping[str, int]) -> None:
         self._tokenizer, self._syntax, self._markers = tokenizer, syntax, markers
+        self._ender = Ender(tokenizer)
         self._kept: OrderedDict[str, Any] = OrderedDict()
 
     def __call__(self, tools: Sequence[Tool], *, required: bool = False) -> GrammarConstraint:
@@ -75,7 +99,7 @@ class ConstraintMaker:
             if len(self._kept) > CACHED_GRAMMARS:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)
-        return GrammarConstraint(self._kept[key].deep_copy())
+        return GrammarConstraint(self._kept[key].deep_copy(), self._ender)
 
     def _compile(self, tools: Sequence[Tool], required: bool) -> Any:
         matcher = self._matcher(tools, required)

@@ -184,7 +184,7 @@ def _call_object(call: ToolCall) -> JsonObject:
 
 
 def _reason(answer: Answer) -> str:
-    if not answer.completion.finished:
+    if answer.completion.shortened or not answer.completion.finished:
         return "length"
     return "tool_calls" if answer.calls else "stop"
 

@@ -87,7 +87,9 @@ class LlamaSession:
         self._require_room(prompt_ids)
         written, finished = self._write(prompt_ids, sampling, constraint, on_token)
         text = self.vocabulary.text(written[:-1] if finished else written)
-        return Completion(text, tuple(written), finished, time.perf_counter() - started)
+        shortened = constraint is not None and constraint.shortened
+        seconds = time.perf_counter() - started
+        return Completion(text, tuple(written), finished, seconds, shortened)
 
     def _write(
         self,
@@ -105,6 +107,8 @@ class LlamaSession:
         while True:
             allowed = logits if constraint is None else constraint.mask(logits)
             token = choose(allowed, sampling, generator)
+            if constraint is not None:
+                token = constraint.advance(token, budget - len(written) - 1)
             written.append(token)
             if token in stop_ids:
                 return written, True
@@ -112,8 +116,6 @@ class LlamaSession:
                 on_token(pieces[token])
             if len(written) >= budget:
                 return written, False
-            if constraint is not None:
-                constraint.advance(token)
             logits = self.engine.step(token)
 
     def _require_room(self, prompt_ids: Sequence[int]) -> None:

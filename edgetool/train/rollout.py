@@ -34,8 +34,8 @@ class Written:
     token_ids   [C] as sampled, the stop token included when it came; C >= 1
     text        decoded without the stop token
     finished    ended by a stop token, not by max_completion_length
-    logprobs    [C] natural log-probabilities under softmax(logits / temperature), before top_k,
-                top_p and constraint; temperature 1 when greedy
+    logprobs    [C] natural log-probabilities under softmax(logits / temperature), before top_k and
+                top_p, over what the constraint allows; temperature 1 when greedy
     """
 
     token_ids: tuple[int, ...]
@@ -136,14 +136,12 @@ class _Batch:
         live = ~self.finished[self.occupant]
         self._constrain(live)
         chosen, logprobs = choose(self.logits, self.sampling, self.noise[self.occupant, position])
+        self._advance(chosen, live, self.sampling.max_completion_length - position - 1)
         who = self.occupant[live]
         self.tokens[who, position] = chosen[live]
         self.logprobs[who, position] = logprobs[live]
         self.lengths[who] += 1
         self.finished[who] = torch.isin(chosen[live], self.stop)
-        if self.constraints is not None:
-            for number, token in zip(who.tolist(), chosen[live].tolist(), strict=True):
-                self.constraints[number].advance(token)
         return ~self.finished[self.occupant]
 
     def _constrain(self, live: Tensor) -> None:
@@ -153,6 +151,14 @@ class _Batch:
         for slot in live.nonzero().flatten().tolist():
             rows[slot] = self.constraints[int(self.occupant[slot])].mask(rows[slot])
         self.logits = torch.from_numpy(rows).to(self.device)
+
+    def _advance(self, chosen: Tensor, live: Tensor, left: int) -> None:
+        """Tell the constraints what was chosen [S]; where one has to end, write what it says."""
+        if self.constraints is None:
+            return
+        for slot in live.nonzero().flatten().tolist():
+            constraint = self.constraints[int(self.occupant[slot])]
+            chosen[slot] = constraint.advance(int(chosen[slot]), left)
 
     def _leave(self, live: Tensor) -> None:
         """Move the survivors together when that frees enough slots.

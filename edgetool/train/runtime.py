@@ -71,4 +71,8 @@ class PolicyRuntime:
         seeds = [[completion_seed(sampling.seed, number)] for number in numbers]
         written = rollout(self.policy, [prompts[i] for i in numbers], sampling, seeds, constraints)
         seconds = (time.perf_counter() - started) / len(numbers)
-        return [Completion(w.text, w.token_ids, w.finished, seconds) for [w] in written]
+        shortened = [c.shortened for c in constraints] if constraints else [False] * len(written)
+        return [
+            Completion(w.text, w.token_ids, w.finished, seconds, early)
+            for [w], early in zip(written, shortened, strict=True)
+        ]

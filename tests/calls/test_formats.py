@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,7 +80,6 @@ BROKEN_HERMES = [
     ('<tool_call>\n{"name": 3}\n</tool_call>', "not_a_call", 0),
     ('<tool_call>\n{"name": "a", "arguments": [1]}\n</tool_call>', "not_a_call", 0),
     ('<tool_call>\n{"name": "a", "arguments": {"x": NaN}}\n</tool_call>', "invalid_json", 0),
-    ('<tool_call>\n{"name": "a", "arguments": {"x": 1e999}}\n</tool_call>', "invalid_json", 0),
     ("</tool_call>", "extra_text", 0),
     ("<tool_call>", "invalid_json", 0),
 ]
@@ -172,3 +173,11 @@ def test_an_argument_may_hold_the_closing_marker_as_text():
 def test_a_cut_completion_is_never_clean_but_its_calls_are_still_read():
     assert formats.read(hermes, "No tool", finished=False).problem == "cut"
     assert formats.read(hermes, hermes.render([OSLO]), finished=False).calls == (OSLO,)
+
+
+@pytest.mark.parametrize(("written", "sign"), [("1e999", 1), ("-4e444", -1)])
+def test_a_number_beyond_float_is_read_as_the_largest_one(written, sign):
+    [call] = hermes.parse(
+        '<tool_call>\n{"name": "a", "arguments": {"x": ' + written + "}}\n</tool_call>"
+    ).strict_calls
+    assert call.arguments == {"x": sign * sys.float_info.max}

@@ -12,6 +12,8 @@ from edgetool.calls.types import Tool, ToolCall
 from edgetool.errors import EngineError
 from edgetool.serve.constrained import for_llama, for_tokenizer, spell_markers
 
+LEFT = 1000  # tokens that may follow, where a test does not care
+
 
 @pytest.fixture(scope="module")
 def make(session):
@@ -43,7 +45,7 @@ def test_a_call_opens_with_its_single_token_and_a_line_break(engine):
     first = allowed(started, size)
     assert marker in first
     assert encode("<")[0] not in first  # the letters of the marker are no way in
-    started.advance(marker)
+    started.advance(marker, LEFT)
     assert allowed(started, size) == {encode("\n")[0]}
 
 
@@ -55,16 +57,16 @@ def test_the_tokenization_trained_on_is_allowed_to_its_end(engine):
         now = allowed(started, size)
         assert token in now
         assert stop not in now
-        started.advance(token)
+        started.advance(token, LEFT)
     assert stop in allowed(started, size)
-    started.advance(stop)
+    started.advance(stop, LEFT)
 
 
 def test_prose_may_end_once_it_has_begun(engine):
     constraint, encode, size, stop = engine
     started = constraint()
     assert stop not in allowed(started, size)
-    started.advance(encode("H")[0])
+    started.advance(encode("H")[0], LEFT)
     now = allowed(started, size)
     assert stop in now
     assert encode("<tool_call>")[0] not in now
@@ -78,32 +80,89 @@ def test_logits_beyond_the_vocabulary_are_closed(engine):
 def test_a_token_the_grammar_forbids_is_an_engine_error(engine):
     constraint, _, _, stop = engine
     with pytest.raises(EngineError, match="breaks the grammar"):
-        constraint().advance(stop)
+        constraint().advance(stop, LEFT)
 
 
 @pytest.mark.parametrize("required", [False, True])
-def test_a_random_model_makes_only_valid_calls(session, make, examples, required):
+@pytest.mark.parametrize("length", [60, 61, 75, 96, 200])
+def test_a_random_model_makes_only_valid_calls_and_ends_them_in_time(
+    session, make, examples, required, length
+):
     tools = {tool.name: tool for tool in examples[0].tools}
     ids = session.prompter.ids(examples[0].messages, examples[0].tools)
-    finished = 0
-    for seed in range(20):
-        sampling = Sampling(max_completion_length=120, temperature=1.0, seed=seed)
+    shortened = 0
+    for seed in range(10):
+        sampling = Sampling(max_completion_length=length, temperature=1.0, seed=seed)
         done = session.generate(ids, sampling, make(examples[0].tools, required=required))
-        if not done.finished:  # nothing is promised about a completion that was cut
-            continue
-        finished += 1
+        shortened += done.shortened
+        assert done.finished
+        assert len(done.token_ids) <= length
         parsed = session.syntax.parse(done.text)
         assert parsed.problem is None
         assert parsed.calls or not required
         for call in parsed.calls:
             jsonschema_rs.validate(tools[call.name].parameters, call.arguments)
-    assert finished >= 3
+    assert shortened  # else this test saw nothing
+
+
+def test_an_end_is_forced_only_when_no_later_one_would_do(engine):
+    constraint, encode, _, stop = engine
+    opened = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "'
+    ending = [*encode('"}}\n</tool_call>'), stop]
+    [letter] = encode("O")
+    for left, expected in ((len(ending), letter), (len(ending) - 1, ending[0])):
+        started = constraint()
+        for token in encode(opened):
+            started.advance(token, LEFT)
+        assert started.advance(letter, left) == expected
+        assert started.shortened == (expected != letter)
+
+
+def test_a_forced_end_is_written_to_its_last_token(engine):
+    constraint, encode, _, stop = engine
+    started, written = constraint(), []
+    for token in encode('<tool_call>\n{"name": "get_weather", "arguments": {"city": "'):
+        started.advance(token, LEFT)
+    for left in range(12, -1, -1):
+        written.append(started.advance(encode("O")[0], left))
+        if written[-1] == stop:
+            break
+    closing = [*encode('"}}\n</tool_call>'), stop]
+    assert written[-len(closing) :] == closing
+
+
+def test_required_arguments_are_given_before_a_forced_end(session, make):
+    schema = {
+        "type": "object",
+        "properties": {
+            "unit": {"enum": ["celsius", "fahrenheit"]},
+            "day": {"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}$"},
+            "where": {"type": "object", "properties": {"x": {"type": "number"}}, "required": ["x"]},
+        },
+        "required": ["unit", "day", "where"],
+    }
+    tool = Tool("t", "", schema)
+    ids = session.prompter.ids([{"role": "user", "content": "hi"}], [tool])
+    for seed in range(5):
+        sampling = Sampling(max_completion_length=90, temperature=1.0, seed=seed)
+        done = session.generate(ids, sampling, make([tool], required=True))
+        assert done.finished
+        for written in session.syntax.parse(done.text).calls:
+            jsonschema_rs.validate(schema, written.arguments)
+
+
+def test_without_room_for_any_end_the_completion_is_cut(session, make, examples):
+    ids = session.prompter.ids(examples[0].messages, examples[0].tools)
+    done = session.generate(ids, Sampling(5), make(examples[0].tools, required=True))
+    assert not done.finished
+    assert not done.shortened
+    assert len(done.token_ids) == 5
 
 
 def test_constraints_of_one_grammar_do_not_share_their_place(session, make, examples):
     first, second = make(examples[0].tools), make(examples[0].tools)
     before = allowed(second, session.vocabulary.size)
-    first.advance(session.prompter.encode("<tool_call>")[0])
+    first.advance(session.prompter.encode("<tool_call>")[0], LEFT)
     assert allowed(second, session.vocabulary.size) == before
 
 
@@ -161,7 +220,7 @@ def allows(constraint, session, text: str) -> bool:
     stop = session.prompter.encode("<|im_end|>")[0]
     try:
         for token in session.prompter.encode(text):
-            constraint.advance(token)
+            constraint.advance(token, LEFT)
     except EngineError:
         return False
     return stop in allowed(constraint, session.vocabulary.size)

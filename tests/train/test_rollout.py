@@ -117,8 +117,11 @@ def test_the_reference_writes_without_the_adapter(policy: Policy) -> None:
 class OnlyMultiplesOfSeven:
     """Allows multiples of seven until three were written, then token 14 alone."""
 
+    shortened = False
+
     def __init__(self) -> None:
         self.seen: list[int] = []
+        self.left: list[int] = []
 
     def mask(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         masked = np.full_like(logits, -math.inf)
@@ -126,8 +129,10 @@ class OnlyMultiplesOfSeven:
         masked[allowed] = logits[allowed]
         return masked
 
-    def advance(self, token: int) -> None:
+    def advance(self, token: int, left: int) -> int:
         self.seen.append(token)
+        self.left.append(left)
+        return token
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
@@ -139,6 +144,7 @@ def test_a_constraint_masks_its_own_row_and_follows_it(policy: Policy, temperatu
         assert written.finished
         assert all(token % 7 == 0 for token in written.token_ids)
         assert constraint.seen == list(written.token_ids)
+        assert constraint.left == [8, 7, 6, 5][: len(written.token_ids)]  # of 9 tokens
         assert len(written.token_ids) <= 4
 
 

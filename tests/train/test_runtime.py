@@ -19,6 +19,8 @@ SHORT = Sampling(max_completion_length=6)
 class Only:
     """Allows one token."""
 
+    shortened = False
+
     def __init__(self, token: int) -> None:
         self.token = token
 
@@ -27,8 +29,9 @@ class Only:
         masked[self.token] = 0
         return masked
 
-    def advance(self, token: int) -> None:
+    def advance(self, token: int, left: int) -> int:
         assert token == self.token
+        return token
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 64])

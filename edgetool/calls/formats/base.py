@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,9 +103,8 @@ def _refuse(constant: str) -> Any:
 
 def _finite(text: str) -> float:
     value = float(text)
-    if not math.isfinite(value):  # 1e999 could not be written back as JSON
-        raise ValueError(f"{text} is not a finite number")
-    return value
+    # 1e999 is JSON, and a grammar lets it through, but infinity could not be written back.
+    return value if math.isfinite(value) else math.copysign(sys.float_info.max, value)
 
 
 def call_schema(tool: Tool) -> dict[str, Any]:

@@ -1,0 +1,75 @@
+"""A short way to end a completion from wherever the grammar stands.
+
+Strings and the number of calls have no bound of their own in most schemas, so a model that loops
+is cut by max_completion_length and leaves half a call. With a way to end known at every token, the
+completion can be closed while there is still room. The way is found greedily on a copy of the
+matcher: stop where that is allowed, else close what is open, else take what the grammar forces.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+_STRING_CLOSERS = re.compile(rb'"[}\]]*')
+_CLOSERS = re.compile(rb"[}\]]+")
+_COMMAS = re.compile(rb", ?")
+_PLAIN = re.compile(rb"[0-9A-Za-z]+")
+_LETTER = b"x"  # begins no JSON value, so it is allowed inside strings alone
+
+
+class Ender:
+    """Finds endings for one vocabulary, given by llguidance's tokenizer."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        size = tokenizer.vocab_size
+        pieces = [
+            b"" if tokenizer.is_special_token(token) else tokenizer.decode_bytes([token])
+            for token in range(size)
+        ]
+        self._stops = list(tokenizer.eos_tokens)
+        self._letter = pieces.index(_LETTER)
+        brackets, quotes, commas = (
+            sorted(
+                (token for token in range(size) if shape.fullmatch(pieces[token])),
+                key=lambda token: -len(pieces[token]),
+            )
+            for shape in (_CLOSERS, _STRING_CLOSERS, _COMMAS)
+        )
+        self._in_string = quotes
+        # Outside a string '"' opens one: close lists and objects first. A comma ends a number,
+        # which could go on for ever.
+        self._outside = [*brackets, *quotes, *commas]
+        rank = [
+            (not piece, not _PLAIN.fullmatch(piece), piece.endswith(b'"'), -len(piece))
+            for piece in pieces
+        ]
+        self._order = np.array(sorted(range(size), key=rank.__getitem__))
+
+    def find(self, matcher: Any, left: int) -> list[int] | None:
+        """At most `left` tokens, the last one a stop token, that end the completion; else None."""
+        copy = matcher.deep_copy()
+        found: list[int] = []
+        while len(found) < left and not copy.is_stopped():
+            tokens = self._next(copy)
+            if not tokens:
+                return None
+            found += tokens
+        return found if copy.is_stopped() and len(found) <= left else None
+
+    def _next(self, matcher: Any) -> list[int]:
+        """The next tokens of a short ending, which the matcher has then consumed."""
+        in_string = matcher.validate_tokens([self._letter])
+        for token in [*self._stops, *(self._in_string if in_string else self._outside)]:
+            if matcher.try_consume_tokens([token]):
+                return [token]
+        forced: list[int] = matcher.compute_ff_tokens()
+        if forced:
+            return forced if matcher.consume_tokens(forced) else []
+        bits = np.frombuffer(matcher.compute_bitmask(), dtype=np.uint8)
+        allowed = np.unpackbits(bits, bitorder="little").view(bool)[self._order]
+        best = int(allowed.argmax())
+        token = int(self._order[best])
+        return [token] if allowed[best] and matcher.consume_token(token) else []
