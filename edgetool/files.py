@@ -6,11 +6,13 @@ crash leaves at most that `.part`, which the next attempt overwrites.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from edgetool.errors import EdgetoolError
 
@@ -68,6 +70,19 @@ def write_text(target: Path, text: str) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with building_files([target]) as (part,):
         part.write_bytes(text.encode("utf-8", errors="replace"))
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON Lines log, none without the file; what a crash cut off is left out."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [row for line in lines if isinstance(row := _json_or_none(line), dict)]
+
+
+def _json_or_none(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
 
 
 def flush_tree(folder: Path) -> None:

@@ -101,10 +101,10 @@ def _outcomes(
     runtime: Runtime, examples: Sequence[Example], sampling: Sampling, constrained: bool
 ) -> Iterator[Completion | _Failed]:
     """One outcome per example. All rows go to the engine together, which may batch them; when it
-    fails, the rows it still owed are tried one by one, since a batch does not say which row it
-    was. Alone, each row is the engine's first, so a sampled row may draw other numbers than it
-    would have in its batch; a greedy one comes out the same."""
-    done = 0
+    fails, the rows it still owed are halved until the one at fault stands alone, since a batch does
+    not say which row it was. A sampled row draws by its place in the batch, so it may draw other
+    numbers then; a greedy one comes out the same."""
+    done, started = 0, time.perf_counter()
     try:
         for completion in runtime.generate(examples, sampling, constrained=constrained):
             done += 1
@@ -112,21 +112,14 @@ def _outcomes(
         return
     except UsageError:  # what was asked for cannot work for any row
         raise
-    except EdgetoolError:
-        pass
-    for example in examples[done:]:
-        yield _alone(runtime, example, sampling, constrained)
-
-
-def _alone(
-    runtime: Runtime, example: Example, sampling: Sampling, constrained: bool
-) -> Completion | _Failed:
-    started = time.perf_counter()
-    try:
-        [completion] = runtime.generate([example], sampling, constrained=constrained)
     except EdgetoolError as error:
-        return _Failed(str(error), time.perf_counter() - started)
-    return completion
+        owed = examples[done:]
+        if len(owed) == 1:
+            yield _Failed(str(error), time.perf_counter() - started)
+            return
+    middle = (len(owed) + 1) // 2
+    for half in (owed[:middle], owed[middle:]):
+        yield from _outcomes(runtime, half, sampling, constrained)
 
 
 def _row(example: Example, outcome: Completion | _Failed, syntax: CallSyntax) -> RowResult:

@@ -15,6 +15,7 @@ import numpy as np
 from edgetool.errors import EngineError, ModelError
 from edgetool.export.model_folder import ModelFolder
 from edgetool.export.safetensors_io import Floats
+from edgetool.progress import quiet_loading
 
 # Where tokenizers part: contractions, digit runs, white space runs, accents, scripts, emoji, code.
 PROBES = (
@@ -160,9 +161,10 @@ def _transformers_logits(folder: Path, prompts: Sequence[Sequence[int]]) -> Iter
     import torch
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
-    ).eval()
+    with quiet_loading():
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+        ).eval()
     with torch.no_grad():
         for prompt in prompts:
             yield model(torch.tensor([list(prompt)])).logits[0].numpy()  # [P, V]

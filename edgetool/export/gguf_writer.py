@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from edgetool.calls.formats import SYNTAX_KEY
 from edgetool.export import ggml
 from edgetool.export.architectures import Architecture, RopeScaling, Shape
 from edgetool.export.metadata import Metadata
@@ -25,12 +26,14 @@ class Plan:
 
     tensors   shape by GGUF name, in file order
     sources   transformers name by GGUF name, for all but computed tensors
+    call_syntax   the one it was trained in, where that is not the chat template's
     """
 
     architecture: Architecture
     shape: Shape
     vocabulary: Vocabulary
     chat_template: str
+    call_syntax: str | None
     metadata: Metadata
     tensors: dict[str, tuple[int, ...]]
     sources: dict[str, str]
@@ -76,6 +79,8 @@ class GgufFile:
         _add_shape(writer, plan.shape)
         _add_vocabulary(writer, plan.vocabulary)
         writer.add_chat_template(plan.chat_template)
+        if plan.call_syntax is not None:
+            writer.add_string(SYNTAX_KEY, plan.call_syntax)
         types = plan.types(quant)
         for name, kind in types.items():
             shape, number = plan.tensors[name], GGMLQuantizationType(ggml.TYPES[kind])

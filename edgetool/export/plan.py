@@ -43,7 +43,13 @@ def check_exportable(model: str | Path) -> Path:
     return folder.path
 
 
-def make_plan(weights: TrainedWeights, *, name: str | None, finetune: str | None) -> Plan:
+def make_plan(
+    weights: TrainedWeights,
+    *,
+    name: str | None,
+    finetune: str | None,
+    call_syntax: str | None = None,
+) -> Plan:
     """The plan of the GGUF files of these weights. Raises ModelError like `check_exportable`."""
     folder = weights.base
     architecture = find_architecture(folder.config, folder.path)
@@ -58,6 +64,7 @@ def make_plan(weights: TrainedWeights, *, name: str | None, finetune: str | None
         shape=shape,
         vocabulary=read_vocabulary(folder, shape.vocab_size),
         chat_template=folder.chat_template,
+        call_syntax=call_syntax,
         metadata=describe(folder, parameters, name=name, finetune=finetune),
         tensors=tensors,
         sources=names,

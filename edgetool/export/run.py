@@ -29,6 +29,7 @@ def export_gguf(
     name: str | None = None,
     finetune: str | None = None,
     stem: str | None = "model",
+    call_syntax: str | None = None,
 ) -> list[ExportedFile]:
     """Writes one GGUF file per quantization into `out_dir`, and receipt.json beside them.
 
@@ -36,6 +37,7 @@ def export_gguf(
     merge_into      nf4 | base, see `TrainedWeights`
     policy_dtype    the dtype the policy computed in
     name, finetune  for the file's metadata, see `metadata.describe`
+    call_syntax     what it was trained to write, None: what its chat template teaches
     stem            files are `<stem>.<quant>.gguf`; None: named by GGUF's naming convention
 
     All files appear together and whole, after llama.cpp has been seen to cut text into the same
@@ -46,7 +48,7 @@ def export_gguf(
         raise UsageError("no quantization asked for; name one with --quant, Q4_K_M for instance")
     chosen = list({quant.name: quant for quant in map(get_quant, quants)}.values())
     weights = TrainedWeights.open(base, adapter, merge_into, policy_dtype)
-    plan = make_plan(weights, name=name, finetune=finetune)
+    plan = make_plan(weights, name=name, finetune=finetune, call_syntax=call_syntax)
     out_dir.mkdir(parents=True, exist_ok=True)
     require_space(out_dir, sum(plan.estimate(quant) for quant in chosen))
     targets = [out_dir / _file_name(plan, quant, stem) for quant in chosen]

@@ -10,7 +10,7 @@ from types import TracebackType
 import numpy as np
 
 from edgetool.calls import formats
-from edgetool.calls.formats import CallSyntax
+from edgetool.calls.formats import SYNTAX_KEY
 from edgetool.calls.prompt import Prompter
 from edgetool.calls.runtime import Completion, Constraint, Sampling
 from edgetool.errors import ModelError, PromptTooLong
@@ -28,7 +28,7 @@ class LlamaSession:
     """One model in llama.cpp, one completion at a time.
 
     prompter   makes prompt ids with the model's own chat template
-    syntax     call_syntax, or the one that template teaches
+    syntax     call_syntax, or the one the file names, or the one that template teaches
     limit      tokens a prompt and its completion may have together
 
     Raises ModelError for a file that is no whole GGUF, or one without a chat template, and
@@ -45,12 +45,11 @@ class LlamaSession:
     ) -> None:
         import llama_cpp
 
-        chosen = formats.get(call_syntax) if call_syntax else None
         self.path = Path(model_path)
         self.engine = Engine(self.path, CONTEXT if context is None else context, threads)
         self.limit = self.engine.context
         self.vocabulary = read_vocabulary(llama_cpp.llama_model_get_vocab(self.engine.llama.model))
-        self.prompter = self._prompter(chosen)
+        self.prompter = self._prompter(call_syntax)
         self.syntax = self.prompter.syntax
 
     def __enter__(self) -> LlamaSession:
@@ -128,7 +127,7 @@ class LlamaSession:
                 f"open the model with a larger --context (if it was trained for one)"
             )
 
-    def _prompter(self, syntax: CallSyntax | None) -> Prompter:
+    def _prompter(self, call_syntax: str | None) -> Prompter:
         llama, vocabulary = self.engine.llama, self.vocabulary
         template = llama.metadata.get("tokenizer.chat_template")
         if not template:
@@ -142,5 +141,6 @@ class LlamaSession:
             return ids
 
         variables = {"bos_token": vocabulary.bos_token, "eos_token": vocabulary.eos_token}
-        taught = syntax or formats.detect(template)
-        return Prompter(template, tuple(vocabulary.markers), encode, taught, variables)
+        named = call_syntax or llama.metadata.get(SYNTAX_KEY)
+        syntax = formats.get(named) if named else formats.detect(template)
+        return Prompter(template, tuple(vocabulary.markers), encode, syntax, variables)

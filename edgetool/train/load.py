@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from edgetool.errors import ModelError
+from edgetool.progress import quiet_loading
 from edgetool.train import attention
 from edgetool.train.policy import Policy, twin_of
 from edgetool.train.settings import ALL_LINEAR, LoraSettings
@@ -86,11 +87,8 @@ def _load_base(
 ) -> Any:
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
-    from transformers.utils import logging
 
     attention.register()
-    bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # would tear the panel; loading takes seconds
     quantization = None
     if settings.load_in_4bit:
         quantization = BitsAndBytesConfig(
@@ -100,21 +98,19 @@ def _load_base(
             bnb_4bit_compute_dtype=dtype,
         )
     try:
-        causal = AutoModelForCausalLM.from_pretrained(
-            name,
-            config=config,
-            dtype=dtype,
-            quantization_config=quantization,
-            device_map={"": str(device)},
-            attn_implementation=attention.NAME,
-            use_safetensors=True,
-            trust_remote_code=False,
-        )
+        with quiet_loading():
+            causal = AutoModelForCausalLM.from_pretrained(
+                name,
+                config=config,
+                dtype=dtype,
+                quantization_config=quantization,
+                device_map={"": str(device)},
+                attn_implementation=attention.NAME,
+                use_safetensors=True,
+                trust_remote_code=False,
+            )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{name}: cannot load its weights: {error}") from error
-    finally:
-        if bars:
-            logging.enable_progress_bar()
     causal.requires_grad_(False)
     if settings.load_in_4bit and _expand(causal, settings, device):
         _dequantize(causal, dtype)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from edgetool.errors import UsageError
+from edgetool.files import read_log, write_text
 from edgetool.train.grpo import equal_groups
 from edgetool.train.memory import device_mb, resident_mb
 from edgetool.train.rollout import Written
@@ -83,18 +84,8 @@ class MetricsFile:
 
     def _keep_until(self, step: int) -> None:
         """Drop rows of steps that will run again, and a last line that a crash cut off."""
-        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
-        kept = [line for line in lines if (number := _step(line)) is not None and number <= step]
-        beside = self.path.with_name(self.path.name + ".new")
-        beside.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-        beside.replace(self.path)
-
-
-def _step(line: str) -> int | None:
-    try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return None
+        kept = [row for row in read_log(self.path) if row["step"] <= step]
+        write_text(self.path, "".join(json.dumps(row) + "\n" for row in kept))
 
 
 def _round(value: float) -> float:

@@ -68,4 +68,5 @@ def export_run(
         merge_into=merge_into or _trained_on(run),
         policy_dtype=run.facts["policy_dtype"],
         finetune=run.path.name,
+        call_syntax=run.config.call_syntax,
     )

@@ -17,7 +17,7 @@ from typing import Any
 
 from edgetool.config import Config, load_config
 from edgetool.errors import UsageError
-from edgetool.files import write_text
+from edgetool.files import read_log, write_text
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,4 @@ class RunFolder:
 
     def metrics(self) -> list[dict[str, Any]]:
         """A row per logged step; none when nothing was logged."""
-        path = self.path / "metrics.jsonl"
-        if not path.is_file():
-            return []
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return read_log(self.path / "metrics.jsonl")

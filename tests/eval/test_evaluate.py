@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from edgetool.calls.runtime import Sampling
@@ -42,6 +44,16 @@ def test_an_engine_that_fails_on_a_row_costs_that_row_only(examples, together, k
     assert one.verdict.exact and none.verdict.exact
     assert two.error == "fell over" and two.problem == "error" and two.text == ""
     assert not two.verdict.valid and not two.verdict.exact
+
+
+def test_a_row_that_spoils_its_batch_is_found_by_halving(examples):
+    rows = [replace(examples[0], id=f"row {i}") for i in range(64)]
+    texts = {row.id: RECORDED["one"] for row in rows} | {"row 40": EngineError("fell over")}
+    runtime = Replay(texts, together=True)
+    results = run(runtime, rows).results
+    assert [row.id for row in results if row.error] == ["row 40"]
+    # all 64, then two halves of the half at fault: 1 + 2 x 6
+    assert len(runtime.asked) == 13
 
 
 def test_a_failed_row_that_expects_no_call_is_not_an_abstention(examples, failing):

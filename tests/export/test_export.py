@@ -48,6 +48,14 @@ def test_the_file_describes_itself_by_ggufs_convention(model_copy: Path, tmp_pat
     assert fields["tokenizer.chat_template"] == template
 
 
+@pytest.mark.parametrize("trained_in", [None, "json"])
+def test_the_file_names_a_call_syntax_that_is_not_its_templates(
+    tiny_model: Path, tmp_path: Path, trained_in: str | None
+) -> None:
+    (file,) = export_gguf(tiny_model, None, tmp_path, ["F16"], call_syntax=trained_in)
+    assert read_fields(file.path).get("edgetool.call_syntax") == trained_in
+
+
 def test_the_receipt_accounts_for_every_file(
     tiny_model: Path, adapter: Path, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ import pytest
 from edgetool.calls.runtime import Sampling
 from edgetool.calls.types import Example
 from edgetool.errors import ModelError, PromptTooLong, UsageError
+from edgetool.export.run import export_gguf
 from edgetool.serve.runtime import GGUFRuntime
 from edgetool.serve.session import LlamaSession
 
@@ -150,6 +151,14 @@ def test_the_runtime_gives_one_completion_per_example_in_order(session, examples
 def test_a_call_syntax_chosen_by_name_takes_the_templates_place(gguf):
     with LlamaSession(gguf, context=64, call_syntax="json") as chosen:
         assert chosen.syntax.NAME == chosen.prompter.syntax.NAME == "json"
+
+
+def test_a_call_syntax_named_by_the_file_takes_the_templates_place(tiny_model, tmp_path):
+    (file,) = export_gguf(tiny_model, None, tmp_path, ["F16"], call_syntax="json")
+    with LlamaSession(file.path, context=64) as named:
+        assert named.syntax.NAME == "json"
+    with LlamaSession(file.path, context=64, call_syntax="hermes") as chosen:
+        assert chosen.syntax.NAME == "hermes"
 
 
 def test_an_unknown_call_syntax_is_refused(gguf):

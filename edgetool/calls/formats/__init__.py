@@ -12,7 +12,7 @@ from edgetool.calls.formats.base import CUT, PROBLEMS, Parsed
 from edgetool.calls.types import Tool, ToolCall
 from edgetool.errors import UsageError
 
-__all__ = ["PROBLEMS", "CallSyntax", "Parsed", "detect", "get", "names", "read"]
+__all__ = ["PROBLEMS", "SYNTAX_KEY", "CallSyntax", "Parsed", "detect", "get", "names", "read"]
 
 
 class CallSyntax(Protocol):
@@ -27,6 +27,10 @@ class CallSyntax(Protocol):
     def grammar(self, tools: Sequence[Tool], *, required: bool = False) -> str: ...
     def detect(self, template: str) -> bool: ...
 
+
+# The metadata of a GGUF file that names the syntax its model was trained in, where that is not the
+# one its chat template teaches.
+SYNTAX_KEY = "edgetool.call_syntax"
 
 _MODULES: tuple[ModuleType, ...] = (hermes, json_list)
 _FALLBACK = json_list
