@@ -1,7 +1,8 @@
 """The arithmetic of GRPO, on tensors alone: no model, no text, no state.
 
 Sources: GRPO arXiv:2402.03300; clip ranges and token-level loss of DAPO arXiv:2503.14476; Dr. GRPO
-arXiv:2503.20783; the k3 estimator http://joschu.net/blog/kl-approx.html. Where a paper leaves a
+arXiv:2503.20783; GSPO arXiv:2507.18071; CISPO in MiniMax-M1, arXiv:2506.13585, section 3.1; the k3
+estimator http://joschu.net/blog/kl-approx.html. Where a paper leaves a
 choice open (unbiased standard deviation, eps = 1e-4, what a masked completion counts for) TRL's is
 taken, so that the same settings give the same update.
 
@@ -51,6 +52,7 @@ def token_weights(lengths: Tensor, kept: Tensor, loss_type: str, max_length: int
         dr_grpo   1 / (N C_max)     Dr. GRPO, no length bias
         dapo      1 / sum |o_i|     DAPO eq. 8, over the whole step
         bnpo      as dapo: our local batch is the whole step
+        cispo     as dapo
 
     lengths: [N] tokens per completion, all >= 1; kept: bool [N], False for masked completions. N
     counts every completion of the step, masked or of an equal group too; tokens only the kept ones.
@@ -74,16 +76,36 @@ class ClipRange:
     high: float
 
 
-def token_losses(
-    logps: Tensor, old_logps: Tensor, token_advantages: Tensor, clip: ClipRange
-) -> Tensor:
-    """-min(ratio A, clip(ratio) A) per token, ratio = exp(logps - old_logps)   GRPO eq. 3.
+def log_ratios(logps: Tensor, old_logps: Tensor, owners: Tensor, level: str) -> Tensor:
+    """log(new / old probability) of each token, or of its completion per token   GSPO eq. 7.
+
+    logps, old_logps: [T], natural logarithms; owners: int64 [T], whose each token is. At level
+    "sequence" all tokens of a completion have the mean of its differences, and its gradient.
+    """
+    differences = logps - old_logps
+    if level == "token":
+        return differences
+    _, places, counts = owners.unique(return_inverse=True, return_counts=True)
+    sums = differences.new_zeros(len(counts)).index_add(0, places, differences)
+    return (sums / counts)[places]
+
+
+def token_losses(log_ratio: Tensor, token_advantages: Tensor, clip: ClipRange) -> Tensor:
+    """-min(ratio A, clip(ratio) A) per token   GRPO eq. 3; GSPO eq. 5 for a sequence's ratio.
+
+    All [T] -> [T].
+    """
+    ratio = torch.exp(log_ratio)
+    clipped = ratio.clamp(1 - clip.low, 1 + clip.high)
+    return -torch.min(ratio * token_advantages, clipped * token_advantages)
+
+
+def cispo_losses(logps: Tensor, log_ratio: Tensor, token_advantages: Tensor, cap: float) -> Tensor:
+    """-stop_gradient(min(ratio, cap)) A log p per token   CISPO: no token's gradient is cut.
 
     All [T], natural logarithms -> [T].
     """
-    ratio = torch.exp(logps - old_logps)
-    clipped = ratio.clamp(1 - clip.low, 1 + clip.high)
-    return -torch.min(ratio * token_advantages, clipped * token_advantages)
+    return -torch.exp(log_ratio).clamp(max=cap).detach() * token_advantages * logps
 
 
 def k3(logps: Tensor, reference_logps: Tensor) -> Tensor:
@@ -103,11 +125,9 @@ class ClipCounts:
     high: int
 
 
-def clip_counts(
-    logps: Tensor, old_logps: Tensor, token_advantages: Tensor, clip: ClipRange
-) -> ClipCounts:
+def clip_counts(log_ratio: Tensor, token_advantages: Tensor, clip: ClipRange) -> ClipCounts:
     """Tokens whose gradient the clip removes: ratio too low for A < 0, too high for A > 0."""
-    ratio = torch.exp(logps.detach() - old_logps)
+    ratio = torch.exp(log_ratio.detach())
     low = (ratio < 1 - clip.low) & (token_advantages < 0)
     high = (ratio > 1 + clip.high) & (token_advantages > 0)
     return ClipCounts(int(low.sum()), int(high.sum()))

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 ALL_LINEAR = "all-linear"
 SCHEDULERS = ("constant", "linear", "cosine")
-LOSS_TYPES = ("grpo", "dr_grpo", "dapo", "bnpo")
+LOSS_TYPES = ("grpo", "dr_grpo", "dapo", "bnpo", "cispo")
+IMPORTANCE_SAMPLING_LEVELS = ("token", "sequence")
 SCALE_REWARDS = ("group", "batch", "none")
 TOO_LONG = ("skip", "refuse")
 REPORTERS = ("tensorboard",)
@@ -57,7 +58,10 @@ class GRPOSettings:
                          less memory, and the gradient stays the same. None: 2048 on a CPU, whose
                          caches like it small, 16384 elsewhere
     scale_rewards        advantages are divided by the spread of the group, the batch, or nothing
-    epsilon_high         upper clip range; None: the same as epsilon
+    epsilon_high         upper clip range; None: the same as epsilon. For cispo the ratio's cap
+                         itself, and required: 5.0 is usual
+    importance_sampling_level   whose probability ratio is clipped, a token's or a whole
+                         completion's (sequence: GSPO)
     bf16                 compute in bfloat16; None: where the hardware is fast at it
     report_to            further places the metrics go; metrics.jsonl is always written
 
@@ -82,6 +86,7 @@ class GRPOSettings:
     epsilon: float = 0.2
     epsilon_high: float | None = None
     loss_type: str = "grpo"
+    importance_sampling_level: str = "token"
     scale_rewards: str = "group"
     mask_truncated_completions: bool = False
 
@@ -112,6 +117,14 @@ class GRPOSettings:
         self._check_numbers()
         _one_of("lr_scheduler_type", self.lr_scheduler_type, SCHEDULERS)
         _one_of("loss_type", self.loss_type, LOSS_TYPES)
+        _one_of(
+            "importance_sampling_level", self.importance_sampling_level, IMPORTANCE_SAMPLING_LEVELS
+        )
+        if self.loss_type == "cispo" and self.epsilon_high is None:
+            raise ValueError(
+                "epsilon_high = null: loss_type 'cispo' needs it, the cap on the ratio of new to "
+                "old probability; 5.0 is usual"
+            )
         _one_of("scale_rewards", self.scale_rewards, SCALE_REWARDS)
         _one_of("too_long", self.too_long, TOO_LONG)
         for name in self.report_to:

@@ -109,15 +109,22 @@ def _loss(
     metrics: UpdateMetrics,
 ) -> Tensor:
     """This micro-batch's share of the step's loss; shares add up to it exactly."""
-    clip = grpo.ClipRange(settings.epsilon, settings.clip_high)
     weights = batch.weights.to(logps.device)[part.owners]  # [T]
     advantages = batch.advantages.to(logps.device)[part.owners]  # [T]
-    losses = grpo.token_losses(logps, old, advantages, clip)
+    level = settings.importance_sampling_level
+    log_ratio = grpo.log_ratios(logps, old, part.owners, level)  # [T]
+    if settings.loss_type == "cispo":
+        # The cap is the whole upper end, and there is no lower one.
+        clip = grpo.ClipRange(math.inf, settings.clip_high - 1)
+        losses = grpo.cispo_losses(logps, log_ratio, advantages, settings.clip_high)
+    else:
+        clip = grpo.ClipRange(settings.epsilon, settings.clip_high)
+        losses = grpo.token_losses(log_ratio, advantages, clip)
     if reference is not None:
         kl = grpo.k3(logps, reference)
         losses = losses + settings.beta * kl
         metrics.kl_sum += float(kl.detach().sum())
-    counts = grpo.clip_counts(logps, old, advantages, clip)
+    counts = grpo.clip_counts(log_ratio, advantages, clip)
     metrics.clipped_low += counts.low
     metrics.clipped_high += counts.high
     return (weights * losses).sum()

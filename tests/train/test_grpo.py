@@ -54,6 +54,7 @@ def test_a_group_of_one_is_refused(shape: tuple[int, ...]) -> None:
         ("dr_grpo", [1 / 40, 1 / 40, 0.0, 1 / 40]),  # 1 / (4 * 10)
         ("dapo", [1 / 14, 1 / 14, 0.0, 1 / 14]),  # 2 + 8 + 4 tokens, the masked 10 left out
         ("bnpo", [1 / 14, 1 / 14, 0.0, 1 / 14]),
+        ("cispo", [1 / 14, 1 / 14, 0.0, 1 / 14]),
     ],
 )
 def test_what_a_token_weighs(loss_type: str, expected: list[float]) -> None:
@@ -72,19 +73,50 @@ def test_the_ratio_is_clipped_on_the_side_that_would_gain() -> None:
     # -min(1.5, 1.28), -min(-1.5, -1.28), -min(0.5, 0.8), -min(-0.5, -0.8), -min(1.25, 1.25)
     ratios = torch.tensor([1.5, 1.5, 0.5, 0.5, 1.25])
     signs = torch.tensor([1.0, -1.0, 1.0, -1.0, 1.0])
-    got = grpo.token_losses(ratios.log(), torch.zeros(5), signs, CLIP)
+    got = grpo.token_losses(ratios.log(), signs, CLIP)
     assert near(got, [-1.28, 1.5, -0.5, 0.8, -1.25])
 
 
 def test_clipped_tokens_have_no_gradient_and_are_counted() -> None:
     logps = torch.tensor([1.5, 1.5, 0.5, 0.5]).log().requires_grad_()
     signs = torch.tensor([1.0, -1.0, 1.0, -1.0])
-    grpo.token_losses(logps, torch.zeros(4), signs, CLIP).sum().backward()
+    grpo.token_losses(logps, signs, CLIP).sum().backward()
     # d(-ratio A)/d logp = -ratio A where it is not clipped
     assert logps.grad is not None
     assert near(logps.grad, [0.0, 1.5, -0.5, 0.0])
-    counts = grpo.clip_counts(logps, torch.zeros(4), signs, CLIP)
+    counts = grpo.clip_counts(logps, signs, CLIP)
     assert (counts.low, counts.high) == (1, 1)
+
+
+OWNERS = torch.tensor([4, 4, 4, 7])
+
+
+def test_a_sequence_ratio_is_the_geometric_mean_of_its_tokens() -> None:
+    # completion 4: (0.3 - 0.6 + 0.9) / 3 = 0.2 for each of its tokens; completion 7: 0.5 alone
+    new = torch.tensor([0.3, -0.6, 0.9, 0.5])
+    got = grpo.log_ratios(new, torch.zeros(4), OWNERS, "sequence")
+    assert near(got, [0.2, 0.2, 0.2, 0.5])
+    assert torch.equal(grpo.log_ratios(new, torch.zeros(4), OWNERS, "token"), new)
+
+
+def test_a_sequence_ratio_spreads_its_gradient_over_its_tokens() -> None:
+    new = torch.zeros(4, requires_grad=True)
+    grpo.log_ratios(new, torch.zeros(4), OWNERS, "sequence")[0].backward()
+    assert new.grad is not None
+    assert near(new.grad, [1 / 3, 1 / 3, 1 / 3, 0.0])
+
+
+def test_cispo_caps_the_weight_and_keeps_every_tokens_gradient() -> None:
+    # ratios 0.5, 2, 8 under a cap of 5, A = 1, -1, 1; d(-w A logp)/d logp = -w A
+    old = torch.zeros(3)
+    logps = torch.tensor([0.5, 2.0, 8.0]).log().requires_grad_()
+    signs = torch.tensor([1.0, -1.0, 1.0])
+    losses = grpo.cispo_losses(logps, logps - old, signs, 5.0)
+    # -0.5 ln 0.5, 2 ln 2, -5 ln 8
+    assert near(losses.detach(), [0.346574, 1.386294, -10.397208])
+    losses.sum().backward()
+    assert logps.grad is not None
+    assert near(logps.grad, [-0.5, 2.0, -5.0])
 
 
 def test_k3_by_hand() -> None:

@@ -26,6 +26,7 @@ from edgetool.train.settings import GRPOSettings, LoraSettings
         ("max_prompt_length", 0),
         ("packed_tokens", 0),
         ("loss_type", "ppo"),
+        ("importance_sampling_level", "word"),
         ("lr_scheduler_type", "step"),
         ("scale_rewards", "yes"),
         ("too_long", "truncate"),
@@ -47,6 +48,12 @@ def test_an_impossible_value_is_refused_with_its_key_and_itself(key: str, value:
 def test_an_impossible_lora_value_is_refused(key: str, value: Any) -> None:
     with pytest.raises(ValueError, match=key):
         LoraSettings(**{key: value})
+
+
+def test_cispo_asks_for_its_cap() -> None:
+    with pytest.raises(ValueError, match="epsilon_high = null: loss_type 'cispo' needs it"):
+        GRPOSettings(loss_type="cispo")
+    assert GRPOSettings(loss_type="cispo", epsilon_high=5.0).clip_high == 5.0
 
 
 def test_epsilon_high_is_epsilon_unless_given() -> None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 import torch
 
@@ -15,49 +18,115 @@ GROUPS = [
 ]
 
 
-def gradient(policy: Policy, settings: GRPOSettings) -> torch.Tensor:
-    """The gradient one step applied: read off SGD with a rate of 1 and no clipping."""
-    before = [p.detach().clone() for p in policy.trainable().values()]
+def moved(policy: Policy, settings: GRPOSettings) -> torch.Tensor:
+    """By how much a step moves the adapter: SGD with a rate of 1; it is put back afterwards."""
     lengths, kept = torch.tensor([2, 4, 1, 3]), torch.ones(4, dtype=torch.bool)
     weights = grpo.token_weights(lengths, kept, settings.loss_type, 8)
-    batch = Batch(GROUPS, weights, torch.tensor([1.0, -1.0, 0.5, -0.5]))
-    optimizer = torch.optim.SGD(policy.trainable().values(), lr=1.0)
-    update(policy, batch, settings, optimizer)
-    moved = [b - p.detach() for b, p in zip(before, policy.trainable().values(), strict=True)]
-    with torch.no_grad():
-        for p, b in zip(policy.trainable().values(), before, strict=True):
-            p.copy_(b)
-    return torch.cat([m.flatten() for m in moved])
+    batch = Batch(GROUPS, weights, torch.tensor(ADVANTAGES))
+    with put_back(policy) as matrices:
+        before = [p.detach().clone() for p in matrices]
+        update(policy, batch, settings, torch.optim.SGD(matrices, lr=1.0))
+        return torch.cat(
+            [(b - p.detach()).flatten() for b, p in zip(before, matrices, strict=True)]
+        )
 
 
-def plain_gradient(policy: Policy, loss_type: str) -> torch.Tensor:
-    """Policy gradient straight from the formulas, a completion at a time."""
-    scale = {"grpo": lambda n: 1 / (4 * n), "dr_grpo": lambda n: 1 / 32, "dapo": lambda n: 1 / 10}
-    advantages, loss = [1.0, -1.0, 0.5, -0.5], torch.zeros(())
+def plainly_moved(policy: Policy, settings: GRPOSettings) -> torch.Tensor:
+    """The same straight from the formulas, one unpacked completion at a time."""
+    with put_back(policy) as matrices:
+        before = [p.detach().clone() for p in matrices]
+        old = {owner: logps.detach() for owner, logps in completions(policy)}
+        for _ in range(settings.num_iterations):
+            loss = torch.zeros(())
+            for owner, logps in completions(policy):
+                ratio = logps - old[owner]
+                if settings.importance_sampling_level == "sequence":
+                    ratio = ratio.mean().expand(len(logps))
+                ratio, advantage = ratio.exp(), ADVANTAGES[owner]
+                if settings.loss_type == "cispo":
+                    gains = ratio.clamp(max=settings.epsilon_high).detach() * advantage * logps
+                else:
+                    clipped = ratio.clamp(1 - settings.epsilon, 1 + settings.epsilon)
+                    gains = torch.min(ratio * advantage, clipped * advantage)
+                loss = loss - gains.sum() * SCALE[settings.loss_type](len(logps))
+            found = torch.autograd.grad(loss, matrices)
+            with torch.no_grad():
+                for matrix, own in zip(matrices, found, strict=True):
+                    matrix -= own
+        return torch.cat(
+            [(b - p.detach()).flatten() for b, p in zip(before, matrices, strict=True)]
+        )
+
+
+ADVANTAGES = [1.0, -1.0, 0.5, -0.5]
+SCALE = {
+    "grpo": lambda tokens: 1 / (4 * tokens),
+    "dr_grpo": lambda _: 1 / 32,  # 4 completions of at most 8
+    "dapo": lambda _: 1 / 10,  # 2 + 4 + 1 + 3 tokens
+    "bnpo": lambda _: 1 / 10,
+    "cispo": lambda _: 1 / 10,
+}
+
+
+def completions(policy: Policy) -> Iterator[tuple[int, torch.Tensor]]:
+    """Each completion's owner and log-probabilities [C]."""
     for group in GROUPS:
         for owner, ids in zip(group.owners, group.completions, strict=True):
             row = torch.tensor([[*group.prompt, *ids]])
             logps = policy.causal(row).logits.log_softmax(-1)[0]
             places = torch.arange(len(group.prompt) - 1, row.shape[1] - 1)
-            own = logps[places, torch.tensor(ids)]
-            loss = loss - advantages[owner] * own.sum() * scale[loss_type](len(ids))
-    found = torch.autograd.grad(loss, list(policy.trainable().values()))
-    return torch.cat([g.flatten() for g in found])
+            yield owner, logps[places, torch.tensor(ids)]
 
 
-@pytest.mark.parametrize("loss_type", ["grpo", "dr_grpo", "dapo"])
+@contextmanager
+def put_back(policy: Policy) -> Iterator[list[torch.Tensor]]:
+    matrices = list(policy.trainable().values())
+    before = [p.detach().clone() for p in matrices]
+    yield matrices
+    with torch.no_grad():
+        for matrix, old in zip(matrices, before, strict=True):
+            matrix.copy_(old)
+
+
+@pytest.mark.parametrize("loss_type", ["grpo", "dr_grpo", "dapo", "bnpo", "cispo"])
+@pytest.mark.parametrize("level", ["token", "sequence"])
+@pytest.mark.parametrize("iterations", [1, 3])
 @pytest.mark.parametrize("packed_tokens", [1, 1000])
-def test_the_gradient_is_the_formula_s_whatever_the_packing(
-    policy: Policy, loss_type: str, packed_tokens: int
+def test_a_step_is_the_formula_s_whatever_the_packing(
+    policy: Policy, loss_type: str, level: str, iterations: int, packed_tokens: int
 ) -> None:
-    settings = GRPOSettings(loss_type=loss_type, packed_tokens=packed_tokens, max_grad_norm=1e9)
-    ours, plain = gradient(policy, settings), plain_gradient(policy, loss_type)
-    # The parameters are near 0.1 and the gradient is read off their change: 1e-8 of rounding each.
+    settings = GRPOSettings(
+        loss_type=loss_type,
+        importance_sampling_level=level,
+        num_iterations=iterations,
+        packed_tokens=packed_tokens,
+        epsilon=0.2,
+        # With a rate of 1 the second and third iteration clip some tokens and not others.
+        epsilon_high=1.5 if loss_type == "cispo" else 0.2,
+        max_grad_norm=1e9,
+    )
+    ours, plain = moved(policy, settings), plainly_moved(policy, settings)
+    # The parameters are near 0.1 and the step is read off their change: 1e-8 of rounding each.
     assert float((ours - plain).norm() / plain.norm()) < 1e-4
 
 
+@pytest.mark.parametrize(("loss_type", "level"), [("grpo", "token"), ("grpo", "sequence")])
+def test_the_steps_compared_above_clip_some_tokens_and_not_others(
+    policy: Policy, loss_type: str, level: str
+) -> None:
+    settings = GRPOSettings(
+        loss_type=loss_type, importance_sampling_level=level, num_iterations=3, max_grad_norm=1e9
+    )
+    weights = grpo.token_weights(torch.tensor([2, 4, 1, 3]), torch.ones(4) > 0, loss_type, 8)
+    with put_back(policy) as matrices:
+        optimizer = torch.optim.SGD(matrices, lr=1.0)
+        batch = Batch(GROUPS, weights, torch.tensor(ADVANTAGES))
+        metrics = update(policy, batch, settings, optimizer)
+    assert 0 < metrics.clipped_low + metrics.clipped_high < 20  # of 10 tokens, in 2 iterations
+
+
 def test_gradients_are_clipped_to_max_grad_norm(policy: Policy) -> None:
-    clipped = gradient(policy, GRPOSettings(max_grad_norm=0.01))
+    clipped = moved(policy, GRPOSettings(max_grad_norm=0.01))
     assert float(clipped.norm()) == pytest.approx(0.01, rel=1e-3)
 
 
