@@ -11,6 +11,7 @@ Tokens of all completions stand in one flat dimension T; `owner` [T] says whose 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -22,25 +23,36 @@ ADVANTAGE_EPS = 1e-4
 def advantages(rewards: Tensor, scale_rewards: str = "group") -> Tensor:
     """A = (r - mean_G r) / (std r + eps)   GRPO eq. under 4.1.2, outcome supervision.
 
-    rewards: float32 [B, G], unitless -> float32 [B, G]; a group of equal rewards gives zeros.
+    rewards: float32 [B, G], unitless -> float32 [B, G]; a group of equal rewards gives zeros. NaN
+    is a completion without a reward: it counts for no mean or std, and its advantage is 0.
     scale_rewards: the std is the group's, the whole batch's, or ("none") left out (Dr. GRPO).
     Raises ValueError when G < 2.
     """
     if rewards.ndim != 2 or rewards.shape[1] < 2:
         raise ValueError(f"rewards must be [B, G] with G >= 2, got {list(rewards.shape)}")
-    centred = rewards - rewards.mean(dim=1, keepdim=True)
+    centred = rewards - rewards.nanmean(dim=1, keepdim=True)
     # Rounding of the mean must not turn a group of equal rewards into a tiny gradient.
-    centred = torch.where(equal_groups(rewards)[:, None], torch.zeros_like(centred), centred)
+    silent = equal_groups(rewards)[:, None] | rewards.isnan()
+    centred = torch.where(silent, torch.zeros_like(centred), centred)
     if scale_rewards == "group":
-        return centred / (rewards.std(dim=1, keepdim=True) + ADVANTAGE_EPS)
+        return centred / (spread(rewards, dim=1) + ADVANTAGE_EPS)
     if scale_rewards == "batch":
-        return centred / (rewards.std() + ADVANTAGE_EPS)
+        return centred / (spread(rewards.flatten()[None], dim=1) + ADVANTAGE_EPS)
     return centred
 
 
+def spread(values: Tensor, dim: int) -> Tensor:
+    """The unbiased standard deviation of what is not NaN, the dimension kept; 0 of fewer than 2."""
+    squares = (values - values.nanmean(dim=dim, keepdim=True)) ** 2
+    known = (~values.isnan()).sum(dim=dim, keepdim=True)
+    return (squares.nansum(dim=dim, keepdim=True) / (known - 1).clamp(min=1)).sqrt()
+
+
 def equal_groups(rewards: Tensor) -> Tensor:
-    """Which groups have G equal rewards, and so nothing to say: [B, G] -> bool [B]."""
-    return (rewards == rewards[:, :1]).all(dim=1)
+    """Which groups have equal rewards, NaN aside, and so nothing to say: [B, G] -> bool [B]."""
+    low = torch.where(rewards.isnan(), math.inf, rewards).amin(dim=1)
+    high = torch.where(rewards.isnan(), -math.inf, rewards).amax(dim=1)
+    return low >= high
 
 
 def token_weights(lengths: Tensor, kept: Tensor, loss_type: str, max_length: int) -> Tensor:

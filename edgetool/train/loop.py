@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgetool.calls.types import Example
-from edgetool.errors import ConfigError, UsageError
+from edgetool.errors import ConfigError, EdgetoolError, UsageError
 from edgetool.train import checkpoint
 from edgetool.train.metrics import MetricsFile, tensorboard_writer
 from edgetool.train.policy import Policy
@@ -27,6 +27,8 @@ from edgetool.train.stop import StopRequest
 
 # A resumed run may be longer or be logged otherwise; anything else would make it another run.
 MAY_CHANGE = frozenset({"max_steps", "save_steps", "logging_steps", "report_to", "packed_tokens"})
+
+NOT_FINITE_IN_A_ROW = 3  # steps whose update was skipped before a run gives up
 
 OnStep = Callable[[StepReport], None]
 
@@ -144,6 +146,7 @@ class _Run:
         wanted = "tensorboard" in self.settings.report_to
         self.writer = tensorboard_writer(output_dir / "tensorboard") if wanted else None
         self.last: Mapping[str, float] = {}
+        self.not_finite: list[list[str]] = []  # the rows of each
 
     def go(self, stop: StopRequest) -> int:
         """Run the steps that are left; returns how many are done in all."""
@@ -156,14 +159,28 @@ class _Run:
                     break
                 done += 1
                 self._log(report)
+                self._check_finite(report)
                 if done % self.settings.save_steps == 0:
                     saved = self._save(done)
         finally:
             if self.writer is not None:
                 self.writer.close()
-        if saved != done:
-            self._save(done)
+            if saved != done:
+                self._save(done)
         return done
+
+    def _check_finite(self, report: StepReport) -> None:
+        """Raises EdgetoolError when one update after the other could not be applied."""
+        if not report.metrics["skipped_updates"]:
+            self.not_finite.clear()
+            return
+        self.not_finite.append([row.example.id for row in report.sampled.rows])
+        if len(self.not_finite) == NOT_FINITE_IN_A_ROW:
+            rows = ", ".join(dict.fromkeys(id_ for ids in self.not_finite for id_ in ids))
+            raise EdgetoolError(
+                f"the gradient was NaN or infinite in {NOT_FINITE_IN_A_ROW} steps in a row, and "
+                f"none of them was applied; rows: {rows}; lower learning_rate, or look at the rows"
+            )
 
     def _log(self, report: StepReport) -> None:
         self.last = report.metrics

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from edgetool.errors import UsageError
 from edgetool.files import read_log, write_text
-from edgetool.train.grpo import equal_groups
+from edgetool.train import grpo
 from edgetool.train.memory import device_mb, resident_mb
 from edgetool.train.rollout import Written
 from edgetool.train.scoring import Scored, WeightedReward
@@ -31,9 +31,11 @@ def step_metrics(
     return {
         "loss": trained.loss,
         "grad_norm": trained.grad_norm,
-        "reward": float(rewards.mean()),
-        "reward_std": float(rewards.std(dim=1).mean()),
-        "frac_reward_zero_std": float(equal_groups(rewards).float().mean()),
+        "skipped_updates": trained.not_finite,
+        "reward": float(rewards.nanmean()),
+        "reward_std": float(grpo.spread(rewards, dim=1).mean()),
+        "reward_faults": int(rewards.isnan().sum()),
+        "frac_reward_zero_std": float(grpo.equal_groups(rewards).float().mean()),
         **_rewards([s for group in scored for s in group], functions),
         **_lengths([w for group in written for w in group]),
         "entropy": trained.per_token(trained.entropy_sum),
@@ -48,8 +50,9 @@ def step_metrics(
 
 def _rewards(scored: Sequence[Scored], functions: Sequence[WeightedReward]) -> dict[str, float]:
     total = len(scored)
+    scores = torch.tensor([s.scores for s in scored])  # [N, functions]
     means = {
-        f"rewards/{function.name}/mean": sum(s.scores[i] for s in scored) / total
+        f"rewards/{function.name}/mean": float(scores[:, i].nanmean())
         for i, function in enumerate(functions)
     }
     verdicts = [s.verdict for s in scored]

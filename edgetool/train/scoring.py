@@ -10,8 +10,8 @@ from edgetool.calls import formats
 from edgetool.calls.formats import CallSyntax
 from edgetool.calls.match import Verdict, judge
 from edgetool.calls.types import Example
-from edgetool.errors import EdgetoolError
 from edgetool.rewards import RewardFunction
+from edgetool.train.faults import RewardFault, call_reward
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,16 @@ class WeightedReward:
 class Scored:
     """One completion, judged.
 
-    scores   one per reward function, in their order
-    reward   their weighted sum
+    scores   one per reward function, in their order; NaN for one that failed
+    reward   their weighted sum, NaN when one failed
+    fault    what the first to fail did wrong
     """
 
     text: str
     verdict: Verdict
     scores: tuple[float, ...]
     reward: float
+    fault: str | None = None
 
 
 def score(
@@ -49,19 +51,16 @@ def score(
 
     finished   ended by a stop token; a completion that was cut is not clean, as in evaluation
 
-    Raises EdgetoolError when a reward function returns NaN or infinity; whatever the model wrote,
-    that is the function's fault.
+    A reward function that fails is noted in `fault`, whatever it did.
     """
     parsed = formats.read(syntax, text, finished=finished)
-    scores = tuple(_finite(reward, reward.function(parsed, example), example) for reward in rewards)
+    scores, faults = [], []
+    for reward in rewards:
+        try:
+            scores.append(call_reward(reward.name, reward.function, parsed, example))
+        except RewardFault as fault:
+            scores.append(math.nan)
+            faults.append(str(fault))
     total = sum(r.weight * value for r, value in zip(rewards, scores, strict=True))
-    return Scored(text, judge(parsed, example.calls), scores, total)
-
-
-def _finite(reward: WeightedReward, value: float, example: Example) -> float:
-    if not math.isfinite(value):
-        raise EdgetoolError(
-            f"reward '{reward.name}' returned {value} for row '{example.id}'; "
-            "a reward function must return a finite number"
-        )
-    return float(value)
+    verdict = judge(parsed, example.calls)
+    return Scored(text, verdict, tuple(scores), total, faults[0] if faults else None)

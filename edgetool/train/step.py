@@ -10,6 +10,7 @@ import torch
 
 from edgetool.calls.runtime import Sampling
 from edgetool.train import grpo
+from edgetool.train.faults import require_few
 from edgetool.train.metrics import step_metrics
 from edgetool.train.packing import Group
 from edgetool.train.policy import Policy
@@ -109,16 +110,19 @@ class Stepper:
             [score(w.text, row.example, syntax, self.rewards, finished=w.finished) for w in group]
             for row, group in zip(rows, written, strict=True)
         ]
+        faults = [s.fault for group in scored for s in group if s.fault]
+        require_few(faults, settings.prompts_per_step * settings.num_generations)
         return Sampled(rows, written, scored)
 
     def _batch(self, sampled: Sampled) -> tuple[Batch, torch.Tensor]:
         """The part of a rollout that carries a gradient, and all rewards [B, G]."""
         settings = self.settings
         rewards = torch.tensor([[s.reward for s in group] for group in sampled.scored])  # [B, G]
+        judged = ~rewards.isnan().flatten()  # [N]
         flat = [w for group in sampled.written for w in group]  # [N]
         lengths = torch.tensor([len(w.token_ids) for w in flat])
         masked = settings.mask_truncated_completions
-        kept = torch.tensor([w.finished or not masked for w in flat])
+        kept = judged & torch.tensor([w.finished or not masked for w in flat])
         weights = grpo.token_weights(
             lengths, kept, settings.loss_type, settings.max_completion_length
         )

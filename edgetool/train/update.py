@@ -47,6 +47,7 @@ class UpdateMetrics:
     kl_sum: float = 0.0
     clipped_low: int = 0
     clipped_high: int = 0
+    not_finite: int = 0  # iterations whose loss or gradient was NaN or infinite: not applied
 
     def per_token(self, value: float) -> float:
         return value / self.tokens if self.tokens else 0.0
@@ -76,13 +77,16 @@ def update(
                 old.append(logps.detach())
             loss = _loss(logps, old[number], references[number], part, batch, settings, metrics)
             loss.backward()
-            metrics.loss += loss.item()
+            metrics.loss += loss.item() if bool(loss.isfinite()) else 0.0
             metrics.tokens += len(part.targets)
             metrics.entropy_sum += float(entropy.sum())
         parameters = list(policy.trainable().values())
-        norm = torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
-        metrics.grad_norm += float(norm) / settings.num_iterations
-        optimizer.step()
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm))
+        if math.isfinite(norm):
+            metrics.grad_norm += norm / settings.num_iterations
+            optimizer.step()
+        else:
+            metrics.not_finite += 1
     optimizer.zero_grad(set_to_none=True)
     policy.causal.eval()
     metrics.loss /= settings.num_iterations

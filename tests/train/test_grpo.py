@@ -41,6 +41,18 @@ def test_equal_rewards_give_exact_zeros_though_their_mean_rounds(scale: str) -> 
     assert grpo.equal_groups(rewards).tolist() == [True, True]
 
 
+def test_a_completion_without_a_reward_counts_for_nothing() -> None:
+    # of (0, NaN, 2): mean 1, std = sqrt(2 / 1) = 1.414214; 1 / 1.414314 = 0.707057
+    got = grpo.advantages(torch.tensor([[0.0, math.nan, 2.0]]))
+    assert near(got[0], [-0.707057, 0.0, 0.707057])
+
+
+@pytest.mark.parametrize("left", [[1.0, math.nan], [math.nan, math.nan]])
+def test_a_group_with_fewer_than_two_rewards_says_nothing(left: list[float]) -> None:
+    assert grpo.equal_groups(torch.tensor([left])).tolist() == [True]
+    assert grpo.advantages(torch.tensor([left])).tolist() == [[0.0, 0.0]]
+
+
 @pytest.mark.parametrize("shape", [(3, 1), (4,)])
 def test_a_group_of_one_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="G >= 2"):

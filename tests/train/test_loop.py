@@ -271,14 +271,6 @@ def test_a_step_may_reach_over_the_end_of_an_epoch() -> None:
     assert [sorted(seen[i : i + 3]) for i in (0, 3, 6, 9)] == [[0, 1, 2]] * 4
 
 
-def test_a_reward_that_is_not_finite_names_itself_and_the_row(
-    make_policy: Callable[..., Policy], examples: list[Example], tmp_path: Path
-) -> None:
-    broken = [WeightedReward("broken", 1.0, lambda parsed, example: float("nan"))]
-    with pytest.raises(EdgetoolError, match="'broken' returned nan for row"):
-        train(make_policy(), examples, broken, SETTINGS, tmp_path / "run")
-
-
 def test_a_sampled_step_counts_each_prompt_once() -> None:
     from edgetool.train.rollout import Written
     from edgetool.train.rows import Row
