@@ -2,7 +2,7 @@
 
 Names follow TRL's GRPOConfig and peft's LoraConfig wherever those have one, with the same
 meaning. Ours alone: `prompts_per_step` (TRL derives it from three other numbers), `packed_tokens`
-(TRL counts sequences, not tokens) and `too_long`.
+(TRL counts sequences, not tokens), `dynamic_sampling` and `too_long`.
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ class GRPOSettings:
     packed_tokens        tokens in one forward of the training pass, padding included; less takes
                          less memory, and the gradient stays the same. None: 2048 on a CPU, whose
                          caches like it small, 16384 elsewhere
+    dynamic_sampling     rounds in which groups of equal rewards make way for other rows' groups
+                         (DAPO, arXiv:2503.14476); 0: they are skipped
     scale_rewards        advantages are divided by the spread of the group, the batch, or nothing
     epsilon_high         upper clip range; None: the same as epsilon. For cispo the ratio's cap
                          itself, and required: 5.0 is usual
@@ -89,6 +91,7 @@ class GRPOSettings:
     importance_sampling_level: str = "token"
     scale_rewards: str = "group"
     mask_truncated_completions: bool = False
+    dynamic_sampling: int = 0
 
     temperature: float = 1.0
     top_p: float = 1.0
@@ -142,7 +145,7 @@ class GRPOSettings:
             "logging_steps",
         ):
             _within(name, getattr(self, name), 1)
-        for name in ("warmup_steps", "top_k", "seed"):
+        for name in ("warmup_steps", "top_k", "seed", "dynamic_sampling"):
             _within(name, getattr(self, name), 0)
         for name in ("max_prompt_length", "packed_tokens"):
             if getattr(self, name) is not None:

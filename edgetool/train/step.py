@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,19 @@ class Sampled:
         prompts = sum(len(row.prompt) for row in self.rows)
         return prompts + sum(len(w.token_ids) for group in self.written for w in group)
 
+    @property
+    def rewards(self) -> torch.Tensor:
+        """float32 [B, G], NaN where a reward function failed."""
+        return torch.tensor([[s.reward for s in group] for group in self.scored])
+
+    def with_groups(self, places: Sequence[int], other: Sampled) -> Sampled:
+        """These groups with those of `other` in the given places."""
+        rows, written, scored = list(self.rows), list(self.written), list(self.scored)
+        for i, place in enumerate(places):
+            rows[place], written[place] = other.rows[i], other.written[i]
+            scored[place] = other.scored[i]
+        return Sampled(rows, written, scored)
+
 
 @dataclass(frozen=True)
 class StepReport:
@@ -67,7 +81,7 @@ class Stepper:
     def run(self, step: int, stop_wanted: Callable[[], bool] = lambda: False) -> StepReport:
         """Step 0, 1, ...; raises Abandoned when a stop is wanted once the rollout is done."""
         started = time.perf_counter()
-        sampled = self._sample(step)
+        sampled, tokens, replaced = self._sample(step)
         rolled_out = time.perf_counter()
         if stop_wanted():
             raise Abandoned
@@ -79,7 +93,7 @@ class Stepper:
             # Dropout is the only one to draw from the global generator.
             torch.manual_seed(completion_seed(self.settings.seed, step, "dropout"))
             trained = update(self.policy, batch, self.settings, self.optimizer)
-        self.num_tokens += sampled.tokens
+        self.num_tokens += tokens
         now = time.perf_counter()
         metrics = {
             "step": step + 1,
@@ -89,19 +103,37 @@ class Stepper:
             "step_time": now - started,
             "rollout_time": rolled_out - started,
             "train_time": now - rolled_out,
-            "tokens_per_second": sampled.tokens / (now - started),
+            "tokens_per_second": tokens / (now - started),
+            "replaced_groups": replaced,
         }
         return StepReport(step + 1, self.settings.max_steps, metrics, sampled)
 
-    def _sample(self, step: int) -> Sampled:
+    def _sample(self, step: int) -> tuple[Sampled, int, int]:
+        """The step's groups, the tokens it took to get them and how many were replaced."""
         settings = self.settings
         picked = visited(step, len(self.rows), settings.prompts_per_step, settings.seed)
-        rows = [self.rows[i] for i in picked]
+        sampled = self._roll_out([self.rows[i] for i in picked], (step,))
+        tokens, replaced = sampled.tokens, 0
+        for attempt in range(1, settings.dynamic_sampling + 1):
+            silent = grpo.equal_groups(sampled.rewards).nonzero().flatten().tolist()
+            if not silent:
+                break
+            # All that is random hangs on (step, attempt), so a resumed run draws the same.
+            rng = random.Random(f"{settings.seed}/{step}/{attempt}")
+            fresh = self._roll_out(rng.choices(self.rows, k=len(silent)), (step, "again", attempt))
+            tokens, replaced = tokens + fresh.tokens, replaced + len(silent)
+            sampled = sampled.with_groups(silent, fresh)
+        return sampled, tokens, replaced
+
+    def _roll_out(self, rows: Sequence[Row], stream: tuple[int | str, ...]) -> Sampled:
+        """G scored completions of each row; `stream` seeds them."""
+        settings = self.settings
         sampling = Sampling(
             settings.max_completion_length, settings.temperature, settings.top_p, settings.top_k
         )
+        group_size = settings.num_generations
         seeds = [
-            [completion_seed(settings.seed, step, slot, g) for g in range(settings.num_generations)]
+            [completion_seed(settings.seed, *stream, slot, g) for g in range(group_size)]
             for slot in range(len(rows))
         ]
         written = rollout(self.policy, [row.prompt for row in rows], sampling, seeds)
@@ -111,13 +143,13 @@ class Stepper:
             for row, group in zip(rows, written, strict=True)
         ]
         faults = [s.fault for group in scored for s in group if s.fault]
-        require_few(faults, settings.prompts_per_step * settings.num_generations)
+        require_few(faults, len(rows) * group_size)
         return Sampled(rows, written, scored)
 
     def _batch(self, sampled: Sampled) -> tuple[Batch, torch.Tensor]:
         """The part of a rollout that carries a gradient, and all rewards [B, G]."""
         settings = self.settings
-        rewards = torch.tensor([[s.reward for s in group] for group in sampled.scored])  # [B, G]
+        rewards = sampled.rewards  # [B, G]
         judged = ~rewards.isnan().flatten()  # [N]
         flat = [w for group in sampled.written for w in group]  # [N]
         lengths = torch.tensor([len(w.token_ids) for w in flat])

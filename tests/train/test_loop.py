@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import signal
@@ -287,3 +288,46 @@ def test_a_cut_completion_earns_what_it_would_score_in_evaluation() -> None:
     # prose is a right refusal when it ended by itself, and nothing when it was cut
     assert scoring.score("No tool", no_call, syntax, [paid]).reward == 1.0
     assert scoring.score("No tool", no_call, syntax, [paid], finished=False).reward == 0.0
+
+
+def test_groups_of_equal_rewards_make_way_for_other_rows(
+    make_policy: Callable[..., Policy], examples: list[Example], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The first rollout earns 0 throughout; what is drawn in its place differs.
+    policy, settings = make_policy(), dataclasses.replace(SETTINGS, dynamic_sampling=2)
+    rows = prepare_rows(policy, examples, settings).rows
+    real, calls = step.score, itertools.count()
+
+    def first_round_equal(*rest: Any, **options: Any) -> Any:
+        found = real(*rest, **options)
+        return dataclasses.replace(found, reward=0.0) if next(calls) < 8 else found
+
+    monkeypatch.setattr(step, "score", first_round_equal)
+    report = step.Stepper(policy, rows, ZERO, settings).run(0)
+    assert report.metrics["replaced_groups"] == 2
+    assert report.metrics["frac_reward_zero_std"] == 0
+    assert report.metrics["num_tokens"] > report.sampled.tokens
+
+
+def test_replaced_groups_are_the_same_whenever_the_step_is_run(
+    make_policy: Callable[..., Policy], examples: list[Example], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = dataclasses.replace(SETTINGS, dynamic_sampling=1)
+    monkeypatch.setattr(
+        step,
+        "score",
+        lambda *a, real=step.score, **k: dataclasses.replace(real(*a, **k), reward=0.0),
+    )
+    drawn = []
+    for _ in range(2):
+        policy = make_policy()
+        rows = prepare_rows(policy, examples, settings).rows
+        sampled = step.Stepper(policy, rows, ZERO, settings).run(5).sampled
+        drawn.append(
+            [
+                (row.example.id, w.token_ids)
+                for row, g in zip(sampled.rows, sampled.written, strict=True)
+                for w in g
+            ]
+        )
+    assert drawn[0] == drawn[1]
