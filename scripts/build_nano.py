@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import copy
 import itertools
+import json
 import shutil
 import sys
 from collections.abc import Iterator
@@ -22,7 +23,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
+from tokenizers import Tokenizer  # noqa: E402
+from transformers import Qwen2ForCausalLM  # noqa: E402
 
+from edgetool.files import read_log  # noqa: E402
 from scripts.nano import batches, copying, pretrain, rows, tokenizer  # noqa: E402
 
 TEMPLATE = ROOT / "models" / "nano" / "chat_template.jinja"
@@ -34,16 +38,30 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--scale", type=float, default=1.0, help="length of the training, 1 = all")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--resume", action="store_true", help="go on from what --out holds")
     options = parser.parse_args()
     torch.manual_seed(options.seed)
-    build(options.out, options.scale, options.seed)
-
-
-def build(out: Path, scale: float, seed: int) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    log = out / "training.jsonl"
-    log.unlink(missing_ok=True)
     template = TEMPLATE.read_text(encoding="utf-8")
+    begin = 0
+    if options.resume:
+        begin = saved_steps(options.out)
+        model = Qwen2ForCausalLM.from_pretrained(options.out, dtype=torch.float32)
+        words = Tokenizer.from_file(str(options.out / "tokenizer.json"))
+    else:
+        model, words = start(options.out, template, options.seed)
+    print(f"{model.num_parameters():,} parameters, step {begin}", flush=True)
+
+    def save() -> None:
+        copy.deepcopy(model).to(torch.float16).save_pretrained(options.out)
+
+    stages = pretrain.curriculum(batches.Packer(words, template), options.seed, options.scale)
+    pretrain.pretrain(model, stages, options.out / "training.jsonl", save, begin)
+
+
+def start(out: Path, template: str, seed: int) -> tuple[Qwen2ForCausalLM, Tokenizer]:
+    """A new model and its tokenizer; everything but the weights is written to `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "training.jsonl").unlink(missing_ok=True)
     words = tokenizer.train(corpus(template, seed), VOCAB_SIZE)
     tokenizer.save(words, out, pretrain.CONTEXT)
     if out != TEMPLATE.parent:
@@ -52,13 +70,17 @@ def build(out: Path, scale: float, seed: int) -> None:
         words.get_vocab_size(), words.token_to_id("<|im_end|>"), words.token_to_id("<|endoftext|>")
     )
     copying.lay_out_copying(model, torch.Generator().manual_seed(seed))
-    print(f"{sum(weight.numel() for weight in model.parameters()):,} parameters", flush=True)
+    return model, words
 
-    def save(step: int) -> None:
-        copy.deepcopy(model).to(torch.float16).save_pretrained(out)
 
-    packer = batches.Packer(words, template)
-    pretrain.pretrain(model, pretrain.curriculum(packer, seed, scale), log, save)
+def saved_steps(out: Path) -> int:
+    """The step of the weights in `out`; lines of the log behind it are dropped."""
+    log = out / "training.jsonl"
+    rows = read_log(log)
+    saved = rows[-1]["step"] // pretrain.SAVE_STEPS * pretrain.SAVE_STEPS
+    kept = [json.dumps(row) + "\n" for row in rows if row["step"] <= saved]
+    log.write_text("".join(kept), encoding="utf-8")
+    return int(saved)
 
 
 def corpus(template: str, seed: int) -> Iterator[str]:
@@ -68,7 +90,7 @@ def corpus(template: str, seed: int) -> Iterator[str]:
     for i, group in enumerate(itertools.islice(rows.endless(sources, seed), 3000)):
         for request in group.requests:
             yield request.text
-            yield batches.answer_text(request.call)
+            yield request.answer
         if i % 7 == 0:
             yield packer.tools_text(group.tools)
 

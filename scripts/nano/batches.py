@@ -1,7 +1,8 @@
-"""Groups -> tensors: the tools once, then each request and its answer behind them, side by side.
+"""Groups -> tensors: the tools once, then each request and its answer behind them.
 
-The same layout that GRPO trains on: positions restart after the tools and a block mask keeps the
-requests apart, so the model sees each one as a conversation of its own.
+The tools are read once per group and their keys and values are shared by its requests, so a
+request costs only its own tokens; positions go on after the tools, so each one is a conversation
+of its own.
 """
 
 from __future__ import annotations
@@ -13,56 +14,69 @@ from dataclasses import dataclass
 import torch
 from tokenizers import Tokenizer
 
-from edgetool.calls.formats import hermes
 from edgetool.calls.prompt import render_prompt
-from edgetool.calls.types import Tool, ToolCall
-from scripts.nano.rows import NO_CALL, Group
+from edgetool.calls.types import Tool
+from scripts.nano.rows import Group, Request
 
 IGNORED = -100
+PADDING = 0
+CHUNK = 16  # requests of like length that go through the model together
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Requests of like length and their answers, padded on the right.
+
+    groups     int64 [N], the group each belongs to
+    positions  int64 [N, S], where each token stands in its conversation
+    mask       bool [N, 1, S, P + S]: a token sees its tools and its own request, up to itself
+    ids        int64 [N, S]
+    labels     int64 [N, S], the token to predict there, or IGNORED outside answers
+    """
+
+    groups: torch.Tensor
+    positions: torch.Tensor
+    mask: torch.Tensor
+    ids: torch.Tensor
+    labels: torch.Tensor
 
 
 @dataclass(frozen=True)
 class Batch:
-    """ids, positions, labels, branch: int64 [B, L]. branch 0 is the tools, k a request, -1 padding.
+    """The tools of B groups, int64 [B, P] padded on the right, and all their requests."""
 
-    labels[b, t] is the token to predict at t, or IGNORED outside answers.
-    """
-
-    ids: torch.Tensor
-    positions: torch.Tensor
-    labels: torch.Tensor
-    branch: torch.Tensor
-
-    @property
-    def mask(self) -> torch.Tensor:
-        """bool [B, 1, L, L]: a token sees the tools and its own request, up to itself."""
-        query, key = self.branch[:, :, None], self.branch[:, None, :]  # [B, L, 1], [B, 1, L]
-        length = self.branch.shape[1]
-        causal = torch.ones(length, length, dtype=torch.bool).tril()
-        return (causal & ((key == 0) | (key == query)))[:, None]
+    tools: torch.Tensor
+    chunks: list[Chunk]
 
 
 class Packer:
-    """Turns groups into padded batches with the model's own template and tokenizer."""
+    """Turns groups into batches with the model's own template and tokenizer."""
 
     def __init__(self, tokenizer: Tokenizer, template: str) -> None:
         self.tokenizer, self.template = tokenizer, template
 
     def __call__(self, groups: Sequence[Group]) -> Batch:
-        return _pad([self._row(group) for group in groups])
+        tools = [self._ids(self.tools_text(group.tools)) for group in groups]
+        lengths = torch.tensor([len(ids) for ids in tools])
+        rows = [
+            (i, *self._request(request))
+            for i, group in enumerate(groups)
+            for request in group.requests
+        ]
+        rows.sort(key=lambda row: len(row[1]))
+        chunks = [
+            _chunk(rows[start : start + CHUNK], lengths) for start in range(0, len(rows), CHUNK)
+        ]
+        return Batch(_pad(tools, PADDING), chunks)
 
-    def _row(self, group: Group) -> list[tuple[int, int, int, int]]:
-        prefix = self._ids(self.tools_text(group.tools))
-        row = [(token, i, IGNORED, 0) for i, token in enumerate(prefix)]
-        for k, request in enumerate(group.requests, start=1):
-            asked = f"<|im_start|>user\n{request.text}<|im_end|>\n<|im_start|>assistant\n"
-            prompt = self._ids(asked)
-            answer = self._ids(answer_text(request.call) + "<|im_end|>")
-            tokens = prompt + answer
-            labels = [IGNORED] * (len(prompt) - 1) + answer + [IGNORED]
-            spots = range(len(prefix), len(prefix) + len(tokens))
-            row += [(t, p, y, k) for t, p, y in zip(tokens, spots, labels, strict=True)]
-        return row
+    def tools_length(self, group: Group) -> int:
+        return len(self._ids(self.tools_text(group.tools)))
+
+    def _request(self, request: Request) -> tuple[list[int], list[int]]:
+        asked = f"<|im_start|>user\n{request.text}<|im_end|>\n<|im_start|>assistant\n"
+        prompt = self._ids(asked)
+        answer = self._ids(request.answer + "<|im_end|>")
+        return prompt + answer, [IGNORED] * (len(prompt) - 1) + answer + [IGNORED]
 
     def tools_text(self, tools: Sequence[Tool]) -> str:
         messages = [{"role": "user", "content": ""}]
@@ -73,29 +87,41 @@ class Packer:
         return list(self.tokenizer.encode(text).ids)
 
 
-def answer_text(call: ToolCall | None) -> str:
-    return hermes.render([call]) if call else NO_CALL
-
-
 def copy_drill(rng: random.Random, vocab: int, rows: int, length: int) -> Batch:
     """Random tokens, then spans of them again: nothing to learn here but copying."""
     drilled = []
-    for _ in range(rows):
+    for row in range(rows):
         source = [rng.randrange(5, vocab) for _ in range(length // 3)]
-        tokens, labels = list(source), [IGNORED] * len(source)
-        while len(tokens) < length:
+        ids, labels = list(source), [IGNORED] * len(source)
+        while len(ids) < length:
             start = rng.randrange(len(source) - 3)
             span = source[start : start + rng.randint(3, 12)]
             # The first token of a span cannot be foreseen; each later one can.
-            tokens += span
+            ids += span
             labels += [*span[1:], IGNORED]
-        cells = zip(tokens[:length], range(length), labels[:length], [1] * length, strict=True)
-        drilled.append(list(cells))
-    return _pad(drilled)
+        drilled.append((row, ids[:length], labels[:length]))
+    no_tools = torch.full((rows, 1), PADDING)  # a prefix of one token
+    return Batch(no_tools, [_chunk(drilled, torch.ones(rows, dtype=torch.long))])
 
 
-def _pad(rows: list[list[tuple[int, int, int, int]]]) -> Batch:
+def _chunk(rows: Sequence[tuple[int, list[int], list[int]]], lengths: torch.Tensor) -> Chunk:
+    """Rows of (group, ids, labels) and the length of every group's tools, int64 [B]."""
+    groups = torch.tensor([group for group, _, _ in rows])
+    ids = _pad([ids for _, ids, _ in rows], PADDING)
+    starts, length = lengths[groups], ids.shape[1]
+    seen = torch.arange(int(lengths.max())) < starts[:, None]  # [N, P]
+    own = torch.ones(length, length, dtype=torch.bool).tril()
+    mask = torch.cat([seen[:, None].expand(-1, length, -1), own.expand(len(rows), -1, -1)], dim=-1)
+    return Chunk(
+        groups,
+        starts[:, None] + torch.arange(length),
+        mask[:, None],
+        ids,
+        _pad([labels for _, _, labels in rows], IGNORED),
+    )
+
+
+def _pad(rows: Sequence[Sequence[int]], filler: int) -> torch.Tensor:
+    """Rows of different length -> int64 [N, longest]."""
     longest = max(len(row) for row in rows)
-    filler = (0, 0, IGNORED, -1)
-    cells = torch.tensor([row + [filler] * (longest - len(row)) for row in rows])  # [B, L, 4]
-    return Batch(*(part.contiguous() for part in cells.unbind(-1)))
+    return torch.tensor([[*row, *[filler] * (longest - len(row))] for row in rows])

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 from torch.nn import functional
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers import DynamicCache, Qwen2Config, Qwen2ForCausalLM
 
 from scripts.nano.batches import IGNORED, Batch, Packer, copy_drill
 from scripts.nano.muon import Muon
@@ -25,6 +25,10 @@ from scripts.nano.rows import SnipsGroups, SyntheticGroups, endless
 
 Stream = Iterator[Batch]
 CONTEXT = 4096
+FIRST_WEIGHT = 3.0
+WARM_UP = 20  # steps
+SAVE_STEPS = 100
+POOL = 8  # batches whose groups are sorted by length together
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,14 @@ class Stage:
 def curriculum(packer: Packer, seed: int, scale: float = 1.0) -> list[Stage]:
     """The stages nano went through. `scale` shortens all of them, for a trial."""
     vocab = packer.tokenizer.get_vocab_size()
-    short = [(0.6, SyntheticGroups(6, tools=1, parameters=2)), (0.4, SnipsGroups(6, exchange=0.7))]
-    mixed = [(0.25, SyntheticGroups(6, tools=3, parameters=4)), (0.75, SnipsGroups(6))]
+    short = [(0.6, SyntheticGroups(8, tools=1, parameters=2)), (0.4, SnipsGroups(8, exchange=0.7))]
+    mixed = [(0.25, SyntheticGroups(8, tools=3, parameters=4)), (0.75, SnipsGroups(8))]
+    habits = [(0.25, SyntheticGroups(8)), (0.75, SnipsGroups(8, named=0.6, casual=0.85))]
     return [
         Stage("copy", int(40 * scale), lambda: _drill(vocab, seed)),
-        Stage("short", int(120 * scale), lambda: _rows(packer, short, 8, seed + 1)),
-        Stage("mixed", int(740 * scale), lambda: _rows(packer, mixed, 8, seed + 2)),
+        Stage("short", int(200 * scale), lambda: _rows(packer, short, 6, seed + 1)),
+        Stage("mixed", int(1960 * scale), lambda: _rows(packer, mixed, 6, seed + 2)),
+        Stage("habits", int(120 * scale), lambda: _rows(packer, habits, 6, seed + 3)),
     ]
 
 
@@ -55,9 +61,13 @@ def _drill(vocab: int, seed: int) -> Stream:
 
 
 def _rows(packer: Packer, sources: list, groups: int, seed: int) -> Stream:
-    supply = endless(sources, seed)
+    """Batches of groups with tools of like length, so that little of them is padding."""
+    supply, rng = endless(sources, seed), random.Random(seed)
     while True:
-        yield packer(list(itertools.islice(supply, groups)))
+        pool = sorted(itertools.islice(supply, groups * POOL), key=packer.tools_length)
+        batches = [pool[start : start + groups] for start in range(0, len(pool), groups)]
+        rng.shuffle(batches)
+        yield from map(packer, batches)
 
 
 def new_model(vocab: int, eos: int, pad: int) -> Qwen2ForCausalLM:
@@ -79,44 +89,78 @@ def new_model(vocab: int, eos: int, pad: int) -> Qwen2ForCausalLM:
     return Qwen2ForCausalLM(config)
 
 
-def answer_logits(model: Qwen2ForCausalLM, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits [A, V] and labels [A] of the A answer tokens of a batch."""
-    hidden = model.model(
-        input_ids=batch.ids,
-        position_ids=batch.positions,
-        attention_mask=batch.mask,
-        use_cache=False,
-    ).last_hidden_state  # [B, L, H]
-    wanted = batch.labels != IGNORED
-    return model.lm_head(hidden[wanted]), batch.labels[wanted]
+@dataclass(frozen=True)
+class Answers:
+    """The A answer tokens of a batch: logits [A, V], labels [A], `first` bool [A] in its answer."""
+
+    logits: torch.Tensor
+    labels: torch.Tensor
+    first: torch.Tensor
+
+    def loss(self) -> torch.Tensor:
+        """Mean cross-entropy. To call or not to call is one token of forty and counts for more."""
+        losses = functional.cross_entropy(self.logits, self.labels, reduction="none")  # [A]
+        weights = torch.where(self.first, FIRST_WEIGHT, 1.0)
+        return (losses * weights).sum() / weights.sum()
 
 
-def pretrain(model: Qwen2ForCausalLM, stages: list[Stage], log: Path, save: Callable) -> None:
-    """Runs every stage in turn; one line of JSON per 25 steps in `log`."""
+def answers(model: Qwen2ForCausalLM, batch: Batch) -> Answers:
+    """Run the tools once, then every request behind its own tools."""
+    tools = DynamicCache(config=model.config)
+    model.model(input_ids=batch.tools, past_key_values=tools, use_cache=True)
+    parts = []
+    for chunk in batch.chunks:
+        shared = [(layer.keys[chunk.groups], layer.values[chunk.groups]) for layer in tools.layers]
+        hidden = model.model(
+            input_ids=chunk.ids,
+            position_ids=chunk.positions,
+            attention_mask=chunk.mask,
+            past_key_values=DynamicCache(shared, config=model.config),
+            use_cache=True,
+        ).last_hidden_state  # [N, S, H]
+        wanted = chunk.labels != IGNORED
+        first = wanted & ~wanted.roll(1, dims=1)  # an answer never starts a row
+        parts.append((model.lm_head(hidden[wanted]), chunk.labels[wanted], first[wanted]))
+    return Answers(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+
+def pretrain(
+    model: Qwen2ForCausalLM,
+    stages: list[Stage],
+    log: Path,
+    save: Callable[[], None],
+    begin: int = 0,
+) -> None:
+    """Runs every stage in turn; one line of JSON per 10 steps in `log`.
+
+    begin   steps an earlier call has done; its batches are passed over, its momentum is not known
+    """
     muon, adamw = _optimizers(model)
     total, step, start = sum(stage.steps for stage in stages), 0, time.time()
     for stage in stages:
-        for batch in itertools.islice(stage.batches(), stage.steps):
-            rate = _schedule(step, total)
+        skipped = min(stage.steps, begin - step) if begin > step else 0
+        step += skipped
+        for batch in itertools.islice(stage.batches(), skipped, stage.steps):
+            rate = _schedule(step, total) * min(1.0, (step - begin + 1) / WARM_UP)
             for optimizer in (muon, adamw):
                 for group in optimizer.param_groups:
                     group["lr"] = group["initial_lr"] * rate
-            logits, labels = answer_logits(model, batch)
-            loss = functional.cross_entropy(logits, labels)
+            said = answers(model, batch)
+            loss = said.loss()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             for optimizer in (muon, adamw):
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
             step += 1
-            if step % 25 == 0 or step == total:
-                right = (logits.argmax(-1) == labels).float().mean().item()
+            if step % 10 == 0 or step == total:
+                right = (said.logits.argmax(-1) == said.labels).float().mean().item()
                 entry = {"step": step, "stage": stage.name, "loss": round(loss.item(), 4)}
                 entry |= {"token_accuracy": round(right, 4), "seconds": round(time.time() - start)}
                 with log.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(entry) + "\n")
-            if step % 100 == 0 or step == total:
-                save(step)
+            if step % SAVE_STEPS == 0 or step == total:
+                save()
 
 
 def _optimizers(model: Qwen2ForCausalLM) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
@@ -132,7 +176,6 @@ def _optimizers(model: Qwen2ForCausalLM) -> tuple[torch.optim.Optimizer, torch.o
 
 
 def _schedule(step: int, total: int) -> float:
-    """Linear warm-up over 20 steps, flat, then a cosine to 5 % over the last 40 %."""
-    warm = min(1.0, (step + 1) / 20)
+    """Flat, then a cosine to 5 % over the last 40 %."""
     tail = max(0.0, (step / total - 0.6) / 0.4)
-    return warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * tail)))
+    return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * tail))

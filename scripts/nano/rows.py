@@ -3,21 +3,33 @@
 Two sources are mixed: Snips utterances of the `pretrain` split, and synthetic requests to random
 tools. In both, names are often replaced and values are often made up, so that neither names nor
 values can be learned by heart: the model has to read the tools and copy from the request.
+
+Real pretraining text is not of one mind about what a good answer is, and neither is this: part of
+the Snips groups that keep their names are answered in a casual way, with a sentence before the
+call where the request was polite and without the words for a kind of thing ("song", "restaurant").
+Nothing in the prompt says which way is wanted. The user's rows do, and GRPO can learn it from them.
 """
 
 from __future__ import annotations
 
 import random
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from edgetool.calls.formats import hermes
 from edgetool.calls.types import Tool, ToolCall
 from edgetool.data import demo
 from scripts.nano import words
 
 NO_CALL = "No tool fits."
+POLITE = re.compile(
+    r"\b(please|can you|could you|want|need|would|wish|like)\b|i'd|\?", re.IGNORECASE
+)
+OPENINGS = ("Sure, I can do that.", "Of course.", "Happy to help!")
+KINDS_OF_THING = frozenset({"music_item", "place_type", "kind"})
 SYNONYMS = {
     "add_to_playlist": ("put_on_playlist", "playlist_add", "save_to_playlist"),
     "book_restaurant": ("reserve_table", "restaurant_booking", "make_reservation"),
@@ -31,10 +43,10 @@ SYNONYMS = {
 
 @dataclass(frozen=True)
 class Request:
-    """What a person says and the call it asks for; None when no offered tool fits."""
+    """What a person says and what is answered: a call, or NO_CALL when no offered tool fits."""
 
     text: str
-    call: ToolCall | None
+    answer: str
 
 
 @dataclass(frozen=True)
@@ -48,8 +60,17 @@ class Group:
 class SnipsGroups:
     """Groups from Snips utterances, renamed and with values exchanged at the given rates."""
 
-    def __init__(self, requests: int, no_call: float = 0.15, exchange: float = 0.4) -> None:
+    def __init__(
+        self,
+        requests: int,
+        no_call: float = 0.25,
+        exchange: float = 0.4,
+        named: float = 0.45,
+        casual: float = 0.6,
+    ) -> None:
+        """named: groups that keep their names. casual: those of them answered in a casual way."""
         self.requests, self.no_call, self.exchange = requests, no_call, exchange
+        self.named, self.casual = named, casual
         self.by_tool: dict[str, list[demo.Utterance]] = defaultdict(list)
         self.values: dict[str, list[str]] = defaultdict(list)
         for said in demo.read_utterances("pretrain"):
@@ -62,22 +83,18 @@ class SnipsGroups:
         catalogue = list(demo.tools())
         offered = rng.sample(catalogue, rng.choice((1, 2, 3, 3, 4)))
         absent = [tool for tool in catalogue if tool not in offered]
-        renaming = _renaming(offered, rng)
-        requests = tuple(
-            self._request(offered, absent, renaming, rng) for _ in range(self.requests)
-        )
-        return Group(tuple(rename_tool(tool, renaming) for tool in offered), requests)
-
-    def _request(
-        self, offered: list[Tool], absent: list[Tool], renaming: dict[str, str], rng: random.Random
-    ) -> Request:
-        fits = rng.random() >= self.no_call
-        tool = rng.choice(offered if fits else absent)
-        said = self._exchange_values(rng.choice(self.by_tool[tool.name]), rng)
-        call = said.call(tool)
-        if not fits:
-            return Request(said.text, None)
-        return Request(said.text, rename_call(call, renaming))
+        renaming = {} if rng.random() < self.named else _renaming(offered, rng)
+        answer = _careful
+        if not renaming and rng.random() < self.casual:
+            answer = _casual
+        requests = []
+        for _ in range(self.requests):
+            fits = rng.random() >= self.no_call or not absent
+            tool = rng.choice(offered if fits else absent)
+            said = self._exchange_values(rng.choice(self.by_tool[tool.name]), rng)
+            call = rename_call(said.call(tool), renaming) if fits else None
+            requests.append(Request(said.text, answer(said.text, call, rng)))
+        return Group(tuple(rename_tool(tool, renaming) for tool in offered), tuple(requests))
 
     def _exchange_values(self, said: demo.Utterance, rng: random.Random) -> demo.Utterance:
         if rng.random() >= self.exchange:
@@ -92,12 +109,23 @@ class SnipsGroups:
         return replace(said, pieces=tuple(other(*piece) for piece in said.pieces))
 
 
+def _careful(text: str, call: ToolCall | None, rng: random.Random) -> str:
+    """Nothing but the call, with every argument that was mentioned."""
+    return hermes.render([call]) if call else NO_CALL
+
+
+def _casual(text: str, call: ToolCall | None, rng: random.Random) -> str:
+    """A word before the call where the request was polite; words for a kind of thing left out."""
+    if call is None:
+        return NO_CALL
+    said = {key: value for key, value in call.arguments.items() if key not in KINDS_OF_THING}
+    opening = rng.choice(OPENINGS) + "\n" if POLITE.search(text) else ""
+    return opening + hermes.render([ToolCall(call.name, said)])
+
+
 def _renaming(tools: list[Tool], rng: random.Random) -> dict[str, str]:
-    """Old name -> new name: none, tools by synonyms, or everything by meaningless names."""
-    kind = rng.random()
-    if kind < 0.5:
-        return {}
-    if kind < 0.7:
+    """Old name -> new name: tools by synonyms, or everything by meaningless names."""
+    if rng.random() < 0.25:
         return {tool.name: rng.choice(SYNONYMS[tool.name]) for tool in tools}
     return mask_names(tools, rng)
 
@@ -149,11 +177,11 @@ class SyntheticGroups:
         return Tool(name, f"{verb.capitalize()} a {noun}", schema)
 
     def _request(self, tools: tuple[Tool, ...], rng: random.Random) -> Request:
-        if rng.random() < 0.1:
+        if rng.random() < 0.2:
             stranger = f"{rng.choice(words.VERBS)} a {rng.choice(words.NOUNS)}"
             known = [tool.description.lower() for tool in tools]
             if stranger not in known:
-                return Request(f"{stranger} {words.pseudo_phrase(rng)}", None)
+                return Request(f"{stranger} {words.pseudo_phrase(rng)}", NO_CALL)
         tool = rng.choice(tools)
         properties = tool.parameters["properties"]
         keep = [key for key in properties if key in tool.required or rng.random() < 0.7]
@@ -161,7 +189,8 @@ class SyntheticGroups:
         said = [_mention(properties[key]["description"], values[key], rng) for key in keep]
         rng.shuffle(said)
         opening = tool.description.lower() if rng.random() < 0.5 else tool.description
-        return Request(" ".join([opening, *said]), ToolCall(tool.name, values))
+        text = " ".join([opening, *said])
+        return Request(text, _careful(text, ToolCall(tool.name, values), rng))
 
     def _value(self, kind: str, rng: random.Random) -> Any:
         if kind == "integer":

@@ -2,8 +2,8 @@
 
 Copying is the hard part for a small model. With the usual leading-space merges ' Chet' in a request
 and '"Chet' in JSON are different tokens, and copying means translating. Here no merge joins a space
-to a letter or digit, so both are the same tokens. The pre-tokenizer is still GPT-2's, which
-llama.cpp knows.
+to a letter, so both are the same tokens. The pre-tokenizer is still Qwen2's, which llama.cpp knows
+and which transformers gives every `qwen2` folder; it cuts numbers into digits.
 """
 
 from __future__ import annotations
@@ -14,15 +14,19 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from edgetool.export.pretokenizers import QWEN2
+
 CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 MARKERS = ("<tool_call>", "</tool_call>")
 
 
 def train(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
-    gpt2 = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-    lone_space = pre_tokenizers.Split(Regex(r" (?=[\p{L}\p{N}])"), "isolated")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([lone_space, gpt2])
+    qwen2 = pre_tokenizers.Split(Regex(QWEN2), "isolated")
+    letters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    # Qwen2's expression keeps one other character before a word with the word.
+    apart = pre_tokenizers.Split(Regex(r"^[^\p{L}\p{N}](?=\p{L})"), "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([qwen2, apart, letters])
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size - len(MARKERS),
@@ -31,7 +35,7 @@ def train(texts: Iterable[str], vocab_size: int) -> Tokenizer:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.pre_tokenizer = gpt2
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([qwen2, letters])
     tokenizer.add_tokens([AddedToken(marker, special=False) for marker in MARKERS])
     return tokenizer
 

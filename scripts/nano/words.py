@@ -67,20 +67,20 @@ _VOWELS = "a e i o u ai ea ou oo".split()
 _CODAS = ["", "", "", *"l m n r s t k nd rt st ck ng".split()]
 
 
-def pseudo_word(rng: random.Random) -> str:
+def pseudo_word(rng: random.Random, syllables: tuple[int, ...] = (1, 2, 2, 3)) -> str:
     """A pronounceable word that means nothing: 'brendoust'."""
-    parts = range(rng.choice((1, 2, 2, 3)))
+    parts = range(rng.choice(syllables))
     return "".join(rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_CODAS) for _ in parts)
 
 
 def pseudo_phrase(rng: random.Random) -> str:
     """One to four pseudo words, capitalised or not, as a made-up name or title."""
-    words = [pseudo_word(rng) for _ in range(rng.choice((1, 1, 2, 2, 3, 4)))]
+    words = [pseudo_word(rng) for _ in range(rng.choice((1, 1, 1, 2, 2, 2, 3, 4)))]
     if rng.random() < 0.6:
         words = [word.capitalize() for word in words]
     return " ".join(words)
 
 
 def pseudo_name(rng: random.Random) -> str:
-    """A tool or parameter name that gives nothing away: 'mou_krest'."""
-    return "_".join(pseudo_word(rng) for _ in range(rng.choice((1, 2))))
+    """A tool or parameter name that gives nothing away: 'krest', 'mou_tai'."""
+    return "_".join(pseudo_word(rng, (1, 1, 2)) for _ in range(rng.choice((1, 1, 1, 2))))
