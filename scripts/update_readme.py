@@ -52,6 +52,10 @@ def take_in(name: str, path: Path) -> None:
             if isinstance(part, dict):
                 part.pop("flipped_to_right", None)
                 part.pop("flipped_to_wrong", None)
+    config = kept.get("config", {})
+    for key in ("data", "target"):  # names, not places on the machine that measured
+        if isinstance(config.get(key), str):
+            config[key] = Path(config[key]).name
     write_text(MEASURED / f"{name}.json", json.dumps(kept, indent=1) + "\n")
 
 
