@@ -138,7 +138,7 @@ def pretrain(
     muon, adamw = _optimizers(model)
     total, step, start = sum(stage.steps for stage in stages), 0, time.time()
     for stage in stages:
-        skipped = min(stage.steps, begin - step) if begin > step else 0
+        skipped = min(stage.steps, max(0, begin - step))
         step += skipped
         for batch in itertools.islice(stage.batches(), skipped, stage.steps):
             rate = _schedule(step, total) * min(1.0, (step - begin + 1) / WARM_UP)
