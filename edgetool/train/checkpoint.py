@@ -4,12 +4,15 @@
         adapter/                adapter_model.safetensors, adapter_config.json
         optimizer.safetensors   AdamW's two moments per matrix
         state.json              step, tokens so far, settings, AdamW's step counts
+        manifest.json           every file's size and SHA-256
+    runs/<name>/checkpoints/step-000010-begun/
+        the same when a stop fell into the step after it, with begun.* (see begun.py)
 
 Everything random in a step is seeded by (seed, step, ...) and the order of rows depends on the step
 alone, so the step number is all the state that samplers and generators have.
 
 A checkpoint is built in a staging folder, flushed to disk and renamed; what has no final name was
-never finished and is cleared away.
+never finished and is cleared away. What a disk did to it later, the manifest shows.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,10 +33,11 @@ from torch import Tensor
 
 from edgetool.errors import EdgetoolError
 from edgetool.files import building_folder, flush, flush_tree
+from edgetool.train import manifest
 from edgetool.train.policy import Policy
 
 KEPT = 2
-_NAME = re.compile(r"step-(\d{6,})")
+_NAME = re.compile(r"step-(\d{6,})(-begun)?")
 _STAGING = ".staging-"
 
 
@@ -47,9 +51,16 @@ class Progress:
 
 
 def save(
-    folder: Path, policy: Policy, optimizer: torch.optim.Optimizer, progress: Progress
+    folder: Path,
+    policy: Policy,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    begun: Callable[[Path], None] | None = None,
 ) -> Path:
-    """Write the checkpoint of a finished step into `folder`, then drop all but the newest KEPT."""
+    """Write the checkpoint of a finished step into `folder`, then drop all but the newest KEPT.
+
+    begun   adds the files of a next step that was begun
+    """
     staging = folder / f"{_STAGING}{os.getpid()}"
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
@@ -63,10 +74,12 @@ def save(
         "optimizer_steps": counts,
     }
     (staging / "state.json").write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
+    if begun:
+        begun(staging)
+    manifest.seal(staging)
     flush_tree(staging)
-    final = folder / f"step-{progress.step:06d}"
-    if final.exists():  # the same step, saved before: same content
-        shutil.rmtree(final)
+    final = folder / f"step-{progress.step:06d}{'-begun' if begun else ''}"
+    _set_aside(final)
     staging.rename(final)
     flush(folder)
     clean(folder)
@@ -76,24 +89,53 @@ def save(
 def clean(folder: Path) -> None:
     """Remove unfinished checkpoints and all but the newest KEPT."""
     for old in complete(folder)[:-KEPT]:
-        # Renamed first, so that a half-removed checkpoint never looks complete.
-        doomed = old.rename(old.with_name(f"{_STAGING}{old.name}"))
-        shutil.rmtree(doomed)
+        _set_aside(old)
     for staging in folder.glob(f"{_STAGING}*"):
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _set_aside(path: Path) -> None:
+    """Renamed at once, removed later: a half-removed checkpoint never looks complete."""
+    if path.exists():
+        doomed = path.with_name(f"{_STAGING}{path.name}")
+        shutil.rmtree(doomed, ignore_errors=True)
+        path.rename(doomed)
 
 
 def complete(folder: Path) -> list[Path]:
     """Complete checkpoints, oldest first."""
     found = [
-        (int(m[1]), path) for path in folder.glob("step-*") if (m := _NAME.fullmatch(path.name))
+        (int(m[1]), bool(m[2]), path)
+        for path in folder.glob("step-*")
+        if (m := _NAME.fullmatch(path.name))
     ]
-    return [path for _, path in sorted(found)]
+    return [path for _, _, path in sorted(found)]
 
 
 def newest(folder: Path) -> Path | None:
     found = complete(folder)
     return found[-1] if found else None
+
+
+def newest_intact(folder: Path, on_note: Callable[[str], None]) -> Path | None:
+    """The newest checkpoint that is as it was written; None when there is none at all.
+
+    on_note   is told what is wrong with newer ones
+
+    Raises EdgetoolError when all of them are damaged.
+    """
+    found = complete(folder)
+    for path in reversed(found):
+        wrong = manifest.damage(path)
+        if wrong is None:
+            return path
+        on_note(f"{path} is damaged: {wrong}; looking for an older one")
+    if found:
+        raise EdgetoolError(
+            f"{folder}: every checkpoint is damaged ({found[-1].name}: {wrong}); remove the folder "
+            "to start from the first step"
+        )
+    return None
 
 
 def restore(path: Path, policy: Policy, optimizer: torch.optim.Optimizer) -> Progress:

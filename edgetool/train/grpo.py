@@ -129,6 +129,16 @@ def k3(logps: Tensor, reference_logps: Tensor) -> Tensor:
     return torch.expm1(difference) - difference
 
 
+def truncated_ratios(old_logps: Tensor, sampled_logps: Tensor, cap: float) -> Tensor:
+    """min(old / sampling probability, cap) per token: the truncated importance correction.
+
+    For completions that another engine drew, or this one in other arithmetic: what it drew from is
+    not quite the old policy (Yao et al., 2025, "Your efficient RL framework secretly brings you
+    off-policy RL training"; TRL's vllm_importance_sampling_cap). [T], [T], nats -> [T].
+    """
+    return torch.exp(old_logps - sampled_logps).clamp(max=cap)
+
+
 @dataclass(frozen=True)
 class ClipCounts:
     """How many tokens the clip cut off, below and above."""

@@ -16,17 +16,26 @@ from typing import Any
 
 from edgetool.calls.types import Example
 from edgetool.errors import ConfigError, EdgetoolError, UsageError
-from edgetool.train import checkpoint
+from edgetool.train import begun, checkpoint
 from edgetool.train.metrics import MetricsFile, tensorboard_writer
 from edgetool.train.policy import Policy
-from edgetool.train.rows import Rows, prepare_rows
+from edgetool.train.rows import Rows, digest, prepare_rows
 from edgetool.train.scoring import WeightedReward
 from edgetool.train.settings import GRPOSettings
-from edgetool.train.step import Abandoned, Stepper, StepReport
+from edgetool.train.step import Interrupted, Stepper, StepReport
 from edgetool.train.stop import StopRequest
 
 # A resumed run may be longer or be logged otherwise; anything else would make it another run.
-MAY_CHANGE = frozenset({"max_steps", "save_steps", "logging_steps", "report_to", "packed_tokens"})
+MAY_CHANGE = frozenset(
+    {
+        "max_steps",
+        "save_steps",
+        "logging_steps",
+        "report_to",
+        "packed_tokens",
+        "gradient_checkpointing",
+    }
+)
 
 NOT_FINITE_IN_A_ROW = 3  # steps whose update was skipped before a run gives up
 
@@ -69,9 +78,8 @@ def train(
     on_step   called after every step, e.g. Panel.show
     on_note   called with lines worth saying: rows left out, where a run goes on
 
-    The first Ctrl-C or SIGTERM ends the run after the step at hand, or before that step has learned
-    anything; either way a checkpoint is written and `resume` gives the result of an uninterrupted
-    run.
+    The first Ctrl-C or SIGTERM ends the run after the rollout or the iteration at hand; what is
+    done of the step goes into a checkpoint, and `resume` gives the result of an uninterrupted run.
 
     Raises UsageError when the folder holds a run already, ConfigError when a resumed run's settings
     differ, PromptTooLong and DataError as prepare_rows does.
@@ -82,7 +90,7 @@ def train(
     rows = prepare_rows(policy, examples, settings)
     if note := rows.note():
         say(note)
-    stepper = Stepper(policy, rows.rows, rewards, settings)
+    stepper = Stepper(policy, rows.rows, rewards, settings, say)
     first = _begin(output_dir, stepper, resume, say)
     run = _Run(output_dir, stepper, first, on_step or (lambda _: None))
     with StopRequest() as stop:
@@ -98,33 +106,34 @@ def train(
 def _begin(output_dir: Path, stepper: Stepper, resume: bool, say: Callable[[str], None]) -> int:
     """Steps already done, their state loaded into the stepper."""
     folder = output_dir / "checkpoints"
-    newest = checkpoint.newest(folder)
     if not resume:
-        if newest or (output_dir / "adapter").exists():
+        if checkpoint.newest(folder) or (output_dir / "adapter").exists():
             raise UsageError(
                 f"{output_dir} holds a run already; add --resume to go on with it, remove the "
                 "folder, or choose another output folder"
             )
         return 0
+    newest = checkpoint.newest_intact(folder, say)
     if newest is None:
         say(f"{output_dir} has no checkpoint yet; starting from the first step")
         return 0
     progress = checkpoint.restore(newest, stepper.policy, stepper.optimizer)
-    _check_same(progress.settings, _plain(stepper.settings), newest)
+    _check_same(progress.settings, _plain(stepper), newest)
     stepper.num_tokens = progress.num_tokens
+    stepper.begun = begun.read(newest, stepper.rows, stepper.policy.prompter.syntax)
     say(f"going on after step {progress.step} ({newest})")
     return progress.step
 
 
-def _plain(settings: GRPOSettings) -> dict[str, Any]:
-    """As JSON gives it back."""
-    plain = dataclasses.asdict(settings)
+def _plain(stepper: Stepper) -> dict[str, Any]:
+    """The settings as JSON gives them back, and what the rows are."""
+    plain = {**dataclasses.asdict(stepper.settings), "rows": digest(stepper.rows)}
     return {key: list(v) if isinstance(v, tuple) else v for key, v in plain.items()}
 
 
 def _check_same(before: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
     differing = [
-        f"{key} was {before.get(key)}, now {now[key]}"
+        "the rows are others" if key == "rows" else f"{key} was {before.get(key)}, now {now[key]}"
         for key in sorted(now)
         if key not in MAY_CHANGE and before.get(key) != now[key]
     ]
@@ -150,22 +159,25 @@ class _Run:
 
     def go(self, stop: StopRequest) -> int:
         """Run the steps that are left; returns how many are done in all."""
-        saved, done = self.first, self.first
+        saved, done, torn = self.first, self.first, False
         try:
             while done < self.settings.max_steps and not stop.wanted:
                 try:
                     report = self.stepper.run(done, lambda: stop.wanted)
-                except Abandoned:
+                except Interrupted:
                     break
                 done += 1
                 self._log(report)
                 self._check_finite(report)
                 if done % self.settings.save_steps == 0:
                     saved = self._save(done)
+        except KeyboardInterrupt:  # the second one; it may have hit an optimizer step half-way
+            torn = True
+            raise
         finally:
             if self.writer is not None:
                 self.writer.close()
-            if saved != done:
+            if not torn and (saved != done or self.stepper.begun is not None):
                 self._save(done)
         return done
 
@@ -192,7 +204,9 @@ class _Run:
         self.on_step(report)
 
     def _save(self, done: int) -> int:
-        settings = _plain(self.settings)
-        progress = checkpoint.Progress(done, self.stepper.num_tokens, settings)
-        checkpoint.save(self.checkpoints, self.stepper.policy, self.stepper.optimizer, progress)
+        stepper = self.stepper
+        progress = checkpoint.Progress(done, stepper.num_tokens, _plain(stepper))
+        half_done = stepper.begun
+        extra = (lambda folder: half_done.write(folder, stepper.rows)) if half_done else None
+        checkpoint.save(self.checkpoints, stepper.policy, stepper.optimizer, progress, extra)
         return done

@@ -15,13 +15,13 @@ from edgetool.files import read_log, write_text
 from edgetool.train import grpo
 from edgetool.train.memory import device_mb, resident_mb
 from edgetool.train.rollout import Written
+from edgetool.train.sampled import Sampled
 from edgetool.train.scoring import Scored, WeightedReward
 from edgetool.train.update import UpdateMetrics
 
 
 def step_metrics(
-    written: Sequence[Sequence[Written]],
-    scored: Sequence[Sequence[Scored]],
+    sampled: Sampled,
     rewards: Tensor,
     functions: Sequence[WeightedReward],
     trained: UpdateMetrics,
@@ -32,17 +32,19 @@ def step_metrics(
         "loss": trained.loss,
         "grad_norm": trained.grad_norm,
         "skipped_updates": trained.not_finite,
+        "replaced_groups": sampled.replaced,
         "reward": float(rewards.nanmean()),
         "reward_std": float(grpo.spread(rewards, dim=1).mean()),
         "reward_faults": int(rewards.isnan().sum()),
         "frac_reward_zero_std": float(grpo.equal_groups(rewards).float().mean()),
-        **_rewards([s for group in scored for s in group], functions),
-        **_lengths([w for group in written for w in group]),
+        **_rewards([s for group in sampled.scored for s in group], functions),
+        **_lengths([w for group in sampled.written for w in group]),
         "entropy": trained.per_token(trained.entropy_sum),
         "kl": trained.per_token(trained.kl_sum),
         "clip_ratio": trained.per_token(trained.clipped_low + trained.clipped_high),
         "clip_ratio/low_mean": trained.per_token(trained.clipped_low),
         "clip_ratio/high_mean": trained.per_token(trained.clipped_high),
+        "sampling/importance_sampling_ratio/mean": trained.per_token(trained.correction_sum),
         "rss_mb": resident_mb(),
         "device_mb": device_mb("cuda" if torch.cuda.is_available() else "cpu"),
     }

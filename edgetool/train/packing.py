@@ -33,6 +33,15 @@ class Group:
         """Tokens in the packed row."""
         return len(self.prompt) + sum(len(ids) - 1 for ids in self.completions)
 
+    def part(self, which: slice) -> Group:
+        """The same prompt with some of its completions."""
+        return Group(self.prompt, self.completions[which], self.owners[which])
+
+
+def padded_tokens(groups: Sequence[Group]) -> int:
+    """R * L of the batch that `pack` makes of them."""
+    return len(groups) * max(len(group) for group in groups)
+
 
 @dataclass(frozen=True)
 class PackedBatch:
@@ -44,6 +53,7 @@ class PackedBatch:
     sources       int64 [T], index into R * L of the position whose logits predict each token
     targets       int64 [T], the token predicted
     owners        int64 [T], the completion each token belongs to
+    offsets       int64 [T], its place in that completion, from 0
     """
 
     input_ids: Tensor
@@ -52,6 +62,7 @@ class PackedBatch:
     sources: Tensor
     targets: Tensor
     owners: Tensor
+    offsets: Tensor
 
     def to(self, device: torch.device) -> PackedBatch:
         return PackedBatch(**{name: value.to(device) for name, value in vars(self).items()})
@@ -85,6 +96,7 @@ def pack(groups: Sequence[Group]) -> PackedBatch:
     sources: list[int] = []
     targets: list[int] = []
     owners: list[int] = []
+    offsets: list[int] = []
     for row, group in enumerate(groups):
         line = _lay_out(group)
         filled = len(line.ids)
@@ -95,6 +107,7 @@ def pack(groups: Sequence[Group]) -> PackedBatch:
         targets += [token for ids in group.completions for token in ids]
         for owner, ids in zip(group.owners, group.completions, strict=True):
             owners += [owner] * len(ids)
+            offsets += range(len(ids))
     return PackedBatch(
         input_ids,
         position_ids,
@@ -102,6 +115,7 @@ def pack(groups: Sequence[Group]) -> PackedBatch:
         torch.tensor(sources),
         torch.tensor(targets),
         torch.tensor(owners),
+        torch.tensor(offsets),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,6 +73,15 @@ def prompt_limit(policy: Policy, settings: GRPOSettings) -> int:
             f"in the model's context of {policy.context_length} tokens; lower it"
         )
     return room if settings.max_prompt_length is None else min(room, settings.max_prompt_length)
+
+
+def digest(rows: Sequence[Row]) -> str:
+    """A fingerprint of the rows, their order and what is expected of them."""
+    found = hashlib.blake2b(digest_size=16)
+    for row in rows:
+        calls = [{**vars(call), "optional": sorted(call.optional)} for call in row.example.calls]
+        found.update(json.dumps([row.example.id, row.prompt, calls]).encode())
+    return found.hexdigest()
 
 
 def visited(step: int, count: int, prompts_per_step: int, seed: int) -> list[int]:

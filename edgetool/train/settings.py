@@ -62,6 +62,9 @@ class GRPOSettings:
     scale_rewards        advantages are divided by the spread of the group, the batch, or nothing
     epsilon_high         upper clip range; None: the same as epsilon. For cispo the ratio's cap
                          itself, and required: 5.0 is usual
+    importance_sampling_cap     tokens are weighted by min(old / sampling probability, this), for
+                         rollouts whose arithmetic is not the training pass's (TRL's
+                         vllm_importance_sampling_cap); None: not weighted
     importance_sampling_level   whose probability ratio is clipped, a token's or a whole
                          completion's (sequence: GSPO)
     bf16                 compute in bfloat16; None: where the hardware is fast at it
@@ -89,6 +92,7 @@ class GRPOSettings:
     epsilon_high: float | None = None
     loss_type: str = "grpo"
     importance_sampling_level: str = "token"
+    importance_sampling_cap: float | None = None
     scale_rewards: str = "group"
     mask_truncated_completions: bool = False
     dynamic_sampling: int = 0
@@ -158,6 +162,8 @@ class GRPOSettings:
         for name in ("beta", "epsilon", "weight_decay"):
             _within(name, getattr(self, name), 0)
         _within("epsilon_high", self.clip_high, 0)
+        if self.importance_sampling_cap is not None:
+            _within("importance_sampling_cap", self.importance_sampling_cap, 0, open_low=True)
         _within("top_p", self.top_p, 0, 1, open_low=True)
         for name in ("adam_beta1", "adam_beta2"):
             _within(name, getattr(self, name), 0, 1, open_high=True)

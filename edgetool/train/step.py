@@ -11,43 +11,24 @@ import torch
 
 from edgetool.calls.runtime import Sampling
 from edgetool.train import grpo
+from edgetool.train.begun import Begun
 from edgetool.train.faults import require_few
+from edgetool.train.fitting import Memory
 from edgetool.train.metrics import step_metrics
 from edgetool.train.packing import Group
 from edgetool.train.policy import Policy
-from edgetool.train.rollout import Written, completion_seed, rollout
+from edgetool.train.rollout import completion_seed, rollout
 from edgetool.train.rows import Row, visited
-from edgetool.train.scoring import Scored, WeightedReward, score
+from edgetool.train.sampled import Sampled
+from edgetool.train.scoring import WeightedReward, score
 from edgetool.train.settings import GRPOSettings
-from edgetool.train.update import Batch, learning_rate, make_optimizer, update
-
-
-@dataclass(frozen=True)
-class Sampled:
-    """A step's rollout: B rows, and per row G completions with their scores."""
-
-    rows: Sequence[Row]
-    written: Sequence[Sequence[Written]]
-    scored: Sequence[Sequence[Scored]]
-
-    @property
-    def tokens(self) -> int:
-        """Prompt tokens, once per group, and completion tokens."""
-        prompts = sum(len(row.prompt) for row in self.rows)
-        return prompts + sum(len(w.token_ids) for group in self.written for w in group)
-
-    @property
-    def rewards(self) -> torch.Tensor:
-        """float32 [B, G], NaN where a reward function failed."""
-        return torch.tensor([[s.reward for s in group] for group in self.scored])
-
-    def with_groups(self, places: Sequence[int], other: Sampled) -> Sampled:
-        """These groups with those of `other` in the given places."""
-        rows, written, scored = list(self.rows), list(self.written), list(self.scored)
-        for i, place in enumerate(places):
-            rows[place], written[place] = other.rows[i], other.written[i]
-            scored[place] = other.scored[i]
-        return Sampled(rows, written, scored)
+from edgetool.train.update import (
+    Batch,
+    Update,
+    UpdateMetrics,
+    learning_rate,
+    make_optimizer,
+)
 
 
 @dataclass(frozen=True)
@@ -60,12 +41,12 @@ class StepReport:
     sampled: Sampled
 
 
-class Abandoned(Exception):
-    """The user asked to stop before anything of this step was learned."""
+class Interrupted(Exception):
+    """The user asked to stop in the middle of a step; `Stepper.begun` holds what it has."""
 
 
 class Stepper:
-    """Runs steps. All that changes between them: the adapter, the optimizer and `num_tokens`."""
+    """Runs steps. All that changes: the adapter, the optimizer, `num_tokens` and `begun`."""
 
     def __init__(
         self,
@@ -73,47 +54,69 @@ class Stepper:
         rows: Sequence[Row],
         rewards: Sequence[WeightedReward],
         settings: GRPOSettings,
+        on_note: Callable[[str], None] | None = None,
     ) -> None:
         self.policy, self.rows, self.rewards, self.settings = policy, rows, rewards, settings
         self.optimizer = make_optimizer(policy, settings)
+        self.memory = Memory(on_note)
         self.num_tokens = 0
+        self.begun: Begun | None = None
 
     def run(self, step: int, stop_wanted: Callable[[], bool] = lambda: False) -> StepReport:
-        """Step 0, 1, ...; raises Abandoned when a stop is wanted once the rollout is done."""
-        started = time.perf_counter()
-        sampled, tokens, replaced = self._sample(step)
-        rolled_out = time.perf_counter()
-        if stop_wanted():
-            raise Abandoned
-        batch, rewards = self._batch(sampled)
-        rate = learning_rate(step, self.settings)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        with torch.random.fork_rng(devices=_cuda_devices(self.policy)):
-            # Dropout is the only one to draw from the global generator.
-            torch.manual_seed(completion_seed(self.settings.seed, step, "dropout"))
-            trained = update(self.policy, batch, self.settings, self.optimizer)
-        self.num_tokens += tokens
-        now = time.perf_counter()
+        """Step 0, 1, ..., or the rest of it when it is the one that was begun.
+
+        Raises Interrupted when a stop is wanted between the rollout and the end of the update.
+        """
+        begun = self.begun
+        if begun is None or begun.step != step:
+            started = time.perf_counter()
+            sampled = self._sample(step)
+            begun = self.begun = Begun(step, sampled, time.perf_counter() - started)
+        batch, rewards = self._batch(begun.sampled)
+        trained = self._update(begun, batch, stop_wanted)
+        self.begun = None
+        self.num_tokens += begun.sampled.tokens
+        seconds = begun.rollout_seconds + begun.train_seconds
         metrics = {
             "step": step + 1,
-            **step_metrics(sampled.written, sampled.scored, rewards, self.rewards, trained),
-            "learning_rate": rate,
+            **step_metrics(begun.sampled, rewards, self.rewards, trained),
+            "learning_rate": learning_rate(step, self.settings),
             "num_tokens": self.num_tokens,
-            "step_time": now - started,
-            "rollout_time": rolled_out - started,
-            "train_time": now - rolled_out,
-            "tokens_per_second": tokens / (now - started),
-            "replaced_groups": replaced,
+            "step_time": seconds,
+            "rollout_time": begun.rollout_seconds,
+            "train_time": begun.train_seconds,
+            "tokens_per_second": begun.sampled.tokens / seconds,
         }
-        return StepReport(step + 1, self.settings.max_steps, metrics, sampled)
+        return StepReport(step + 1, self.settings.max_steps, metrics, begun.sampled)
 
-    def _sample(self, step: int) -> tuple[Sampled, int, int]:
-        """The step's groups, the tokens it took to get them and how many were replaced."""
+    def _update(self, begun: Begun, batch: Batch, stop_wanted: Callable[[], bool]) -> UpdateMetrics:
+        """The iterations that are left of a step."""
+        if stop_wanted():
+            raise Interrupted
+        started, before = time.perf_counter(), begun.train_seconds
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(begun.step, self.settings)
+        update = Update(self.policy, batch, self.settings, self.optimizer, self.memory, begun.state)
+        while True:
+            self._iterate(update, begun.step)
+            begun.state, begun.train_seconds = update.state, before + time.perf_counter() - started
+            if update.finished:
+                return update.state.metrics
+            if stop_wanted():
+                raise Interrupted
+
+    def _iterate(self, update: Update, step: int) -> None:
+        with torch.random.fork_rng(devices=_cuda_devices(self.policy)):
+            # Dropout is the only one to draw from the global generator.
+            iteration = update.state.iteration
+            torch.manual_seed(completion_seed(self.settings.seed, step, "dropout", iteration))
+            update.iterate()
+
+    def _sample(self, step: int) -> Sampled:
+        """The step's groups, those of equal rewards replaced where that is asked for."""
         settings = self.settings
         picked = visited(step, len(self.rows), settings.prompts_per_step, settings.seed)
         sampled = self._roll_out([self.rows[i] for i in picked], (step,))
-        tokens, replaced = sampled.tokens, 0
         for attempt in range(1, settings.dynamic_sampling + 1):
             silent = grpo.equal_groups(sampled.rewards).nonzero().flatten().tolist()
             if not silent:
@@ -121,9 +124,8 @@ class Stepper:
             # All that is random hangs on (step, attempt), so a resumed run draws the same.
             rng = random.Random(f"{settings.seed}/{step}/{attempt}")
             fresh = self._roll_out(rng.choices(self.rows, k=len(silent)), (step, "again", attempt))
-            tokens, replaced = tokens + fresh.tokens, replaced + len(silent)
             sampled = sampled.with_groups(silent, fresh)
-        return sampled, tokens, replaced
+        return sampled
 
     def _roll_out(self, rows: Sequence[Row], stream: tuple[int | str, ...]) -> Sampled:
         """G scored completions of each row; `stream` seeds them."""
@@ -144,7 +146,7 @@ class Stepper:
         ]
         faults = [s.fault for group in scored for s in group if s.fault]
         require_few(faults, len(rows) * group_size)
-        return Sampled(rows, written, scored)
+        return Sampled.of(rows, written, scored)
 
     def _batch(self, sampled: Sampled) -> tuple[Batch, torch.Tensor]:
         """The part of a rollout that carries a gradient, and all rewards [B, G]."""
@@ -166,7 +168,7 @@ class Stepper:
             if not silent[number] and (group := _group(sampled, number, kept.tolist()))
         ]
         values = grpo.advantages(rewards, settings.scale_rewards).flatten()  # [N]
-        return Batch(groups, weights, values), rewards
+        return Batch(groups, weights, values, sampled.logps), rewards
 
 
 def _group(sampled: Sampled, number: int, kept: Sequence[bool]) -> Group | None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from edgetool.train import grpo
+from edgetool.train.fitting import Memory
 from edgetool.train.packing import Group, PackedBatch, micro_batches, pack
 from edgetool.train.policy import Network, Policy
 from edgetool.train.settings import GRPOSettings
@@ -24,21 +26,29 @@ CPU_TOKENS, GPU_TOKENS = 2048, 16384
 
 @dataclass(frozen=True)
 class Batch:
-    """What a step trains on.
+    """What a step trains on: N completions of at most C tokens.
 
-    groups       those that carry a gradient
-    weights      float32 [N], see grpo.token_weights; N counts every completion of the step
-    advantages   float32 [N]
+    groups          those that carry a gradient
+    weights         float32 [N], see grpo.token_weights
+    advantages      float32 [N]
+    sampled_logps   float32 [N, C], natural log-probabilities the tokens were drawn with; read
+                    only where importance_sampling_cap is set
     """
 
     groups: Sequence[Group]
     weights: Tensor
     advantages: Tensor
+    sampled_logps: Tensor | None = None
+
+    def blank(self) -> Tensor:
+        """NaN for every token: float32 [N, C]."""
+        longest = max((len(ids) for g in self.groups for ids in g.completions), default=0)
+        return torch.full((len(self.weights), longest), math.nan)
 
 
 @dataclass
 class UpdateMetrics:
-    """Sums and means over the step's trained tokens and iterations, in nats where they are nats."""
+    """Sums over a step's trained tokens and iterations, in nats where they are nats."""
 
     loss: float = 0.0
     grad_norm: float = 0.0
@@ -47,76 +57,160 @@ class UpdateMetrics:
     kl_sum: float = 0.0
     clipped_low: int = 0
     clipped_high: int = 0
+    correction_sum: float = 0.0
     not_finite: int = 0  # iterations whose loss or gradient was NaN or infinite: not applied
 
     def per_token(self, value: float) -> float:
         return value / self.tokens if self.tokens else 0.0
 
 
-def update(
-    policy: Policy, batch: Batch, settings: GRPOSettings, optimizer: torch.optim.Optimizer
-) -> UpdateMetrics:
-    """`num_iterations` optimizer steps on one batch of completions.
+@dataclass
+class UpdateState:
+    """An update between two of its iterations.
+
+    iteration   how many are done
+    old_logps   float32 [N, C] under the policy before the first; NaN where there is no token
+    """
+
+    old_logps: Tensor
+    iteration: int = 0
+    metrics: UpdateMetrics = field(default_factory=UpdateMetrics)
+
+
+class Update:
+    """`num_iterations` optimizer steps on one batch of completions, one at a time.
 
     The old policy is the one before the first of them: its log-probabilities are those the first
     pass computes anyway, so a single iteration needs no extra forward pass.
+
+    state   go on from there; None: from the start
     """
-    budget = settings.packed_tokens or (CPU_TOKENS if policy.device.type == "cpu" else GPU_TOKENS)
-    packed = [pack(groups).to(policy.device) for groups in micro_batches(batch.groups, budget)]
-    metrics = UpdateMetrics()
-    if not packed:
-        return metrics
-    references = _reference_logps(policy, packed, settings)
-    old: list[Tensor] = []
-    policy.causal.train()
-    for iteration in range(settings.num_iterations):
-        optimizer.zero_grad(set_to_none=True)
-        for number, part in enumerate(packed):
-            logps, entropy = completion_logps(policy.network, part, settings.temperature)
-            if iteration == 0:
-                old.append(logps.detach())
-            loss = _loss(logps, old[number], references[number], part, batch, settings, metrics)
-            loss.backward()
-            metrics.loss += loss.item() if bool(loss.isfinite()) else 0.0
-            metrics.tokens += len(part.targets)
-            metrics.entropy_sum += float(entropy.sum())
-        parameters = list(policy.trainable().values())
+
+    def __init__(
+        self,
+        policy: Policy,
+        batch: Batch,
+        settings: GRPOSettings,
+        optimizer: torch.optim.Optimizer,
+        memory: Memory | None = None,
+        state: UpdateState | None = None,
+    ) -> None:
+        self.policy, self.batch, self.settings = policy, batch, settings
+        self.optimizer, self.memory = optimizer, memory or Memory()
+        self.state = state or UpdateState(batch.blank())
+        self.reference_logps = batch.blank()
+        usual = CPU_TOKENS if policy.device.type == "cpu" else GPU_TOKENS
+        self.parts = list(micro_batches(batch.groups, settings.packed_tokens or usual))
+        if settings.beta > 0:
+            self._each_part(self._note_reference)
+
+    @property
+    def finished(self) -> bool:
+        return self.state.iteration == self.settings.num_iterations
+
+    def run(self) -> UpdateMetrics:
+        """All iterations that are left."""
+        while not self.finished:
+            self.iterate()
+        return self.state.metrics
+
+    def iterate(self) -> None:
+        """One optimizer step. What an exception cuts short leaves weights and state untouched."""
+        if self.parts:
+            before = dataclasses.replace(self.state.metrics)
+            self.optimizer.zero_grad(set_to_none=True)
+            self.policy.causal.train()
+            try:
+                self._each_part(self._accumulate)
+                self._apply()
+            except BaseException:
+                self.state.metrics = before
+                raise
+            finally:
+                self.optimizer.zero_grad(set_to_none=True)
+                self.policy.causal.eval()
+        self.state.iteration += 1
+
+    def _each_part(self, work: Callable[[list[Group]], None]) -> None:
+        for groups in self.parts:
+            self.memory.fit(groups, work)
+
+    def _accumulate(self, groups: list[Group]) -> None:
+        """Add a micro-batch's share to the gradient, all of it or, out of memory, nothing."""
+        part = pack(groups).to(self.policy.device)
+        places = (part.owners.cpu(), part.offsets.cpu())
+        logps, entropy = completion_logps(self.policy.network, part, self.settings.temperature)
+        if self.state.iteration == 0:
+            self.state.old_logps[places] = logps.detach().cpu()
+        share = _loss(logps, self._known(places), part, self.batch, self.settings)
+        parameters = list(self.policy.trainable().values())
+        gradients = torch.autograd.grad(share.loss, parameters, allow_unused=True)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            if gradient is not None:
+                parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+        metrics, loss = self.state.metrics, float(share.loss.detach())
+        metrics.loss += loss / self.settings.num_iterations if math.isfinite(loss) else 0.0
+        metrics.tokens += len(part.targets)
+        metrics.entropy_sum += float(entropy.sum())
+        metrics.kl_sum += share.kl_sum
+        metrics.correction_sum += share.correction_sum
+        metrics.clipped_low += share.clipped.low
+        metrics.clipped_high += share.clipped.high
+
+    def _apply(self) -> None:
+        settings, metrics = self.settings, self.state.metrics
+        parameters = list(self.policy.trainable().values())
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm))
         if math.isfinite(norm):
             metrics.grad_norm += norm / settings.num_iterations
-            optimizer.step()
+            self.optimizer.step()
         else:
             metrics.not_finite += 1
-    optimizer.zero_grad(set_to_none=True)
-    policy.causal.eval()
-    metrics.loss /= settings.num_iterations
-    return metrics
+
+    def _note_reference(self, groups: list[Group]) -> None:
+        part = pack(groups).to(self.policy.device)
+        with torch.no_grad(), self.policy.reference():
+            logps, _ = completion_logps(self.policy.network, part, self.settings.temperature)
+        self.reference_logps[part.owners.cpu(), part.offsets.cpu()] = logps.cpu()
+
+    def _known(self, places: tuple[Tensor, Tensor]) -> _KnownLogps:
+        def at(table: Tensor | None, *, wanted: bool = True) -> Tensor | None:
+            return table[places].to(self.policy.device) if wanted and table is not None else None
+
+        return _KnownLogps(
+            old=self.state.old_logps[places].to(self.policy.device),
+            sampled=at(self.batch.sampled_logps),
+            reference=at(self.reference_logps, wanted=self.settings.beta > 0),
+        )
 
 
-def _reference_logps(
-    policy: Policy, packed: Sequence[PackedBatch], settings: GRPOSettings
-) -> list[Tensor | None]:
-    if settings.beta == 0:
-        return [None] * len(packed)
-    policy.causal.eval()
-    with torch.no_grad(), policy.reference():
-        return [completion_logps(policy.network, p, settings.temperature)[0] for p in packed]
+@dataclass(frozen=True)
+class _KnownLogps:
+    """Log-probabilities that carry no gradient, float32 [t] each, nats."""
+
+    old: Tensor
+    sampled: Tensor | None
+    reference: Tensor | None
+
+
+@dataclass(frozen=True)
+class _Share:
+    """A micro-batch's share of the step's loss, and what is counted beside it."""
+
+    loss: Tensor
+    kl_sum: float
+    correction_sum: float
+    clipped: grpo.ClipCounts
 
 
 def _loss(
-    logps: Tensor,
-    old: Tensor,
-    reference: Tensor | None,
-    part: PackedBatch,
-    batch: Batch,
-    settings: GRPOSettings,
-    metrics: UpdateMetrics,
-) -> Tensor:
-    """This micro-batch's share of the step's loss; shares add up to it exactly."""
-    weights = batch.weights.to(logps.device)[part.owners]  # [T]
-    advantages = batch.advantages.to(logps.device)[part.owners]  # [T]
+    logps: Tensor, known: _KnownLogps, part: PackedBatch, batch: Batch, settings: GRPOSettings
+) -> _Share:
+    """Shares of all micro-batches add up to the step's loss exactly."""
+    weights = batch.weights.to(logps.device)[part.owners]  # [t]
+    advantages = batch.advantages.to(logps.device)[part.owners]  # [t]
     level = settings.importance_sampling_level
-    log_ratio = grpo.log_ratios(logps, old, part.owners, level)  # [T]
+    log_ratio = grpo.log_ratios(logps, known.old, part.owners, level)  # [t]
     if settings.loss_type == "cispo":
         # The cap is the whole upper end, and there is no lower one.
         clip = grpo.ClipRange(math.inf, settings.clip_high - 1)
@@ -124,14 +218,22 @@ def _loss(
     else:
         clip = grpo.ClipRange(settings.epsilon, settings.clip_high)
         losses = grpo.token_losses(log_ratio, advantages, clip)
-    if reference is not None:
-        kl = grpo.k3(logps, reference)
+    correction = torch.ones_like(log_ratio)
+    if settings.importance_sampling_cap is not None and known.sampled is not None:
+        cap = settings.importance_sampling_cap
+        correction = grpo.truncated_ratios(known.old, known.sampled, cap)
+        losses = losses * correction
+    kl_sum = 0.0
+    if known.reference is not None:
+        kl = grpo.k3(logps, known.reference)
         losses = losses + settings.beta * kl
-        metrics.kl_sum += float(kl.detach().sum())
-    counts = grpo.clip_counts(log_ratio, advantages, clip)
-    metrics.clipped_low += counts.low
-    metrics.clipped_high += counts.high
-    return (weights * losses).sum()
+        kl_sum = float(kl.detach().sum())
+    return _Share(
+        (weights * losses).sum(),
+        kl_sum,
+        float(correction.sum()),
+        grpo.clip_counts(log_ratio, advantages, clip),
+    )
 
 
 def completion_logps(

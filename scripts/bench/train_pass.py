@@ -25,7 +25,7 @@ from edgetool.train.packing import Group
 from edgetool.train.policy import Policy
 from edgetool.train.rollout import completion_seed, rollout
 from edgetool.train.settings import GRPOSettings, LoraSettings
-from edgetool.train.update import Batch, make_optimizer, update
+from edgetool.train.update import Batch, Update, make_optimizer
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def main() -> None:
     optimizer = make_optimizer(policy, settings)
 
     def train(rows: list[Group]) -> None:
-        update(policy, Batch(rows, weights, advantages), settings, optimizer)
+        Update(policy, Batch(rows, weights, advantages), settings, optimizer).run()
 
     packed, padded = groups, [alone for group in groups for alone in _alone(group)]
     parts: dict[str, Callable[[], object]] = {

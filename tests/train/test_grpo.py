@@ -131,6 +131,14 @@ def test_cispo_caps_the_weight_and_keeps_every_tokens_gradient() -> None:
     assert near(logps.grad, [-0.5, 2.0, -5.0])
 
 
+def test_the_importance_correction_is_truncated_at_its_cap() -> None:
+    # old / sampling probability: e^0.5 = 1.648721; e^-1 = 0.367879; e^2 = 7.389056, capped at 2
+    got = grpo.truncated_ratios(
+        torch.tensor([-1.0, -3.0, -1.0]), torch.tensor([-1.5, -2.0, -3.0]), cap=2.0
+    )
+    assert near(got, [1.648721, 0.367879, 2.0])
+
+
 def test_k3_by_hand() -> None:
     # d = 0, ln 2, -ln 2: e^d - d - 1 = 0, 2 - 0.693147 - 1, 0.5 + 0.693147 - 1
     reference = torch.tensor([0.0, math.log(2), -math.log(2)])

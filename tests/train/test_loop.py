@@ -23,9 +23,10 @@ from edgetool.train.load import LoadSettings, load_policy
 from edgetool.train.loop import TrainResult, train
 from edgetool.train.policy import Policy
 from edgetool.train.rows import prepare_rows, visited
+from edgetool.train.sampled import Sampled
 from edgetool.train.scoring import WeightedReward
 from edgetool.train.settings import GRPOSettings, LoraSettings
-from edgetool.train.step import Sampled, StepReport
+from edgetool.train.step import StepReport
 
 SETTINGS = GRPOSettings(
     num_generations=4,
@@ -61,6 +62,11 @@ def adapter_of(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "adapter_model.safetensors")
 
 
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    """Bit for bit."""
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
 def rows_of(output: Path) -> list[dict[str, Any]]:
     lines = (output / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]
@@ -74,10 +80,11 @@ def start(make_policy: Callable[..., Policy], examples: list[Example]) -> Start:
     """Train a fresh policy, as a new process would."""
 
     def run(output: Path, lora_dropout: float = 0.0, resume: bool = False, **changes: Any) -> Any:
-        on_step = changes.pop("on_step", None)
+        told = {name: changes.pop(name, None) for name in ("on_step", "on_note")}
+        rows = changes.pop("rows", examples)
         settings = dataclasses.replace(SETTINGS, **changes)
         policy = make_policy(lora_dropout=lora_dropout)
-        return train(policy, examples, ZERO, settings, output, resume=resume, on_step=on_step)
+        return train(policy, rows, ZERO, settings, output, resume=resume, **told)
 
     return run
 
@@ -115,9 +122,7 @@ def test_two_steps_and_two_resumed_are_four(start: Start, tmp_path: Path, dropou
     start(tmp_path / "parts", lora_dropout=dropout, max_steps=2)
     parts = start(tmp_path / "parts", lora_dropout=dropout, resume=True)
     assert whole.adapter and parts.adapter
-    one, other = adapter_of(whole.adapter), adapter_of(parts.adapter)
-    assert one.keys() == other.keys()
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert same(adapter_of(whole.adapter), adapter_of(parts.adapter))
     assert rows_of(tmp_path / "parts")[-1]["num_tokens"] == whole.last["num_tokens"]
 
 
@@ -145,8 +150,7 @@ def test_a_signal_saves_and_the_resumed_run_equals_an_uninterrupted_one(
     done = start(tmp_path / "run", resume=True)
     whole = start(tmp_path / "whole")
     assert done.adapter and whole.adapter
-    one, other = adapter_of(done.adapter), adapter_of(whole.adapter)
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert same(adapter_of(done.adapter), adapter_of(whole.adapter))
 
 
 def test_metrics_of_steps_that_run_again_are_not_there_twice(start: Start, tmp_path: Path) -> None:
@@ -188,13 +192,41 @@ def test_resuming_with_another_adapter_size_is_refused(
         train(other, examples, ZERO, SETTINGS, tmp_path / "run", resume=True)
 
 
-def test_a_damaged_checkpoint_is_named(start: Start, tmp_path: Path) -> None:
+def damage(checkpoint: Path) -> None:
+    """One bit of the optimizer's file, as a failing disk would."""
+    file = checkpoint / "optimizer.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+
+
+def test_a_damaged_checkpoint_is_named_when_there_is_no_other(start: Start, tmp_path: Path) -> None:
     result = start(tmp_path / "run", max_steps=1)
     assert result.checkpoint
-    damaged = result.checkpoint / "optimizer.safetensors"
-    damaged.write_bytes(damaged.read_bytes()[:40])
-    with pytest.raises(EdgetoolError, match="step-000001"):
+    damage(result.checkpoint)
+    with pytest.raises(EdgetoolError, match=r"step-000001: optimizer\.safetensors is not"):
         start(tmp_path / "run", resume=True)
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_an_older_one(start: Start, tmp_path: Path) -> None:
+    whole = start(tmp_path / "run", save_steps=1)
+    assert whole.checkpoint and whole.adapter
+    before = adapter_of(whole.adapter)
+    damage(whole.checkpoint)
+    notes: list[str] = []
+    again = start(tmp_path / "run", resume=True, on_note=notes.append)
+    assert "step-000004 is damaged" in notes[0]
+    assert "step-000003" in notes[1]
+    assert again.adapter
+    assert same(before, adapter_of(again.adapter))
+
+
+def test_rows_that_changed_are_not_resumed_on(
+    start: Start, tmp_path: Path, examples: list[Example]
+) -> None:
+    start(tmp_path / "run", max_steps=1)
+    with pytest.raises(ConfigError, match="the rows are others"):
+        start(tmp_path / "run", resume=True, rows=examples[:-1])
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.1])
@@ -278,7 +310,7 @@ def test_a_sampled_step_counts_each_prompt_once() -> None:
 
     row = Row(Example("x", (), (), ()), (1, 2, 3))
     written = [Written((5, 6), "", True, ()), Written((5,), "", True, ())]
-    assert Sampled([row], [written], [[]]).tokens == 3 + 2 + 1
+    assert Sampled.of([row], [written], [[]]).tokens == 3 + 2 + 1
 
 
 def test_a_cut_completion_earns_what_it_would_score_in_evaluation() -> None:
@@ -306,7 +338,9 @@ def test_groups_of_equal_rewards_make_way_for_other_rows(
     report = step.Stepper(policy, rows, ZERO, settings).run(0)
     assert report.metrics["replaced_groups"] == 2
     assert report.metrics["frac_reward_zero_std"] == 0
-    assert report.metrics["num_tokens"] > report.sampled.tokens
+    sampled = report.sampled
+    kept = Sampled.of(sampled.rows, sampled.written, sampled.scored)
+    assert report.metrics["num_tokens"] == sampled.tokens > kept.tokens  # what was left out counts
 
 
 def test_replaced_groups_are_the_same_whenever_the_step_is_run(

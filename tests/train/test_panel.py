@@ -11,8 +11,9 @@ from edgetool.calls.types import Example
 from edgetool.train.panel import Panel, duration
 from edgetool.train.rollout import Written
 from edgetool.train.rows import Row
+from edgetool.train.sampled import Sampled
 from edgetool.train.scoring import Scored
-from edgetool.train.step import Sampled, StepReport
+from edgetool.train.step import StepReport
 
 METRICS = dict.fromkeys(
     ("loss", "kl", "entropy", "grad_norm", "device_mb", "step_time", "completions/mean_length"), 0.0
@@ -31,7 +32,7 @@ METRICS = dict.fromkeys(
 def report(step: int, text: str = "hello") -> StepReport:
     row = Row(Example("row-7", (), (), ()), (1,))
     scored = Scored(text, judge(Parsed(), ()), (0.0,), 0.25)
-    sampled = Sampled([row], [[Written((1,), text, True, (0.0,))]], [[scored]])
+    sampled = Sampled.of([row], [[Written((1,), text, True, (0.0,))]], [[scored]])
     return StepReport(step, 10, METRICS, sampled)
 
 

@@ -27,6 +27,7 @@ from edgetool.train.settings import GRPOSettings, LoraSettings
         ("packed_tokens", 0),
         ("loss_type", "ppo"),
         ("importance_sampling_level", "word"),
+        ("importance_sampling_cap", 0.0),
         ("lr_scheduler_type", "step"),
         ("scale_rewards", "yes"),
         ("too_long", "truncate"),

@@ -10,7 +10,7 @@ from edgetool.train import grpo
 from edgetool.train.packing import Group
 from edgetool.train.policy import Policy
 from edgetool.train.settings import GRPOSettings
-from edgetool.train.update import Batch, learning_rate, make_optimizer, update
+from edgetool.train.update import Batch, Update, learning_rate, make_optimizer
 
 GROUPS = [
     Group([5, 6, 7], [[8, 9], [10, 11, 12, 13]], [0, 1]),
@@ -25,7 +25,7 @@ def moved(policy: Policy, settings: GRPOSettings) -> torch.Tensor:
     batch = Batch(GROUPS, weights, torch.tensor(ADVANTAGES))
     with put_back(policy) as matrices:
         before = [p.detach().clone() for p in matrices]
-        update(policy, batch, settings, torch.optim.SGD(matrices, lr=1.0))
+        Update(policy, batch, settings, torch.optim.SGD(matrices, lr=1.0)).run()
         return torch.cat(
             [(b - p.detach()).flatten() for b, p in zip(before, matrices, strict=True)]
         )
@@ -121,8 +121,33 @@ def test_the_steps_compared_above_clip_some_tokens_and_not_others(
     with put_back(policy) as matrices:
         optimizer = torch.optim.SGD(matrices, lr=1.0)
         batch = Batch(GROUPS, weights, torch.tensor(ADVANTAGES))
-        metrics = update(policy, batch, settings, optimizer)
+        metrics = Update(policy, batch, settings, optimizer).run()
     assert 0 < metrics.clipped_low + metrics.clipped_high < 20  # of 10 tokens, in 2 iterations
+
+
+def test_the_importance_correction_weighs_each_token_s_loss(policy: Policy) -> None:
+    # Drawn with twice and half the old probability: ratios 0.5 and 2, the latter capped at 1.5.
+    group = Group([5, 6, 7], [[8], [9]], [0, 1])
+    weights, advantages = torch.tensor([1.0, 1.0]), torch.tensor([1.0, -1.0])
+    with torch.no_grad():
+        logps = policy.causal(torch.tensor([[5, 6, 7]])).logits.log_softmax(-1)[0, -1, [8, 9]]
+    sampled = (logps + torch.tensor([2.0, 0.5]).log())[:, None]  # [N, C]
+    settings = GRPOSettings(importance_sampling_cap=1.5, max_grad_norm=1e9)
+    with put_back(policy) as matrices:
+        batch = Batch([group], weights, advantages, sampled)
+        metrics = Update(policy, batch, settings, torch.optim.SGD(matrices, lr=1.0)).run()
+    assert metrics.loss == pytest.approx(-0.5 + 1.5, rel=1e-5)
+    assert metrics.correction_sum == pytest.approx(0.5 + 1.5, rel=1e-5)
+
+
+def test_without_a_cap_what_tokens_were_drawn_with_does_not_matter(policy: Policy) -> None:
+    group, weights = Group([5, 6, 7], [[8], [9]], [0, 1]), torch.tensor([1.0, 1.0])
+    sampled = torch.full((2, 1), -50.0)
+    with put_back(policy) as matrices:
+        batch = Batch([group], weights, torch.tensor([1.0, 0.5]), sampled)
+        optimizer = torch.optim.SGD(matrices, lr=1.0)
+        metrics = Update(policy, batch, GRPOSettings(), optimizer).run()
+    assert metrics.loss == pytest.approx(-1.5, rel=1e-5)
 
 
 def test_gradients_are_clipped_to_max_grad_norm(policy: Policy) -> None:
