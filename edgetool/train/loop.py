@@ -19,6 +19,7 @@ from edgetool.errors import ConfigError, EdgetoolError, UsageError
 from edgetool.train import begun, checkpoint
 from edgetool.train.metrics import MetricsFile, tensorboard_writer
 from edgetool.train.policy import Policy
+from edgetool.train.ranks import ALONE, Ranks
 from edgetool.train.rows import Rows, digest, prepare_rows
 from edgetool.train.scoring import WeightedReward
 from edgetool.train.settings import GRPOSettings
@@ -71,12 +72,14 @@ def train(
     resume: bool = False,
     on_step: OnStep | None = None,
     on_note: Callable[[str], None] | None = None,
+    ranks: Ranks = ALONE,
 ) -> TrainResult:
     """Train the policy's adapter with GRPO and leave it in `output_dir`/adapter.
 
     resume    go on from the newest complete checkpoint; from the start when there is none yet
     on_step   called after every step, e.g. Panel.show
     on_note   called with lines worth saying: rows left out, where a run goes on
+    ranks     the processes that train together; the first of them writes all files
 
     The first Ctrl-C or SIGTERM ends the run after the rollout or the iteration at hand; what is
     done of the step goes into a checkpoint, and `resume` gives the result of an uninterrupted run.
@@ -84,13 +87,15 @@ def train(
     Raises UsageError when the folder holds a run already, ConfigError when a resumed run's settings
     differ, PromptTooLong and DataError as prepare_rows does.
     """
+    if not ranks.first:
+        on_step = on_note = None
     say = on_note or (lambda _: None)
     if not rewards:
         raise UsageError("no reward functions; name at least one")
     rows = prepare_rows(policy, examples, settings)
     if note := rows.note():
         say(note)
-    stepper = Stepper(policy, rows.rows, rewards, settings, say)
+    stepper = Stepper(policy, rows.rows, rewards, settings, say, ranks)
     first = _begin(output_dir, stepper, resume, say)
     run = _Run(output_dir, stepper, first, on_step or (lambda _: None))
     with StopRequest() as stop:
@@ -98,9 +103,11 @@ def train(
     adapter = None
     if done == settings.max_steps:
         adapter = output_dir / "adapter"
-        checkpoint.save_adapter(policy, adapter)
+        if ranks.first:
+            checkpoint.save_adapter(policy, adapter)
+    ranks.any(False)  # nobody leaves before the files are there
     newest = checkpoint.newest(run.checkpoints)
-    return TrainResult(done, adapter, newest, stop.wanted, run.last, rows)
+    return TrainResult(done, adapter, newest, done < settings.max_steps, run.last, rows)
 
 
 def _begin(output_dir: Path, stepper: Stepper, resume: bool, say: Callable[[str], None]) -> int:
@@ -151,8 +158,10 @@ class _Run:
         output_dir.mkdir(parents=True, exist_ok=True)
         self.stepper, self.settings, self.first = stepper, stepper.settings, first
         self.on_step, self.checkpoints = on_step, output_dir / "checkpoints"
-        self.metrics_file = MetricsFile(output_dir / "metrics.jsonl", first)
-        wanted = "tensorboard" in self.settings.report_to
+        self.ranks = stepper.ranks
+        if self.ranks.first:
+            self.metrics_file = MetricsFile(output_dir / "metrics.jsonl", first)
+        wanted = "tensorboard" in self.settings.report_to and self.ranks.first
         self.writer = tensorboard_writer(output_dir / "tensorboard") if wanted else None
         self.last: Mapping[str, float] = {}
         self.not_finite: list[list[str]] = []  # the rows of each
@@ -161,7 +170,7 @@ class _Run:
         """Run the steps that are left; returns how many are done in all."""
         saved, done, torn = self.first, self.first, False
         try:
-            while done < self.settings.max_steps and not stop.wanted:
+            while done < self.settings.max_steps and not self.ranks.any(stop.wanted):
                 try:
                     report = self.stepper.run(done, lambda: stop.wanted)
                 except Interrupted:
@@ -196,6 +205,8 @@ class _Run:
 
     def _log(self, report: StepReport) -> None:
         self.last = report.metrics
+        if not self.ranks.first:
+            return
         if report.step % self.settings.logging_steps == 0 or report.step == report.max_steps:
             self.metrics_file.append(report.metrics)
             if self.writer is not None:
@@ -204,6 +215,8 @@ class _Run:
         self.on_step(report)
 
     def _save(self, done: int) -> int:
+        if not self.ranks.first:
+            return done
         stepper = self.stepper
         progress = checkpoint.Progress(done, stepper.num_tokens, _plain(stepper))
         half_done = stepper.begun

@@ -42,6 +42,18 @@ class Sampled:
         tokens = prompts + sum(len(w.token_ids) for group in written for w in group)
         return cls(rows, written, scored, tokens)
 
+    @classmethod
+    def dealt(cls, parts: Sequence[Sampled]) -> Sampled:
+        """The whole of what was dealt out to ranks one row at a time, in its order."""
+        total = sum(len(part.rows) for part in parts)
+        places = [(number % len(parts), number // len(parts)) for number in range(total)]
+        return cls(
+            [parts[rank].rows[i] for rank, i in places],
+            [parts[rank].written[i] for rank, i in places],
+            [parts[rank].scored[i] for rank, i in places],
+            sum(part.tokens for part in parts),
+        )
+
     @property
     def rewards(self) -> torch.Tensor:
         """float32 [B, G], NaN where a reward function failed."""

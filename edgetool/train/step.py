@@ -17,6 +17,7 @@ from edgetool.train.fitting import Memory
 from edgetool.train.metrics import step_metrics
 from edgetool.train.packing import Group
 from edgetool.train.policy import Policy
+from edgetool.train.ranks import ALONE, Ranks
 from edgetool.train.rollout import completion_seed, rollout
 from edgetool.train.rows import Row, visited
 from edgetool.train.sampled import Sampled
@@ -55,10 +56,11 @@ class Stepper:
         rewards: Sequence[WeightedReward],
         settings: GRPOSettings,
         on_note: Callable[[str], None] | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.policy, self.rows, self.rewards, self.settings = policy, rows, rewards, settings
         self.optimizer = make_optimizer(policy, settings)
-        self.memory = Memory(on_note)
+        self.memory, self.ranks = Memory(on_note), ranks
         self.num_tokens = 0
         self.begun: Begun | None = None
 
@@ -91,18 +93,26 @@ class Stepper:
 
     def _update(self, begun: Begun, batch: Batch, stop_wanted: Callable[[], bool]) -> UpdateMetrics:
         """The iterations that are left of a step."""
-        if stop_wanted():
+        if self.ranks.any(stop_wanted()):
             raise Interrupted
         started, before = time.perf_counter(), begun.train_seconds
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(begun.step, self.settings)
-        update = Update(self.policy, batch, self.settings, self.optimizer, self.memory, begun.state)
+        update = Update(
+            self.policy,
+            batch,
+            self.settings,
+            self.optimizer,
+            self.memory,
+            begun.state,
+            self.ranks,
+        )
         while True:
             self._iterate(update, begun.step)
             begun.state, begun.train_seconds = update.state, before + time.perf_counter() - started
             if update.finished:
                 return update.state.metrics
-            if stop_wanted():
+            if self.ranks.any(stop_wanted()):
                 raise Interrupted
 
     def _iterate(self, update: Update, step: int) -> None:
@@ -128,24 +138,33 @@ class Stepper:
         return sampled
 
     def _roll_out(self, rows: Sequence[Row], stream: tuple[int | str, ...]) -> Sampled:
-        """G scored completions of each row; `stream` seeds them."""
-        settings = self.settings
+        """G scored completions of each row, every rank's share of them; `stream` seeds them."""
+        size = self.settings.num_generations
+        seeds = [
+            [completion_seed(self.settings.seed, *stream, slot, g) for g in range(size)]
+            for slot in range(len(rows))
+        ]
+        sampled = self._write(self.ranks.share(rows), self.ranks.share(seeds))
+        if self.ranks.size > 1:
+            syntax = self.policy.prompter.syntax
+            everyones = self.ranks.gather(sampled.as_json(self.rows))
+            sampled = Sampled.dealt(
+                [Sampled.from_json(one, self.rows, syntax) for one in everyones]
+            )
+        faults = [s.fault for group in sampled.scored for s in group if s.fault]
+        require_few(faults, len(rows) * size)
+        return sampled
+
+    def _write(self, rows: Sequence[Row], seeds: Sequence[Sequence[int]]) -> Sampled:
+        settings, syntax = self.settings, self.policy.prompter.syntax
         sampling = Sampling(
             settings.max_completion_length, settings.temperature, settings.top_p, settings.top_k
         )
-        group_size = settings.num_generations
-        seeds = [
-            [completion_seed(settings.seed, *stream, slot, g) for g in range(group_size)]
-            for slot in range(len(rows))
-        ]
         written = rollout(self.policy, [row.prompt for row in rows], sampling, seeds)
-        syntax = self.policy.prompter.syntax
         scored = [
             [score(w.text, row.example, syntax, self.rewards, finished=w.finished) for w in group]
             for row, group in zip(rows, written, strict=True)
         ]
-        faults = [s.fault for group in scored for s in group if s.fault]
-        require_few(faults, len(rows) * group_size)
         return Sampled.of(rows, written, scored)
 
     def _batch(self, sampled: Sampled) -> tuple[Batch, torch.Tensor]:

@@ -15,6 +15,7 @@ from edgetool.train import grpo
 from edgetool.train.fitting import Memory
 from edgetool.train.packing import Group, PackedBatch, micro_batches, pack
 from edgetool.train.policy import Network, Policy
+from edgetool.train.ranks import ALONE, Ranks
 from edgetool.train.settings import GRPOSettings
 
 # Logits of so many bytes are alive at a time; the rest is recomputed on the way back.
@@ -63,6 +64,14 @@ class UpdateMetrics:
     def per_token(self, value: float) -> float:
         return value / self.tokens if self.tokens else 0.0
 
+    def add(self, other: UpdateMetrics, ranks: Ranks) -> None:
+        """Add what all ranks have counted."""
+        names = [entry.name for entry in dataclasses.fields(self)]
+        counted = torch.tensor([getattr(other, name) for name in names], dtype=torch.float64)
+        for name, value in zip(names, ranks.sum(counted).tolist(), strict=True):
+            kind = type(getattr(self, name))
+            setattr(self, name, getattr(self, name) + kind(value))
+
 
 @dataclass
 class UpdateState:
@@ -94,13 +103,16 @@ class Update:
         optimizer: torch.optim.Optimizer,
         memory: Memory | None = None,
         state: UpdateState | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.policy, self.batch, self.settings = policy, batch, settings
-        self.optimizer, self.memory = optimizer, memory or Memory()
+        self.optimizer, self.memory, self.ranks = optimizer, memory or Memory(), ranks
         self.state = state or UpdateState(batch.blank())
         self.reference_logps = batch.blank()
         usual = CPU_TOKENS if policy.device.type == "cpu" else GPU_TOKENS
-        self.parts = list(micro_batches(batch.groups, settings.packed_tokens or usual))
+        # By length, so that every rank has its share of the long ones.
+        groups = ranks.share(sorted(batch.groups, key=len, reverse=True))
+        self.parts = list(micro_batches(groups, settings.packed_tokens or usual))
         if settings.beta > 0:
             self._each_part(self._note_reference)
 
@@ -116,16 +128,13 @@ class Update:
 
     def iterate(self) -> None:
         """One optimizer step. What an exception cuts short leaves weights and state untouched."""
-        if self.parts:
-            before = dataclasses.replace(self.state.metrics)
+        if self.batch.groups:
+            self.counted = UpdateMetrics()
             self.optimizer.zero_grad(set_to_none=True)
             self.policy.causal.train()
             try:
                 self._each_part(self._accumulate)
                 self._apply()
-            except BaseException:
-                self.state.metrics = before
-                raise
             finally:
                 self.optimizer.zero_grad(set_to_none=True)
                 self.policy.causal.eval()
@@ -148,24 +157,35 @@ class Update:
         for parameter, gradient in zip(parameters, gradients, strict=True):
             if gradient is not None:
                 parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
-        metrics, loss = self.state.metrics, float(share.loss.detach())
-        metrics.loss += loss / self.settings.num_iterations if math.isfinite(loss) else 0.0
-        metrics.tokens += len(part.targets)
-        metrics.entropy_sum += float(entropy.sum())
-        metrics.kl_sum += share.kl_sum
-        metrics.correction_sum += share.correction_sum
-        metrics.clipped_low += share.clipped.low
-        metrics.clipped_high += share.clipped.high
+        counted, loss = self.counted, float(share.loss.detach())
+        counted.loss += loss / self.settings.num_iterations if math.isfinite(loss) else 0.0
+        counted.tokens += len(part.targets)
+        counted.entropy_sum += float(entropy.sum())
+        counted.kl_sum += share.kl_sum
+        counted.correction_sum += share.correction_sum
+        counted.clipped_low += share.clipped.low
+        counted.clipped_high += share.clipped.high
 
     def _apply(self) -> None:
+        """Sum over ranks, clip and step: the same on every rank from here on."""
         settings, metrics = self.settings, self.state.metrics
         parameters = list(self.policy.trainable().values())
+        self.ranks.sum_gradients(parameters)
+        metrics.add(self.counted, self.ranks)
+        if self.state.iteration == 0:
+            self._share_old_logps()
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm))
         if math.isfinite(norm):
             metrics.grad_norm += norm / settings.num_iterations
             self.optimizer.step()
         else:
             metrics.not_finite += 1
+
+    def _share_old_logps(self) -> None:
+        """Rank 0 saves everybody's, and who resumes may hold other groups."""
+        known = self.ranks.sum((~self.state.old_logps.isnan()).float())
+        total = self.ranks.sum(self.state.old_logps.nan_to_num(0.0))
+        self.state.old_logps = torch.where(known > 0, total, math.nan)
 
     def _note_reference(self, groups: list[Group]) -> None:
         part = pack(groups).to(self.policy.device)
