@@ -14,6 +14,7 @@ from edgetool.train import grpo
 from edgetool.train.packing import Group, PackedBatch, micro_batches, pack
 from edgetool.train.policy import Network, Policy
 from edgetool.train.settings import GRPOSettings
+from edgetool.train.support import layer_windows
 
 # Logits of so many bytes are alive at a time; the rest is recomputed on the way back.
 LOGITS_BYTES = 64 * 2**20
@@ -62,7 +63,9 @@ def update(
     pass computes anyway, so a single iteration needs no extra forward pass.
     """
     budget = settings.packed_tokens or (CPU_TOKENS if policy.device.type == "cpu" else GPU_TOKENS)
-    packed = [pack(groups).to(policy.device) for groups in micro_batches(batch.groups, budget)]
+    windows = layer_windows(policy.causal.config)
+    batches = micro_batches(batch.groups, budget)
+    packed = [pack(groups, windows).to(policy.device) for groups in batches]
     metrics = UpdateMetrics()
     if not packed:
         return metrics
