@@ -6,13 +6,15 @@
 
 So a prompt of P tokens with G completions of C costs P + G C tokens and not G (P + C), and every
 completion gets exactly the hidden states it would have alone. A completion's last token predicts
-nothing that is trained, so it is no input at all.
+nothing that is trained, so it is no input at all. A sliding window is measured in positions, which
+start anew behind the prompt with every completion, and not in columns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,7 +51,8 @@ class PackedBatch:
 
     input_ids     int64 [R, L], padded with 0
     position_ids  int64 [R, L]
-    mask          bool [R, 1, L, L], True where a query (rows) sees a key (columns)
+    mask          bool [R, 1, L, L], True where a query (rows) sees a key (columns); where layers
+                  differ in it, one for each layer type, as transformers takes them
     sources       int64 [T], index into R * L of the position whose logits predict each token
     targets       int64 [T], the token predicted
     owners        int64 [T], the completion each token belongs to
@@ -58,14 +61,20 @@ class PackedBatch:
 
     input_ids: Tensor
     position_ids: Tensor
-    mask: Tensor
+    mask: Tensor | dict[str, Tensor]
     sources: Tensor
     targets: Tensor
     owners: Tensor
     offsets: Tensor
 
     def to(self, device: torch.device) -> PackedBatch:
-        return PackedBatch(**{name: value.to(device) for name, value in vars(self).items()})
+        return PackedBatch(**{name: _moved(value, device) for name, value in vars(self).items()})
+
+
+def _moved(value: Tensor | dict[str, Tensor], device: torch.device) -> Any:
+    if isinstance(value, dict):
+        return {name: part.to(device) for name, part in value.items()}
+    return value.to(device)
 
 
 def micro_batches(groups: Sequence[Group], token_budget: int) -> Iterator[list[Group]]:
@@ -84,8 +93,14 @@ def micro_batches(groups: Sequence[Group], token_budget: int) -> Iterator[list[G
         yield batch
 
 
-def pack(groups: Sequence[Group]) -> PackedBatch:
-    """Lay out groups as rows of one batch; see the module's drawing."""
+FULL: Mapping[str, int | None] = {"full_attention": None}
+
+
+def pack(groups: Sequence[Group], windows: Mapping[str, int | None] = FULL) -> PackedBatch:
+    """Lay out groups as rows of one batch; see the module's drawing.
+
+    windows   by layer type, how many tokens a query sees at most; see support.layer_windows
+    """
     width = max(len(group) for group in groups)
     size = (len(groups), width)
     input_ids, position_ids = (
@@ -111,7 +126,7 @@ def pack(groups: Sequence[Group]) -> PackedBatch:
     return PackedBatch(
         input_ids,
         position_ids,
-        block_mask(blocks),
+        _masks(blocks, position_ids, windows),
         torch.tensor(sources),
         torch.tensor(targets),
         torch.tensor(owners),
@@ -122,16 +137,31 @@ def pack(groups: Sequence[Group]) -> PackedBatch:
 PROMPT, PADDING = 0, -1
 
 
-def block_mask(blocks: Tensor) -> Tensor:
+def _masks(
+    blocks: Tensor, positions: Tensor, windows: Mapping[str, int | None]
+) -> Tensor | dict[str, Tensor]:
+    """One mask where all layers see alike, which they do while no window is too small."""
+    reach = int(positions.max()) + 1  # tokens the last position of all would see
+    cuts = {kind: window if window and window < reach else None for kind, window in windows.items()}
+    masks = {window: block_mask(blocks, positions, window) for window in set(cuts.values())}
+    if len(masks) == 1:
+        return masks.popitem()[1]
+    return {kind: masks[window] for kind, window in cuts.items()}
+
+
+def block_mask(blocks: Tensor, positions: Tensor, window: int | None = None) -> Tensor:
     """Who sees whom: int64 [R, L] of PROMPT, 1..G or PADDING -> bool [R, 1, L, L].
 
-    A token sees prompt tokens and tokens of its own block up to itself. Padding sees itself,
-    because a query that sees nothing would make NaN out of softmax.
+    A token sees prompt tokens and tokens of its own block up to itself, and of those the ones whose
+    position [R, L] is less than `window` before its own. Padding sees itself, because a query that
+    sees nothing would make NaN out of softmax.
     """
     query, key = blocks[:, :, None], blocks[:, None, :]
     width = blocks.shape[1]
     causal = torch.ones(width, width, dtype=torch.bool).tril()
     seen = ((key == PROMPT) | (key == query)) & causal  # [R, L, L]
+    if window is not None:
+        seen &= positions[:, :, None] - positions[:, None, :] < window
     return seen[:, None]
 
 

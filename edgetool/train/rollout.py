@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -224,6 +225,8 @@ def prefill(
     Returns the cache and the hidden state [B, H] behind each prompt's last token. Padding stands on
     the right, where causal attention cannot see it; decoding hides it with a bias.
     """
+    from transformers import DynamicCache
+
     lengths = torch.tensor([len(prompt) for prompt in prompts])
     width = int(lengths.max())
     ids = torch.zeros(len(prompts), width, dtype=torch.long)
@@ -234,14 +237,14 @@ def prefill(
     values: list[list[Tensor]] = []
     hidden: list[Tensor] = []
     for rows, ends in zip(ids.split(parts), lengths.split(parts), strict=True):
-        out = network.hidden(rows.to(device), use_cache=True)
-        keys.append([layer.keys for layer in out.past_key_values.layers])
-        values.append([layer.values for layer in out.past_key_values.layers])
+        # Not told of the model's windows, it keeps what stands before them: padding moves them.
+        kept: Any = DynamicCache()
+        out = network.hidden(rows.to(device), past_key_values=kept, use_cache=True)
+        keys.append([layer.keys for layer in kept.layers])
+        values.append([layer.values for layer in kept.layers])
         hidden.append(out.last_hidden_state[torch.arange(len(rows)), ends.to(device) - 1])
-    padding = torch.arange(width)[None, :] >= lengths[:, None]
-    bias = torch.zeros(len(prompts), 1, 1, width, dtype=hidden[0].dtype)
-    bias.masked_fill_(padding[:, None, None], float("-inf"))
+    distance = lengths[:, None] - torch.arange(width)
     per_layer = [torch.cat(layer) for layer in zip(*keys, strict=True)]
     values_per_layer = [torch.cat(layer) for layer in zip(*values, strict=True)]
-    cache = GroupCache(per_layer, values_per_layer, bias.to(device), group_size)
+    cache = GroupCache(per_layer, values_per_layer, distance[:, None, None].to(device), group_size)
     return cache, torch.cat(hidden)

@@ -17,6 +17,7 @@ from edgetool.train.packing import Group, PackedBatch, micro_batches, pack
 from edgetool.train.policy import Network, Policy
 from edgetool.train.ranks import ALONE, Ranks
 from edgetool.train.settings import GRPOSettings
+from edgetool.train.support import layer_windows
 
 # Logits of so many bytes are alive at a time; the rest is recomputed on the way back.
 LOGITS_BYTES = 64 * 2**20
@@ -140,13 +141,16 @@ class Update:
                 self.policy.causal.eval()
         self.state.iteration += 1
 
+    def _pack(self, groups: list[Group]) -> PackedBatch:
+        return pack(groups, layer_windows(self.policy.causal.config)).to(self.policy.device)
+
     def _each_part(self, work: Callable[[list[Group]], None]) -> None:
         for groups in self.parts:
             self.memory.fit(groups, work)
 
     def _accumulate(self, groups: list[Group]) -> None:
         """Add a micro-batch's share to the gradient, all of it or, out of memory, nothing."""
-        part = pack(groups).to(self.policy.device)
+        part = self._pack(groups)
         places = (part.owners.cpu(), part.offsets.cpu())
         logps, entropy = completion_logps(self.policy.network, part, self.settings.temperature)
         if self.state.iteration == 0:
@@ -188,7 +192,7 @@ class Update:
         self.state.old_logps = torch.where(known > 0, total, math.nan)
 
     def _note_reference(self, groups: list[Group]) -> None:
-        part = pack(groups).to(self.policy.device)
+        part = self._pack(groups)
         with torch.no_grad(), self.policy.reference():
             logps, _ = completion_logps(self.policy.network, part, self.settings.temperature)
         self.reference_logps[part.owners.cpu(), part.offsets.cpu()] = logps.cpu()

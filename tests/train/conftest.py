@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -44,3 +45,15 @@ def stir(policy: Policy, scale: float = 0.02) -> None:
 @pytest.fixture
 def policy(make_policy: Callable[..., Policy]) -> Iterator[Policy]:
     yield make_policy()
+
+
+@pytest.fixture(scope="session")
+def family(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Policy]:
+    """Policies by their name in FAMILIES, each made once: leave them as they are."""
+    from tests.train.families import family_policy
+
+    @functools.cache
+    def make(name: str) -> Policy:
+        return family_policy(name, tiny_model, tmp_path_factory.mktemp(name))
+
+    return make

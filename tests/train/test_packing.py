@@ -1,86 +1,40 @@
-"""The packed pass against the plain one: each completion behind its own copy of the prompt."""
+"""How rows are laid out, and that the pass stays exact when it saves memory (see test_families)."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
 
 from edgetool.train import update
 from edgetool.train.load import LoadSettings
-from edgetool.train.packing import Group, block_mask, micro_batches, pack
+from edgetool.train.packing import FULL, Group, block_mask, micro_batches, pack
 from edgetool.train.policy import Policy
 from edgetool.train.update import completion_logps
-
-
-def make_groups(sizes: list[tuple[int, list[int]]], seed: int = 0) -> list[Group]:
-    """From (prompt length, completion lengths) per group."""
-    draw = random.Random(seed)
-    groups, owner = [], 0
-    for prompt, completions in sizes:
-        written = [[draw.randrange(3, 250) for _ in range(n)] for n in completions]
-        owners = range(owner, owner + len(written))
-        groups.append(Group([draw.randrange(3, 250) for _ in range(prompt)], written, owners))
-        owner += len(written)
-    return groups
-
+from tests.train.plain import error, gradients, make_groups, plain_logps
 
 RAGGED = [(17, [5, 1, 9]), (40, [3, 3]), (1, [4, 12, 2, 1]), (23, [30, 1])]
-
-
-def plain_logps(policy: Policy, groups: list[Group]) -> Tensor:
-    """[T] in the order of `pack`, from one padded row per completion, the usual way."""
-    found = []
-    for group in groups:
-        rows = [[*group.prompt, *ids] for ids in group.completions]
-        width = max(map(len, rows))
-        ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
-        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
-        logps = policy.causal(ids, attention_mask=mask).logits.log_softmax(dim=-1)
-        start = len(group.prompt)
-        for row, completion in enumerate(group.completions):
-            places = torch.arange(start - 1, start - 1 + len(completion))
-            found.append(logps[row, places, torch.tensor(completion)])
-    return torch.cat(found)
-
-
-def gradients(policy: Policy, logps: Tensor) -> dict[str, Tensor]:
-    weights = torch.linspace(-1, 1, len(logps))
-    (weights * logps).sum().backward()
-    found = {name: p.grad.clone() for name, p in policy.trainable().items() if p.grad is not None}
-    policy.causal.zero_grad()
-    return found
-
-
-def relative(a: Tensor, b: Tensor) -> float:
-    return float((a - b).norm() / b.norm())
 
 
 def check_exact(policy: Policy, groups: list[Group]) -> None:
     packed, _ = completion_logps(policy.network, pack(groups), temperature=1.0)
     plain = plain_logps(policy, groups)
-    assert relative(packed.detach(), plain.detach()) <= 1e-5
+    assert error(packed, plain) <= 1e-5
     ours, theirs = gradients(policy, packed), gradients(policy, plain)
     assert ours.keys() == theirs.keys() == policy.trainable().keys()
     for name in ours:
-        assert relative(ours[name], theirs[name]) <= 1e-5, name
+        assert error(ours[name], theirs[name]) <= 1e-5, name
 
 
-def test_packed_logps_and_gradients_are_those_of_the_plain_pass(policy: Policy) -> None:
-    check_exact(policy, make_groups(RAGGED))
-
-
-def test_they_are_with_gradient_checkpointing_too(make_policy: Callable[..., Policy]) -> None:
+def test_the_pass_is_exact_with_gradient_checkpointing(make_policy: Callable[..., Policy]) -> None:
     settings = LoadSettings(bf16=False, device="cpu", gradient_checkpointing=True)
     policy = make_policy(settings)
     policy.causal.train()
     check_exact(policy, make_groups(RAGGED[:2]))
 
 
-def test_they_are_when_logits_come_in_chunks(
+def test_the_pass_is_exact_when_logits_come_in_chunks(
     policy: Policy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # 7 tokens a chunk, so that chunks end inside completions
@@ -116,9 +70,12 @@ def test_layout_by_hand() -> None:
     assert batch.owners.tolist() == [4, 4, 4, 5]
 
 
+# prompt, prompt, a, b, b, padding
+BLOCKS, POSITIONS = torch.tensor([[0, 0, 1, 2, 2, -1]]), torch.tensor([[0, 1, 2, 2, 3, 0]])
+
+
 def test_mask_by_hand() -> None:
-    # prompt, prompt, a, b, b, padding
-    seen = block_mask(torch.tensor([[0, 0, 1, 2, 2, -1]]))[0, 0].int().tolist()
+    seen = block_mask(BLOCKS, POSITIONS)[0, 0].int().tolist()
     assert seen[:5] == [
         [1, 0, 0, 0, 0, 0],
         [1, 1, 0, 0, 0, 0],
@@ -127,6 +84,36 @@ def test_mask_by_hand() -> None:
         [1, 1, 0, 1, 1, 0],
     ]
     assert seen[5][5] == 1  # softmax over nothing would be NaN
+
+
+def test_a_window_is_measured_in_positions_by_hand() -> None:
+    # b stands on columns 3 and 4 but on positions 2 and 3: its first token still sees position 1
+    seen = block_mask(BLOCKS, POSITIONS, window=2)[0, 0].int().tolist()
+    assert seen[:5] == [
+        [1, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0],
+        [0, 1, 1, 0, 0, 0],
+        [0, 1, 0, 1, 0, 0],
+        [0, 0, 0, 1, 1, 0],
+    ]
+    assert seen[5][5] == 1
+
+
+def test_a_window_gets_a_mask_of_its_own_only_where_it_hides_something() -> None:
+    groups = [Group([10, 11], [[20, 21, 22], [30]], [0, 1])]  # positions 0 to 3
+    windows = {"full_attention": None, "sliding_attention": 3}
+    mask = pack(groups, windows).mask
+    assert isinstance(mask, dict)
+    assert mask["full_attention"][0, 0, 3].tolist() == [True, True, True, True]
+    assert mask["sliding_attention"][0, 0, 3].tolist() == [False, True, True, True]
+    plain = pack(groups).mask
+    assert isinstance(plain, torch.Tensor)
+    for same in (pack(groups, {**windows, "sliding_attention": 4}), pack(groups, FULL)):
+        assert isinstance(same.mask, torch.Tensor)
+        assert torch.equal(same.mask, plain)
+    every_layer = pack(groups, {"sliding_attention": 3}).mask
+    assert isinstance(every_layer, torch.Tensor)
+    assert torch.equal(every_layer, mask["sliding_attention"])
 
 
 def test_micro_batches_keep_to_the_budget_and_lose_no_group() -> None:

@@ -107,18 +107,6 @@ def test_an_unsupported_architecture_is_named(tiny_model: Path, tmp_path: Path) 
         load_policy(folder)
 
 
-def test_sliding_windows_are_refused(tiny_model: Path, tmp_path: Path) -> None:
-    changes = {
-        "use_sliding_window": True,
-        "sliding_window": 32,
-        "max_window_layers": 1,
-        "layer_types": ["full_attention", "sliding_attention"],
-    }
-    folder = altered(tiny_model, tmp_path / "model", **changes)
-    with pytest.raises(ModelError, match="sliding"):
-        load_policy(folder)
-
-
 def without(model: Path, folder: Path, *names: str) -> Path:
     shutil.copytree(model, folder)
     for name in names:

@@ -34,23 +34,6 @@ def plain_logprobs(policy: Policy, prompt: list[int], written: Written) -> torch
     return logps[places, torch.tensor(written.token_ids)]
 
 
-def test_logprobs_are_those_of_a_plain_forward_pass(policy: Policy) -> None:
-    groups = rollout(policy, PROMPTS, WARM, seeds(4, 3))
-    for prompt, group in zip(PROMPTS, groups, strict=True):
-        for written in group:
-            expected = plain_logprobs(policy, prompt, written)
-            assert torch.allclose(torch.tensor(written.logprobs), expected, atol=2e-5)
-
-
-def test_greedy_takes_the_likeliest_token_every_time(policy: Policy) -> None:
-    [[written]] = rollout(policy, PROMPTS[:1], Sampling(max_completion_length=10), [[0]])
-    ids = list(PROMPTS[0])
-    for token in written.token_ids:
-        with torch.no_grad():
-            assert int(policy.causal(torch.tensor([ids])).logits[0, -1].argmax()) == token
-        ids.append(token)
-
-
 def test_a_completion_does_not_depend_on_its_company(policy: Policy) -> None:
     together = rollout(policy, PROMPTS, WARM, seeds(4, 3))
     for number, prompt in enumerate(PROMPTS):

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from edgetool.errors import ModelError
+from edgetool.train.support import check_config, layer_windows
+
+
+def config(model_type: str, architecture: str, **settings: Any) -> Any:
+    from transformers import AutoConfig
+
+    return AutoConfig.for_model(model_type, architectures=[architecture], **settings)
+
+
+WINDOW = {"use_sliding_window": True, "sliding_window": 32, "max_window_layers": 1}
+MIXED = {"num_hidden_layers": 2, "layer_types": ["sliding_attention", "full_attention"]}
+
+
+@pytest.mark.parametrize(
+    ("model_type", "architecture", "settings", "windows"),
+    [
+        ("llama", "LlamaForCausalLM", {}, {"full_attention": None}),
+        ("qwen3", "Qwen3ForCausalLM", {}, {"full_attention": None}),
+        ("qwen2", "Qwen2ForCausalLM", WINDOW, {"full_attention": None, "sliding_attention": 32}),
+        ("mistral", "MistralForCausalLM", {"sliding_window": None}, {"full_attention": None}),
+        ("mistral", "MistralForCausalLM", {"sliding_window": 8}, {"sliding_attention": 8}),
+        (
+            "gemma3_text",
+            "Gemma3ForCausalLM",
+            {"sliding_window": 512},
+            {"sliding_attention": 512, "full_attention": None},
+        ),
+    ],
+)
+def test_what_each_layer_type_sees(
+    model_type: str, architecture: str, settings: dict[str, Any], windows: dict[str, int | None]
+) -> None:
+    known = config(model_type, architecture, **settings)
+    check_config(known, "model")
+    assert layer_windows(known) == windows
+
+
+@pytest.mark.parametrize(
+    ("model_type", "architecture", "settings", "layers"),
+    [
+        ("qwen3_next", "Qwen3NextForCausalLM", {}, "linear_attention"),
+        ("qwen3_5", "Qwen3_5ForConditionalGeneration", {}, "linear_attention"),
+        (
+            "lfm2",
+            "Lfm2ForCausalLM",
+            {"num_hidden_layers": 2, "layer_types": ["conv", "full_attention"]},
+            "conv",
+        ),
+        ("granitemoehybrid", "GraniteMoeHybridForCausalLM", {}, "linear_attention"),
+        ("falcon_h1", "FalconH1ForCausalLM", {}, "hybrid"),
+        ("mamba", "MambaForCausalLM", {}, "linear_attention"),
+        ("mamba2", "Mamba2ForCausalLM", {}, "linear_attention"),
+        ("bamba", "BambaForCausalLM", {"attn_layer_indices": [9]}, "linear_attention"),
+        ("jamba", "JambaForCausalLM", {}, "linear_attention"),
+        ("recurrent_gemma", "RecurrentGemmaForCausalLM", {}, "linear_attention"),
+        ("zamba2", "Zamba2ForCausalLM", {}, "hybrid and linear_attention"),
+    ],
+)
+def test_layers_with_a_running_state_are_refused_with_the_reason(
+    model_type: str, architecture: str, settings: dict[str, Any], layers: str
+) -> None:
+    said = f"^model: architecture {architecture} is not supported, because its {layers} layers"
+    with pytest.raises(ModelError, match=said):
+        check_config(config(model_type, architecture, **settings), "model")
+
+
+@pytest.mark.parametrize(
+    ("model_type", "architecture", "settings", "said"),
+    [
+        ("gemma2", "Gemma2ForCausalLM", {}, "Gemma2ForCausalLM is not supported; supported"),
+        ("gemma3_text", "Gemma3ForCausalLM", {"final_logit_softcapping": 30.0}, "final_.* = 30.0"),
+        ("gemma3_text", "Gemma3ForCausalLM", {"attn_logit_softcapping": 50.0}, "attn_.* = 50.0"),
+        (
+            "gemma3_text",
+            "Gemma3ForCausalLM",
+            {"use_bidirectional_attention": True},
+            "use_bidirectional_attention = True",
+        ),
+        # transformers follows neither of these two
+        ("llama", "LlamaForCausalLM", {"sliding_window": 32}, "sliding_window = 32"),
+        ("qwen2", "Qwen2ForCausalLM", MIXED, "full_attention, sliding_attention layers"),
+    ],
+)
+def test_what_would_not_be_exact_is_refused_by_name(
+    model_type: str, architecture: str, settings: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ModelError, match=said):
+        check_config(config(model_type, architecture, **settings), "model")
