@@ -22,7 +22,7 @@ from edgetool.errors import UsageError
 RewardFunction = Callable[[Parsed, Example], float]
 
 _FUNCTIONS: dict[str, RewardFunction] = {}
-_MODULES = ("edgetool.rewards.paper", "edgetool.rewards.exact")
+_MODULES = ("edgetool.rewards.abstain", "edgetool.rewards.exact", "edgetool.rewards.paper")
 
 
 def reward(name: str) -> Callable[[RewardFunction], RewardFunction]:

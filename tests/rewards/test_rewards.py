@@ -67,3 +67,18 @@ def test_exact_pays_only_for_exactly_the_expected_calls():
 def test_an_unknown_reward_is_refused_with_the_nearest_name():
     with pytest.raises(UsageError, match="did you mean 'paper'"):
         rewards.get("papr")
+
+
+@pytest.mark.parametrize(
+    ("made", "expected", "problem", "score"),
+    [
+        ((), (), None, 1.0),
+        ((ROME,), (), None, 0.0),
+        ((), (), "unclosed", 0.0),
+        ((), (ROME,), None, 0.0),
+        ((ROME,), (ROME,), None, 0.0),
+    ],
+)
+def test_abstain_pays_for_right_refusals_alone(made, expected, problem, score):
+    example = Example("r", user("?"), (weather_tool(),), expected)
+    assert rewards.get("abstain")(Parsed(made, problem), example) == score
