@@ -2,9 +2,9 @@
 
 Sources: GRPO arXiv:2402.03300; clip ranges and token-level loss of DAPO arXiv:2503.14476; Dr. GRPO
 arXiv:2503.20783; GSPO arXiv:2507.18071; CISPO in MiniMax-M1, arXiv:2506.13585, section 3.1; the k3
-estimator http://joschu.net/blog/kl-approx.html. Where a paper leaves a
-choice open (unbiased standard deviation, eps = 1e-4, what a masked completion counts for) TRL's is
-taken, so that the same settings give the same update.
+estimator http://joschu.net/blog/kl-approx.html and its weight in DeepSeek-V3.2, arXiv:2512.02556,
+section 3.1. Where a paper leaves a choice open (unbiased standard deviation, eps = 1e-4, what a
+masked completion counts for) TRL's is taken, so that the same settings give the same update.
 
 Tokens of all completions stand in one flat dimension T; `owner` [T] says whose each one is.
 """
@@ -137,6 +137,15 @@ def truncated_ratios(old_logps: Tensor, sampled_logps: Tensor, cap: float) -> Te
     off-policy RL training"; TRL's vllm_importance_sampling_cap). [T], [T], nats -> [T].
     """
     return torch.exp(old_logps - sampled_logps).clamp(max=cap)
+
+
+def corrected(kl: Tensor, log_ratio: Tensor) -> Tensor:
+    """KL per token weighed by the probability ratio   "unbiased KL estimate" of DeepSeek-V3.2.
+
+    The ratio stays in the gradient: even where it is 1, that of k3 alone is not the gradient of the
+    KL divergence, because the tokens were drawn from a policy that moves. All [T] -> [T].
+    """
+    return torch.exp(log_ratio) * kl
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,8 @@ class GRPOSettings:
                          vllm_importance_sampling_cap); None: not weighted
     importance_sampling_level   whose probability ratio is clipped, a token's or a whole
                          completion's (sequence: GSPO)
+    use_bias_correction_kl   weigh the KL term by the ratio of new to old probability, which makes
+                         its gradient unbiased; matters only where beta > 0
     bf16                 compute in bfloat16; None: where the hardware is fast at it
     report_to            further places the metrics go; metrics.jsonl is always written
 
@@ -93,6 +95,7 @@ class GRPOSettings:
     loss_type: str = "grpo"
     importance_sampling_level: str = "token"
     importance_sampling_cap: float | None = None
+    use_bias_correction_kl: bool = True
     scale_rewards: str = "group"
     mask_truncated_completions: bool = False
     dynamic_sampling: int = 0

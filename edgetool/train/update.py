@@ -198,13 +198,14 @@ class Update:
         self.reference_logps[part.owners.cpu(), part.offsets.cpu()] = logps.cpu()
 
     def _known(self, places: tuple[Tensor, Tensor]) -> _KnownLogps:
-        def at(table: Tensor | None, *, wanted: bool = True) -> Tensor | None:
-            return table[places].to(self.policy.device) if wanted and table is not None else None
+        def at(table: Tensor | None) -> Tensor | None:
+            return None if table is None else table[places].to(self.policy.device)
 
+        settings = self.settings
         return _KnownLogps(
             old=self.state.old_logps[places].to(self.policy.device),
-            sampled=at(self.batch.sampled_logps),
-            reference=at(self.reference_logps, wanted=self.settings.beta > 0),
+            sampled=at(self.batch.sampled_logps) if settings.importance_sampling_cap else None,
+            reference=at(self.reference_logps) if settings.beta > 0 else None,
         )
 
 
@@ -243,13 +244,16 @@ def _loss(
         clip = grpo.ClipRange(settings.epsilon, settings.clip_high)
         losses = grpo.token_losses(log_ratio, advantages, clip)
     correction = torch.ones_like(log_ratio)
-    if settings.importance_sampling_cap is not None and known.sampled is not None:
-        cap = settings.importance_sampling_cap
-        correction = grpo.truncated_ratios(known.old, known.sampled, cap)
+    if settings.importance_sampling_cap and known.sampled is not None:
+        correction = grpo.truncated_ratios(
+            known.old, known.sampled, settings.importance_sampling_cap
+        )
         losses = losses * correction
     kl_sum = 0.0
     if known.reference is not None:
         kl = grpo.k3(logps, known.reference)
+        if settings.use_bias_correction_kl:
+            kl = grpo.corrected(kl, log_ratio)
         losses = losses + settings.beta * kl
         kl_sum = float(kl.detach().sum())
     return _Share(

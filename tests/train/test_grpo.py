@@ -149,3 +149,16 @@ def test_k3_of_a_tiny_difference_does_not_cancel_to_zero() -> None:
     # d^2 / 2 = 5e-9; e^d - d - 1 in float32 would be 0 or 1e-7
     got = float(grpo.k3(torch.tensor([0.0]), torch.tensor([1e-4], dtype=torch.float64)))
     assert got == pytest.approx(5e-9, rel=1e-3)
+
+
+def test_a_corrected_kl_has_the_gradient_of_the_kl_divergence() -> None:
+    # Two tokens, p = softmax(x, 0) with p1 = 1/4, reference 1/2 each; drawn from p itself.
+    # KL = p1 ln(p1 / r1) + p2 ln(p2 / r2); d KL / dx = p1 p2 (ln(p1 / r1) - ln(p2 / r2))
+    #    = 3/16 (ln 1/2 - ln 3/2) = -0.1875 ln 3 = -0.205990
+    x = torch.tensor(-math.log(3), requires_grad=True)
+    logps = torch.stack([x, torch.zeros(())]).log_softmax(0)
+    kl = grpo.k3(logps, torch.full((2,), math.log(0.5)))
+    expected = (logps.exp().detach() * grpo.corrected(kl, logps - logps.detach())).sum()
+    expected.backward()
+    assert x.grad is not None
+    assert float(x.grad) == pytest.approx(-0.205990, rel=1e-5)
