@@ -36,15 +36,40 @@ MergeIntoOption = Annotated[
 ]
 
 
+ConfigOption = Annotated[
+    Path, typer.Option(metavar="YAML", help="model, data, rewards, output_dir.")
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override; may be repeated.")
+]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")]
+
+
+@app.command()
+def sft(
+    config: ConfigOption,
+    set_: SetOption = None,
+    resume: ResumeOption = False,
+) -> None:
+    """Warm start: train an adapter on the rows' own calls."""
+    from edgetool.config import load_config
+
+    resolved = load_config(config, set_ or [])
+    from edgetool.verbs.training import run_sft
+
+    if run_sft(resolved, _console(), resume=resume).interrupted:
+        raise typer.Exit(130)
+
+
 @app.command()
 def train(
-    config: Annotated[Path, typer.Option(metavar="YAML", help="model, data, rewards, output_dir.")],
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override; may be repeated.")
+    config: ConfigOption,
+    set_: SetOption = None,
+    resume: ResumeOption = False,
+    init_adapter: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Start from this run's adapter, or this adapter."),
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the newest checkpoint.")
-    ] = False,
 ) -> None:
     """Train an adapter with GRPO on a 4-bit base."""
     from edgetool.config import load_config
@@ -52,7 +77,8 @@ def train(
     resolved = load_config(config, set_ or [])
     from edgetool.verbs.training import run_training
 
-    if run_training(resolved, _console(), resume=resume).interrupted:
+    done = run_training(resolved, _console(), resume=resume, init_adapter=init_adapter)
+    if done.interrupted:
         raise typer.Exit(130)
 
 

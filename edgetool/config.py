@@ -6,6 +6,7 @@
     rewards: {paper: 1.0}
     lora: {r: 16, lora_alpha: 32}
     grpo: {num_generations: 8, learning_rate: 1.0e-5}
+    sft: {max_steps: 50}         # read by `edgetool sft`, a warm start
 
 Configuration stops here: the code behind it gets plain values.
 """
@@ -24,7 +25,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from edgetool.data.sources import DEMO
 from edgetool.errors import ConfigError, UsageError
-from edgetool.train.settings import GRPOSettings, LoraSettings
+from edgetool.train.settings import GRPOSettings, LoraSettings, SFTSettings
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Config:
     rewards: dict[str, float] = field(default_factory=lambda: {"paper": 1.0})
     lora: LoraSettings = field(default_factory=LoraSettings)
     grpo: GRPOSettings = field(default_factory=GRPOSettings)
+    sft: SFTSettings = field(default_factory=SFTSettings)
 
     def dump(self) -> str:
         """The resolved configuration as YAML; reading it back gives an equal Config."""

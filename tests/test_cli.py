@@ -19,6 +19,7 @@ def edgetool(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 USAGE_ERRORS = [
     (["train", "--config", "none.yaml"], "no configuration at none.yaml"),
+    (["sft", "--config", "none.yaml"], "no configuration at none.yaml"),
     (["merge", "runs/none"], "runs/none is not a run folder"),
     (["eval", "runs/none", "--data", "demo"], "runs/none is not a run folder"),
     (["eval", "x.gguf", "--data", "demo", "--base"], "--base needs a run folder"),
@@ -77,13 +78,31 @@ def test_bad_rows_stop_a_run_before_it_leaves_anything(tmp_path, tiny_model):
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_warm_start_and_grpo_from_it_with_one_configuration(tmp_path, tiny_model, examples):
+    write_rows(tmp_path / "rows.jsonl", examples)
+    config = configuration(tmp_path, tiny_model, sft={"max_steps": 1})
+    warm = tmp_path / "runs" / "warm"
+    for step in (
+        ["sft", "--config", config, "--set", f"output_dir={warm}"],
+        ["train", "--config", config, "--init-adapter", warm],
+    ):
+        done = edgetool(*step, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    refused = edgetool("train", "--config", config, "--init-adapter", "none", cwd=tmp_path)
+    assert refused.returncode == 2 and "holds a run already" in refused.stderr
+    facts = json.loads((tmp_path / "runs" / "tiny" / "run.json").read_text())
+    assert facts["init_adapter"] == str(warm / "adapter")
+    assert (tmp_path / "runs" / "tiny" / "adapter" / "adapter_model.safetensors").is_file()
+
+
 @pytest.mark.slow
-def test_rows_become_an_adapter_a_gguf_and_a_report(tmp_path, tiny_model, examples):
+@pytest.mark.parametrize("verb", ["train", "sft"])
+def test_rows_become_an_adapter_a_gguf_and_a_report(tmp_path, tiny_model, examples, verb):
     write_rows(tmp_path / "rows.jsonl", examples)
     run = tmp_path / "runs" / "tiny"
-    config = configuration(tmp_path, tiny_model)
+    config = configuration(tmp_path, tiny_model, sft={"max_steps": 2})
     for step in (
-        ["train", "--config", config],
+        [verb, "--config", config],
         ["merge", run],
         ["export", run, "--gguf", "--quant", "Q8_0", "--quant", "Q4_K_M"],
         ["eval", run, "--data", tmp_path / "rows.jsonl", "--base", "--max-completion-length", 8],

@@ -32,6 +32,8 @@ def test_what_is_dumped_reads_back_as_the_same_configuration():
         ({"grpo": {"epsilon": "wide"}}, "grpo.epsilon = 'wide'"),
         ({"grpo": {"num_generations": 1}}, "num_generations = 1"),
         ({"grpo": {"temperature": 0}}, "temperature = 0"),
+        ({"sft": {"max_lenght": 9}}, "did you mean 'sft.max_length'?"),
+        ({"sft": {"learning_rate": 0}}, "learning_rate = 0"),
         ({"rewards": {"paper": "much"}}, "rewards.paper = 'much'"),
         ({"output_dir": None}, "output_dir = None"),
     ],

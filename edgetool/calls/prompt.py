@@ -20,7 +20,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from edgetool.calls.formats import CallSyntax
 from edgetool.calls.formats.base import dumps
-from edgetool.calls.types import Message, Tool
+from edgetool.calls.types import Message, Tool, ToolCall
 from edgetool.errors import ModelError
 
 # A Unicode noncharacter: no text has a use for it, so it can mark a cut and be removed again.
@@ -79,6 +79,31 @@ class Prompter:
     def ids(self, messages: Sequence[Message], tools: Sequence[Tool]) -> list[int]:
         """Token ids [P] of the prompt, ready for the model to write its completion."""
         pieces = render_prompt(self.template, messages, tools, self.markers, **self.variables)
+        return encode_pieces(pieces, self.encode)
+
+    def completion_ids(self, said: Sequence[ToolCall] | str) -> list[int]:
+        """Token ids [C] of calls in the call syntax, or of words; no stop token behind them.
+
+        Control markers count only where the syntax itself writes them.
+        """
+        guard = _Guard(self.markers)
+        if isinstance(said, str):
+            text = guard(said)
+        else:
+            guarded = [ToolCall(guard(call.name), guard(call.arguments)) for call in said]
+            text = self.syntax.render(guarded)
+        return encode_pieces([piece for piece in text.split(_CUT) if piece], self.encode)
+
+    def conversation_ids(self, messages: Sequence[Message], tools: Sequence[Tool]) -> list[int]:
+        """Token ids of a conversation that is over: nobody is asked to go on."""
+        pieces = render_prompt(
+            self.template,
+            messages,
+            tools,
+            self.markers,
+            add_generation_prompt=False,
+            **self.variables,
+        )
         return encode_pieces(pieces, self.encode)
 
 

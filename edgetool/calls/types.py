@@ -67,10 +67,12 @@ class ExpectedCall(ToolCall):
 class Example:
     """One row: the conversation so far, the tools on offer and the calls expected.
 
-    `calls == ()` means that no tool should be called.
+    `calls == ()` means that no tool should be called; `completion` is what the assistant said
+    instead, where the row tells.
     """
 
     id: str
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...]
     calls: tuple[ExpectedCall, ...]
+    completion: str | None = None

@@ -2,8 +2,9 @@
 
     {"id": "a1", "messages": [...], "tools": [...], "calls": [{"name": ..., "arguments": {...}}]}
 
-`calls: []` means that no tool should be called. The Hugging Face / TRL conversational form is read
-too: no `calls`, and the last message is the assistant's, with `tool_calls` or plain text.
+`calls: []` means that no tool should be called; such a row may say in `completion` what the
+assistant answers instead. The Hugging Face / TRL conversational form is read too: no `calls`, and
+the last message is the assistant's, with `tool_calls` or plain text.
 Every bad row is reported, as file:line, field, value and remedy.
 """
 
@@ -65,9 +66,15 @@ def parse_row(line: str, default_id: str) -> Example:
     messages = [_message(f"messages[{i}]", m) for i, m in enumerate(_list(row, "messages"))]
     if not messages:
         raise Problem("messages", messages, "needs at least one message, the user's")
-    calls = row["calls"] if "calls" in row else _pop_answer(messages)
+    calls, completion = row.get("calls"), row.get("completion")
+    if "calls" not in row:
+        calls, completion = _pop_answer(messages)
     if not isinstance(calls, list):
         raise Problem("calls", calls, "must be a list; [] means that no tool should be called")
+    if calls:
+        completion = None  # what the calls are written as is the call syntax's business
+    elif completion is not None and not isinstance(completion, str):
+        raise Problem("completion", completion, "must be text")
     names = [tool.name for tool in tools]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -76,7 +83,7 @@ def parse_row(line: str, default_id: str) -> Example:
     id_ = row.get("id", default_id)
     if not isinstance(id_, str | int):
         raise Problem("id", id_, "must be a string")
-    return Example(str(id_), tuple(messages), tools, expected)
+    return Example(str(id_), tuple(messages), tools, expected, completion)
 
 
 def _list(row: dict[str, Any], field: str) -> list[Any]:
@@ -105,27 +112,31 @@ def _message(field: str, value: Any) -> dict[str, Any]:
     return message
 
 
-def _pop_answer(messages: list[dict[str, Any]]) -> list[Any]:
-    """The calls of a conversational row: what its last, assistant's, message does."""
+def _pop_answer(messages: list[dict[str, Any]]) -> tuple[Any, str | None]:
+    """What the last, assistant's, message of a conversational row does: its calls, or its words."""
     if messages[-1]["role"] != "assistant":
         remedy = 'is missing; add "calls": [...] or end the messages with the assistant\'s turn'
         raise Problem("calls", None, remedy)
     if len(messages) == 1:
         raise Problem("messages", messages[-1], "needs a user's message before the assistant's")
-    calls = messages.pop().get("tool_calls") or []
+    last = messages.pop()
+    calls = last.get("tool_calls") or []
     if not isinstance(calls, list):
         raise Problem("messages[-1].tool_calls", calls, "must be a list")
-    return [call.get("function", call) if isinstance(call, dict) else call for call in calls]
+    if not calls:
+        return [], last.get("content") or None
+    return [call.get("function", call) if isinstance(call, dict) else call for call in calls], None
 
 
 def row_of(example: Example) -> dict[str, Any]:
     """Example -> canonical row. `parse_row(dumps(row_of(e)), e.id) == e`."""
-    return {
+    row = {
         "id": example.id,
         "messages": list(example.messages),
         "tools": [tool.as_openai() for tool in example.tools],
         "calls": [_call_row(call) for call in example.calls],
     }
+    return row if example.completion is None else {**row, "completion": example.completion}
 
 
 def _call_row(call: ExpectedCall) -> dict[str, Any]:

@@ -22,6 +22,7 @@ TEMPLATE = "report.html.jinja"
 
 CURVES = (
     ("reward", "Mean reward", "reward"),
+    ("mean_token_accuracy", "Mean token accuracy", "share"),  # of a supervised run
     ("completions/mean_length", "Mean completion length", "tokens"),
 )
 

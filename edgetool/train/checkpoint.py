@@ -160,7 +160,7 @@ def restore(path: Path, policy: Policy, optimizer: torch.optim.Optimizer) -> Pro
 
 
 def _load_adapter(path: Path, policy: Policy, tensors: Mapping[str, Tensor]) -> None:
-    own = {_saved_name(name): parameter for name, parameter in policy.trainable().items()}
+    own = {saved_name(name): parameter for name, parameter in policy.trainable().items()}
     differing = sorted(set(own) ^ set(tensors)) or [
         name for name in own if own[name].shape != tensors[name].shape
     ]
@@ -174,7 +174,7 @@ def _load_adapter(path: Path, policy: Policy, tensors: Mapping[str, Tensor]) -> 
             parameter.copy_(tensors[name])
 
 
-def _saved_name(name: str) -> str:
+def saved_name(name: str) -> str:
     """peft's files name matrices without the adapter's name and under its own two wrappers."""
     return "base_model.model." + name.replace(".default.", ".")
 

@@ -23,11 +23,19 @@ class Memory:
     """How much fits, learned by failing; one for a whole run, so that it fails once.
 
     on_note   is told, once, which setting avoids the detour
+    section   of the configuration that has it
+    limits    settings that bound how long a prompt and its completion are
     failed    padded tokens of the smallest micro-batch that did not fit
     """
 
-    def __init__(self, on_note: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        on_note: Callable[[str], None] | None = None,
+        section: str = "grpo",
+        limits: str = "max_prompt_length or max_completion_length",
+    ) -> None:
         self.on_note, self.failed = on_note or (lambda _: None), 0
+        self.section, self.limits = section, limits
 
     def fit(self, groups: Sequence[Group], work: Work) -> None:
         """Do `work` on the groups, or on halves of them where it runs out of memory.
@@ -42,8 +50,7 @@ class Memory:
         if not halves:
             raise EdgetoolError(
                 f"out of memory: one completion and its prompt, {padded_tokens(groups)} tokens, do "
-                "not fit; lower max_prompt_length or max_completion_length, or set "
-                "gradient_checkpointing: true"
+                f"not fit; lower {self.limits}, or set gradient_checkpointing: true"
             )
         for half in halves:
             self.fit(half, work)
@@ -66,7 +73,7 @@ class Memory:
         if not self.failed:
             self.on_note(
                 f"out of memory with {tokens} tokens in a pass; going on in halves, with the same "
-                f"gradient; grpo.packed_tokens: {tokens // 2} avoids the detour"
+                f"gradient; {self.section}.packed_tokens: {tokens // 2} avoids the detour"
             )
         self.failed = min(self.failed or tokens, tokens)
 

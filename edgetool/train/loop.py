@@ -12,7 +12,9 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+import torch
 
 from edgetool.calls.types import Example
 from edgetool.errors import ConfigError, EdgetoolError, UsageError
@@ -20,10 +22,10 @@ from edgetool.train import begun, checkpoint
 from edgetool.train.metrics import MetricsFile, tensorboard_writer
 from edgetool.train.policy import Policy
 from edgetool.train.ranks import ALONE, Ranks
-from edgetool.train.rows import Rows, digest, prepare_rows
+from edgetool.train.rows import Row, Rows, prepare_rows
 from edgetool.train.scoring import WeightedReward
-from edgetool.train.settings import GRPOSettings
-from edgetool.train.step import Interrupted, Stepper, StepReport
+from edgetool.train.settings import GRPOSettings, StepSettings
+from edgetool.train.step import Interrupted, Stepper
 from edgetool.train.stop import StopRequest
 
 # A resumed run may be longer or be logged otherwise; anything else would make it another run.
@@ -40,7 +42,40 @@ MAY_CHANGE = frozenset(
 
 NOT_FINITE_IN_A_ROW = 3  # steps whose update was skipped before a run gives up
 
-OnStep = Callable[[StepReport], None]
+OnStep = Callable[[Any], None]  # takes the report of the method that is trained with
+
+
+class AnyReport(Protocol):
+    """What came out of a step, of whatever method."""
+
+    @property
+    def step(self) -> int: ...
+    @property
+    def max_steps(self) -> int: ...
+    @property
+    def metrics(self) -> dict[str, float]: ...
+    @property
+    def rows(self) -> Sequence[Row]: ...
+
+
+class AnyStepper(Protocol):
+    """A way to train, step by step; see `step.Stepper`, which is GRPO's."""
+
+    num_tokens: int
+    begun: begun.Begun | None
+
+    @property
+    def policy(self) -> Policy: ...
+    @property
+    def rows(self) -> Sequence[Row]: ...
+    @property
+    def settings(self) -> StepSettings: ...
+    @property
+    def optimizer(self) -> torch.optim.Optimizer: ...
+    @property
+    def ranks(self) -> Ranks: ...
+    def identity(self) -> dict[str, Any]: ...
+    def run(self, step: int, stop_wanted: Callable[[], bool]) -> AnyReport: ...
 
 
 @dataclass(frozen=True)
@@ -59,7 +94,7 @@ class TrainResult:
     checkpoint: Path | None
     interrupted: bool
     last: Mapping[str, float]
-    rows: Rows
+    rows: Rows[Any]
 
 
 def train(
@@ -96,7 +131,21 @@ def train(
     if note := rows.note():
         say(note)
     stepper = Stepper(policy, rows.rows, rewards, settings, say, ranks)
-    first = _begin(output_dir, stepper, resume, say)
+    return run_steps(stepper, rows, output_dir, resume=resume, on_step=on_step, on_note=say)
+
+
+def run_steps(
+    stepper: AnyStepper,
+    rows: Rows[Any],
+    output_dir: Path,
+    *,
+    resume: bool,
+    on_step: OnStep | None,
+    on_note: Callable[[str], None],
+) -> TrainResult:
+    """All steps of a run, whatever the method; arguments and errors as of `train`."""
+    policy, settings, ranks = stepper.policy, stepper.settings, stepper.ranks
+    first = _begin(output_dir, stepper, resume, on_note)
     run = _Run(output_dir, stepper, first, on_step or (lambda _: None))
     with StopRequest() as stop:
         done = run.go(stop)
@@ -110,15 +159,20 @@ def train(
     return TrainResult(done, adapter, newest, done < settings.max_steps, run.last, rows)
 
 
-def _begin(output_dir: Path, stepper: Stepper, resume: bool, say: Callable[[str], None]) -> int:
+def require_fresh(output_dir: Path) -> None:
+    """Raises UsageError when the folder holds a run already."""
+    if checkpoint.newest(output_dir / "checkpoints") or (output_dir / "adapter").exists():
+        raise UsageError(
+            f"{output_dir} holds a run already; add --resume to go on with it, remove the folder, "
+            "or choose another output folder with --set output_dir=FOLDER"
+        )
+
+
+def _begin(output_dir: Path, stepper: AnyStepper, resume: bool, say: Callable[[str], None]) -> int:
     """Steps already done, their state loaded into the stepper."""
     folder = output_dir / "checkpoints"
     if not resume:
-        if checkpoint.newest(folder) or (output_dir / "adapter").exists():
-            raise UsageError(
-                f"{output_dir} holds a run already; add --resume to go on with it, remove the "
-                "folder, or choose another output folder"
-            )
+        require_fresh(output_dir)
         return 0
     newest = checkpoint.newest_intact(folder, say)
     if newest is None:
@@ -132,9 +186,9 @@ def _begin(output_dir: Path, stepper: Stepper, resume: bool, say: Callable[[str]
     return progress.step
 
 
-def _plain(stepper: Stepper) -> dict[str, Any]:
-    """The settings as JSON gives them back, and what the rows are."""
-    plain = {**dataclasses.asdict(stepper.settings), "rows": digest(stepper.rows)}
+def _plain(stepper: AnyStepper) -> dict[str, Any]:
+    """The settings as JSON gives them back, and what else must stay the same."""
+    plain = {**dataclasses.asdict(stepper.settings), **stepper.identity()}
     return {key: list(v) if isinstance(v, tuple) else v for key, v in plain.items()}
 
 
@@ -154,7 +208,7 @@ def _check_same(before: Mapping[str, Any], now: Mapping[str, Any], path: Path) -
 class _Run:
     """The loop over steps and what it writes."""
 
-    def __init__(self, output_dir: Path, stepper: Stepper, first: int, on_step: OnStep) -> None:
+    def __init__(self, output_dir: Path, stepper: AnyStepper, first: int, on_step: OnStep) -> None:
         output_dir.mkdir(parents=True, exist_ok=True)
         self.stepper, self.settings, self.first = stepper, stepper.settings, first
         self.on_step, self.checkpoints = on_step, output_dir / "checkpoints"
@@ -190,12 +244,12 @@ class _Run:
                 self._save(done)
         return done
 
-    def _check_finite(self, report: StepReport) -> None:
+    def _check_finite(self, report: AnyReport) -> None:
         """Raises EdgetoolError when one update after the other could not be applied."""
         if not report.metrics["skipped_updates"]:
             self.not_finite.clear()
             return
-        self.not_finite.append([row.example.id for row in report.sampled.rows])
+        self.not_finite.append([row.example.id for row in report.rows])
         if len(self.not_finite) == NOT_FINITE_IN_A_ROW:
             rows = ", ".join(dict.fromkeys(id_ for ids in self.not_finite for id_ in ids))
             raise EdgetoolError(
@@ -203,7 +257,7 @@ class _Run:
                 f"none of them was applied; rows: {rows}; lower learning_rate, or look at the rows"
             )
 
-    def _log(self, report: StepReport) -> None:
+    def _log(self, report: AnyReport) -> None:
         self.last = report.metrics
         if not self.ranks.first:
             return

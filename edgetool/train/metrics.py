@@ -45,9 +45,14 @@ def step_metrics(
         "clip_ratio/low_mean": trained.per_token(trained.clipped_low),
         "clip_ratio/high_mean": trained.per_token(trained.clipped_high),
         "sampling/importance_sampling_ratio/mean": trained.per_token(trained.correction_sum),
-        "rss_mb": resident_mb(),
-        "device_mb": device_mb("cuda" if torch.cuda.is_available() else "cpu"),
+        **memory_metrics(),
     }
+
+
+def memory_metrics() -> dict[str, float]:
+    """What the process holds now, and the most that torch took on a GPU, in MiB."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return {"rss_mb": resident_mb(), "device_mb": device_mb(device)}
 
 
 def _rewards(scored: Sequence[Scored], functions: Sequence[WeightedReward]) -> dict[str, float]:

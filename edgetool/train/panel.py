@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel as Box
 from rich.table import Table
 from rich.text import Text
 
+from edgetool.train.loop import AnyReport
 from edgetool.train.scoring import Scored
 from edgetool.train.step import StepReport
 
 SAMPLES = 4
+
+
+@dataclass(frozen=True)
+class View:
+    """How a step's report is shown, with the seconds that are left."""
+
+    line: Callable[[Any, float], str]
+    draw: Callable[[Any, float], Box]
 
 
 class Panel:
@@ -22,10 +33,15 @@ class Panel:
 
     On a terminal a panel is redrawn in place. Elsewhere, in a log file say, every
     `logging_steps`-th step is a line.
+
+    view   how; None: as a step of GRPO
     """
 
-    def __init__(self, console: Console | None = None, logging_steps: int = 1) -> None:
+    def __init__(
+        self, console: Console | None = None, logging_steps: int = 1, view: View | None = None
+    ) -> None:
         self.console = console or Console()
+        self.view = view or View(line, draw)
         self.logging_steps = logging_steps
         self._live: Live | None = None
         self._clock = _Clock()
@@ -45,12 +61,12 @@ class Panel:
         """Say a line above the panel."""
         self.console.print(Text(line))
 
-    def show(self, report: StepReport) -> None:
+    def show(self, report: AnyReport) -> None:
         left = self._clock.left(report)
         if self._live is not None:
-            self._live.update(draw(report, left), refresh=True)
+            self._live.update(self.view.draw(report, left), refresh=True)
         elif report.step % self.logging_steps == 0 or report.step == report.max_steps:
-            self.console.print(Text(line(report, left)), soft_wrap=True)
+            self.console.print(Text(self.view.line(report, left)), soft_wrap=True)
 
 
 class _Clock:
@@ -60,7 +76,7 @@ class _Clock:
         self._pace: float | None = None
         self._before = time.perf_counter()
 
-    def left(self, report: StepReport) -> float:
+    def left(self, report: AnyReport) -> float:
         """Seconds to go; the time between reports counts, saving included."""
         now = time.perf_counter()
         took, self._before = now - self._before, now
@@ -75,14 +91,17 @@ def line(report: StepReport, seconds_left: float) -> str:
         f"step {report.step}/{report.max_steps}  reward {m['reward']:.3f} ± {m['reward_std']:.3f}  "
         f"valid {m['valid']:.0%}  tool {m['right_tool']:.0%}  exact {m['exact']:.0%}  "
         f"skipped {m['frac_reward_zero_std']:.0%}  {m['tokens_per_second']:.0f} tok/s  "
-        f"{_memory(m)}  {m['step_time']:.1f} s  left {duration(seconds_left)}"
+        f"{memory(m)}  {m['step_time']:.1f} s  left {duration(seconds_left)}"
     )
 
 
 def draw(report: StepReport, seconds_left: float) -> Box:
     """The live panel of one step."""
+    return framed(report, seconds_left, Group(_numbers(report), _samples(report)))
+
+
+def framed(report: AnyReport, seconds_left: float, body: RenderableType) -> Box:
     title = f"step {report.step} of {report.max_steps} · {duration(seconds_left)} left"
-    body = Group(_numbers(report), _samples(report))
     return Box(body, title=title, title_align="left", border_style="dim")
 
 
@@ -96,7 +115,7 @@ def _numbers(report: StepReport) -> Table:
     )
     table.add_row("valid", f"{m['valid']:.1%}", "right tool", f"{m['right_tool']:.1%}")
     table.add_row("exact", f"{m['exact']:.1%}", "equal groups", f"{skipped} of {groups}")
-    table.add_row("tokens/s", f"{m['tokens_per_second']:.0f}", "memory", _memory(m))
+    table.add_row("tokens/s", f"{m['tokens_per_second']:.0f}", "memory", memory(m))
     table.add_row("entropy", f"{m['entropy']:.3f}", "length", f"{m['completions/mean_length']:.0f}")
     return table
 
@@ -118,7 +137,7 @@ def _samples(report: StepReport) -> Table:
     return table
 
 
-def _memory(metrics: Mapping[str, float]) -> str:
+def memory(metrics: Mapping[str, float]) -> str:
     resident = f"{metrics['rss_mb'] / 1024:.2f} GiB"
     device = metrics["device_mb"]
     return f"{resident} + {device / 1024:.2f} GiB on the device" if device else resident

@@ -46,6 +46,7 @@ class Policy:
     name       folder or hub id of the base
     causal     the transformers model, its linear layers wrapped by peft when there is an adapter
     stop_ids   tokens that end a completion
+    start      the matrices an adapter that was trained before began with, in `trainable`'s order
     """
 
     name: str
@@ -55,6 +56,7 @@ class Policy:
     stop_ids: tuple[int, ...]
     device: torch.device
     adapter: Any = None  # peft.PeftModel
+    start: Sequence[Tensor] | None = field(default=None, repr=False)
     _twin: Any = field(default=None, repr=False)
     _adapter_on: bool = field(default=True, repr=False)
 
@@ -73,9 +75,18 @@ class Policy:
 
     @contextmanager
     def reference(self) -> Iterator[Policy]:
-        """The reference policy: the same base with the adapter switched off."""
+        """The reference policy: what training began with.
+
+        That is the base, its adapter switched off, unless the adapter had been trained before; then
+        it is the base with that adapter, as in TRL since its pull request 4723. KL to the base
+        would pull back what the warm start has taught.
+        """
         if self.adapter is None:
             yield self
+            return
+        if self.start is not None:
+            with self._holding(self.start):
+                yield self
             return
         with self.adapter.disable_adapter():
             self._adapter_on = False
@@ -83,6 +94,17 @@ class Policy:
                 yield self
             finally:
                 self._adapter_on = True
+
+    @contextmanager
+    def _holding(self, values: Sequence[Tensor]) -> Iterator[None]:
+        """Other values in the adapter's matrices for a while."""
+        matrices = list(self.trainable().values())
+        own = [matrix.detach().clone() for matrix in matrices]
+        _copy(values, matrices)
+        try:
+            yield
+        finally:
+            _copy(own, matrices)
 
     @contextmanager
     def decoding(self) -> Iterator[Network]:
@@ -117,6 +139,12 @@ class Policy:
         """Write adapter_model.safetensors and adapter_config.json, as peft reads them."""
         folder.mkdir(parents=True, exist_ok=True)
         self.adapter.save_pretrained(folder, safe_serialization=True)
+
+
+@torch.no_grad()
+def _copy(values: Sequence[Tensor], matrices: Sequence[Tensor]) -> None:
+    for matrix, value in zip(matrices, values, strict=True):
+        matrix.copy_(value)
 
 
 def twin_of(causal: Any) -> Any:

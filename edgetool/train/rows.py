@@ -7,11 +7,12 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from edgetool.calls.types import Example
 from edgetool.errors import DataError, PromptTooLong
 from edgetool.train.policy import Policy
-from edgetool.train.settings import GRPOSettings
+from edgetool.train.settings import GRPOSettings, StepSettings
 
 NAMED = 10  # row ids in a message
 
@@ -23,14 +24,31 @@ class Row:
     example: Example
     prompt: tuple[int, ...]
 
+    def __len__(self) -> int:
+        """Tokens that are held to the limit."""
+        return len(self.prompt)
+
+    def identity(self) -> list[Any]:
+        """What makes it this row and no other, as JSON values."""
+        calls = [{**vars(call), "optional": sorted(call.optional)} for call in self.example.calls]
+        return [self.example.id, self.prompt, calls]
+
+
+R = TypeVar("R", bound=Row)
+
 
 @dataclass(frozen=True)
-class Rows:
-    """Rows fit for training, and the ids of those left out for their length."""
+class Rows(Generic[R]):
+    """Rows fit for training, and the ids of those left out for their length.
 
-    rows: tuple[Row, ...]
+    limit    tokens
+    what     was held to it: "prompts", ...
+    """
+
+    rows: tuple[R, ...]
     too_long: tuple[str, ...] = ()
     limit: int = 0
+    what: str = "prompts"
 
     def note(self) -> str | None:
         """A line that says what was left out, or None."""
@@ -38,30 +56,39 @@ class Rows:
             return None
         return (
             f"skipped {len(self.too_long)} of {len(self.rows) + len(self.too_long)} rows with "
-            f"prompts over {self.limit} tokens: {_names(self.too_long)}"
+            f"{self.what} over {self.limit} tokens: {_names(self.too_long)}"
         )
 
 
-def prepare_rows(policy: Policy, examples: Sequence[Example], settings: GRPOSettings) -> Rows:
+def prepare_rows(policy: Policy, examples: Sequence[Example], settings: GRPOSettings) -> Rows[Row]:
     """Render and tokenize every prompt; set aside those that are too long.
 
     Raises PromptTooLong when `too_long` is "refuse", or when no row is left. Raises DataError when
     there are no examples.
     """
-    if not examples:
-        raise DataError(["no rows to train on; name a file with at least one row"])
     limit = prompt_limit(policy, settings)
     rows = [Row(e, tuple(policy.prompter.ids(e.messages, e.tools))) for e in examples]
-    kept = tuple(row for row in rows if len(row.prompt) <= limit)
-    over = tuple(row.example.id for row in rows if len(row.prompt) > limit)
+    return set_aside(rows, limit, settings, what="prompts", key="max_prompt_length")
+
+
+def set_aside(
+    rows: Sequence[R], limit: int, settings: StepSettings, *, what: str, key: str
+) -> Rows[R]:
+    """Rows within the limit, and the names of the others; raises as `prepare_rows` does.
+
+    what, key   what is that long, and the setting that says how long it may be
+    """
+    if not rows:
+        raise DataError(["no rows to train on; name a file with at least one row"])
+    kept = tuple(row for row in rows if len(row) <= limit)
+    over = tuple(row.example.id for row in rows if len(row) > limit)
     if over and (settings.too_long == "refuse" or not kept):
-        longest = max(len(row.prompt) for row in rows)
         raise PromptTooLong(
-            f"{len(over)} of {len(rows)} rows have prompts over {limit} tokens (the longest has "
-            f"{longest}): {_names(over)}; raise max_prompt_length, shorten the rows or set "
+            f"{len(over)} of {len(rows)} rows have {what} over {limit} tokens (the longest has "
+            f"{max(map(len, rows))}): {_names(over)}; raise {key}, shorten the rows or set "
             "too_long: skip"
         )
-    return Rows(kept, over, limit)
+    return Rows(kept, over, limit, what)
 
 
 def prompt_limit(policy: Policy, settings: GRPOSettings) -> int:
@@ -79,8 +106,7 @@ def digest(rows: Sequence[Row]) -> str:
     """A fingerprint of the rows, their order and what is expected of them."""
     found = hashlib.blake2b(digest_size=16)
     for row in rows:
-        calls = [{**vars(call), "optional": sorted(call.optional)} for call in row.example.calls]
-        found.update(json.dumps([row.example.id, row.prompt, calls]).encode())
+        found.update(json.dumps(row.identity()).encode())
     return found.hexdigest()
 
 

@@ -1,8 +1,9 @@
 """What a training run is told, and the defaults. The only place where a default of training stands.
 
-Names follow TRL's GRPOConfig and peft's LoraConfig wherever those have one, with the same
-meaning. Ours alone: `prompts_per_step` (TRL derives it from three other numbers), `packed_tokens`
-(TRL counts sequences, not tokens), `dynamic_sampling` and `too_long`.
+Names follow TRL's GRPOConfig and SFTConfig and peft's LoraConfig wherever those have one, with the
+same meaning. Ours alone: `prompts_per_step` (TRL derives it from three other numbers),
+`packed_tokens` (TRL counts sequences, not tokens), `dynamic_sampling`, `no_call_text`, and
+`too_long` (TRL cuts rows, and half a call is nothing to learn from).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ IMPORTANCE_SAMPLING_LEVELS = ("token", "sequence")
 SCALE_REWARDS = ("group", "batch", "none")
 TOO_LONG = ("skip", "refuse")
 REPORTERS = ("tensorboard",)
+NO_CALL_TEXT = "No tool fits."
 
 
 @dataclass(frozen=True)
@@ -48,15 +50,96 @@ class LoraSettings:
 
 
 @dataclass(frozen=True)
-class GRPOSettings:
+class StepSettings:
+    """What every way of training needs to know of its optimizer steps.
+
+    too_long        what happens to rows that are longer than allowed: skip them, or refuse to start
+    packed_tokens   tokens in one forward of the training pass, padding included; less takes less
+                    memory, and the gradient stays the same. None: 2048 on a CPU, whose caches like
+                    it small, 16384 elsewhere
+    bf16            compute in bfloat16; None: where the hardware is fast at it
+    report_to       further places the metrics go; metrics.jsonl is always written
+
+    Raises ValueError naming the key, its value and what is allowed.
+    """
+
+    max_steps: int = 100
+
+    learning_rate: float = 1e-5
+    lr_scheduler_type: str = "constant"
+    warmup_steps: int = 0
+    max_grad_norm: float = 1.0
+    weight_decay: float = 0.0
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.999
+    adam_epsilon: float = 1e-8
+
+    too_long: str = "skip"
+    packed_tokens: int | None = None
+    gradient_checkpointing: bool = True
+    bf16: bool | None = None
+
+    save_steps: int = 50
+    logging_steps: int = 1
+    seed: int = 42
+    report_to: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "report_to", tuple(self.report_to))
+        for name in ("max_steps", "save_steps", "logging_steps"):
+            _within(name, getattr(self, name), 1)
+        for name in ("warmup_steps", "seed"):
+            _within(name, getattr(self, name), 0)
+        if self.packed_tokens is not None:
+            _within("packed_tokens", self.packed_tokens, 1)
+        for name in ("learning_rate", "max_grad_norm", "adam_epsilon"):
+            _within(name, getattr(self, name), 0, open_low=True)
+        _within("weight_decay", self.weight_decay, 0)
+        for name in ("adam_beta1", "adam_beta2"):
+            _within(name, getattr(self, name), 0, 1, open_high=True)
+        _one_of("lr_scheduler_type", self.lr_scheduler_type, SCHEDULERS)
+        _one_of("too_long", self.too_long, TOO_LONG)
+        for name in self.report_to:
+            _one_of("report_to", name, REPORTERS)
+
+
+@dataclass(frozen=True)
+class SFTSettings(StepSettings):
+    """One supervised run: cross-entropy of the rows' own completions, given their prompts.
+
+    per_device_train_batch_size   rows per optimizer step in each process
+    max_length     tokens of prompt and completion; None: the model's context
+    no_call_text   the completion of rows that expect no call and do not bring their own words;
+                   None: what the call syntax writes for no call, or where that is nothing at all
+                   (hermes) NO_CALL_TEXT, because the judge takes an empty completion for a broken
+                   one and GRPO would start from a policy that is never right on such rows
+
+    Raises ValueError naming the key, its value and what is allowed.
+    """
+
+    learning_rate: float = 2e-4  # QLoRA's for its smaller models, arXiv:2305.14314
+    per_device_train_batch_size: int = 8
+    max_length: int | None = None
+    no_call_text: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _within("per_device_train_batch_size", self.per_device_train_batch_size, 1)
+        if self.max_length is not None:
+            _within("max_length", self.max_length, 1)
+        if self.no_call_text is not None and not self.no_call_text.strip():
+            raise ValueError(
+                f"no_call_text = '{self.no_call_text}': expected some words; an empty completion "
+                "is never right"
+            )
+
+
+@dataclass(frozen=True)
+class GRPOSettings(StepSettings):
     """One GRPO run (arXiv:2402.03300).
 
     prompts_per_step     B, prompts per optimizer batch; each gets num_generations completions
     max_prompt_length    tokens; None: what the model's context leaves beside a completion
-    too_long             what happens to rows with longer prompts: skip them, or refuse to start
-    packed_tokens        tokens in one forward of the training pass, padding included; less takes
-                         less memory, and the gradient stays the same. None: 2048 on a CPU, whose
-                         caches like it small, 16384 elsewhere
     dynamic_sampling     rounds in which groups of equal rewards make way for other rows' groups
                          (DAPO, arXiv:2503.14476); 0: they are skipped
     scale_rewards        advantages are divided by the spread of the group, the batch, or nothing
@@ -69,25 +152,13 @@ class GRPOSettings:
                          completion's (sequence: GSPO)
     use_bias_correction_kl   weigh the KL term by the ratio of new to old probability, which makes
                          its gradient unbiased; matters only where beta > 0
-    bf16                 compute in bfloat16; None: where the hardware is fast at it
-    report_to            further places the metrics go; metrics.jsonl is always written
 
     Raises ValueError naming the key, its value and what is allowed.
     """
 
     num_generations: int = 8
     prompts_per_step: int = 8
-    max_steps: int = 100
     num_iterations: int = 1
-
-    learning_rate: float = 1e-5
-    lr_scheduler_type: str = "constant"
-    warmup_steps: int = 0
-    max_grad_norm: float = 1.0
-    weight_decay: float = 0.0
-    adam_beta1: float = 0.9
-    adam_beta2: float = 0.999
-    adam_epsilon: float = 1e-8
 
     beta: float = 0.0
     epsilon: float = 0.2
@@ -105,16 +176,6 @@ class GRPOSettings:
     top_k: int = 0
     max_prompt_length: int | None = None
     max_completion_length: int = 256
-    too_long: str = "skip"
-
-    packed_tokens: int | None = None
-    gradient_checkpointing: bool = True
-    bf16: bool | None = None
-
-    save_steps: int = 50
-    logging_steps: int = 1
-    seed: int = 42
-    report_to: tuple[str, ...] = ()
 
     @property
     def clip_high(self) -> float:
@@ -122,10 +183,9 @@ class GRPOSettings:
         return self.epsilon if self.epsilon_high is None else self.epsilon_high
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "report_to", tuple(self.report_to))
+        super().__post_init__()
         self._check_counts()
         self._check_numbers()
-        _one_of("lr_scheduler_type", self.lr_scheduler_type, SCHEDULERS)
         _one_of("loss_type", self.loss_type, LOSS_TYPES)
         _one_of(
             "importance_sampling_level", self.importance_sampling_level, IMPORTANCE_SAMPLING_LEVELS
@@ -136,40 +196,26 @@ class GRPOSettings:
                 "old probability; 5.0 is usual"
             )
         _one_of("scale_rewards", self.scale_rewards, SCALE_REWARDS)
-        _one_of("too_long", self.too_long, TOO_LONG)
-        for name in self.report_to:
-            _one_of("report_to", name, REPORTERS)
 
     def _check_counts(self) -> None:
         # One completion has no group to be compared with: its advantage would always be zero.
         _within("num_generations", self.num_generations, 2)
-        for name in (
-            "prompts_per_step",
-            "max_steps",
-            "num_iterations",
-            "max_completion_length",
-            "save_steps",
-            "logging_steps",
-        ):
+        for name in ("prompts_per_step", "num_iterations", "max_completion_length"):
             _within(name, getattr(self, name), 1)
-        for name in ("warmup_steps", "top_k", "seed", "dynamic_sampling"):
+        for name in ("top_k", "dynamic_sampling"):
             _within(name, getattr(self, name), 0)
-        for name in ("max_prompt_length", "packed_tokens"):
-            if getattr(self, name) is not None:
-                _within(name, getattr(self, name), 1)
+        if self.max_prompt_length is not None:
+            _within("max_prompt_length", self.max_prompt_length, 1)
 
     def _check_numbers(self) -> None:
         # Temperature 0 would make a group of G equal completions, which teaches nothing.
-        for name in ("learning_rate", "max_grad_norm", "temperature", "adam_epsilon"):
-            _within(name, getattr(self, name), 0, open_low=True)
-        for name in ("beta", "epsilon", "weight_decay"):
+        _within("temperature", self.temperature, 0, open_low=True)
+        for name in ("beta", "epsilon"):
             _within(name, getattr(self, name), 0)
         _within("epsilon_high", self.clip_high, 0)
         if self.importance_sampling_cap is not None:
             _within("importance_sampling_cap", self.importance_sampling_cap, 0, open_low=True)
         _within("top_p", self.top_p, 0, 1, open_low=True)
-        for name in ("adam_beta1", "adam_beta2"):
-            _within(name, getattr(self, name), 0, 1, open_high=True)
 
 
 def _within(

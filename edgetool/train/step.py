@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -14,12 +15,13 @@ from edgetool.train import grpo
 from edgetool.train.begun import Begun
 from edgetool.train.faults import require_few
 from edgetool.train.fitting import Memory
+from edgetool.train.gradient import seeded_dropout
 from edgetool.train.metrics import step_metrics
 from edgetool.train.packing import Group
 from edgetool.train.policy import Policy
 from edgetool.train.ranks import ALONE, Ranks
 from edgetool.train.rollout import completion_seed, rollout
-from edgetool.train.rows import Row, visited
+from edgetool.train.rows import Row, digest, visited
 from edgetool.train.sampled import Sampled
 from edgetool.train.scoring import WeightedReward, score
 from edgetool.train.settings import GRPOSettings
@@ -29,6 +31,7 @@ from edgetool.train.update import (
     UpdateMetrics,
     learning_rate,
     make_optimizer,
+    set_learning_rate,
 )
 
 
@@ -40,6 +43,10 @@ class StepReport:
     max_steps: int
     metrics: dict[str, float]
     sampled: Sampled
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        return self.sampled.rows
 
 
 class Interrupted(Exception):
@@ -63,6 +70,10 @@ class Stepper:
         self.memory, self.ranks = Memory(on_note), ranks
         self.num_tokens = 0
         self.begun: Begun | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """What beside the settings makes a resumed run the same run."""
+        return {"rows": digest(self.rows)}
 
     def run(self, step: int, stop_wanted: Callable[[], bool] = lambda: False) -> StepReport:
         """Step 0, 1, ..., or the rest of it when it is the one that was begun.
@@ -96,8 +107,7 @@ class Stepper:
         if self.ranks.any(stop_wanted()):
             raise Interrupted
         started, before = time.perf_counter(), begun.train_seconds
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(begun.step, self.settings)
+        set_learning_rate(self.optimizer, begun.step, self.settings)
         update = Update(
             self.policy,
             batch,
@@ -116,10 +126,8 @@ class Stepper:
                 raise Interrupted
 
     def _iterate(self, update: Update, step: int) -> None:
-        with torch.random.fork_rng(devices=_cuda_devices(self.policy)):
-            # Dropout is the only one to draw from the global generator.
-            iteration = update.state.iteration
-            torch.manual_seed(completion_seed(self.settings.seed, step, "dropout", iteration))
+        iteration = update.state.iteration
+        with seeded_dropout(self.policy, self.settings.seed, step, "dropout", iteration):
             update.iterate()
 
     def _sample(self, step: int) -> Sampled:
@@ -199,7 +207,3 @@ def _group(sampled: Sampled, number: int, kept: Sequence[bool]) -> Group | None:
         return None
     completions = [written[owner - first].token_ids for owner in owners]
     return Group(sampled.rows[number].prompt, completions, owners)
-
-
-def _cuda_devices(policy: Policy) -> list[torch.device]:
-    return [policy.device] if policy.device.type == "cuda" else []

@@ -13,17 +13,20 @@ from torch.utils.checkpoint import checkpoint
 
 from edgetool.train import grpo
 from edgetool.train.fitting import Memory
-from edgetool.train.packing import Group, PackedBatch, micro_batches, pack
+from edgetool.train.gradient import (
+    add_gradient,
+    learning,
+    micro_batches_of,
+    optimizer_step,
+    packed,
+)
+from edgetool.train.packing import Group, PackedBatch
 from edgetool.train.policy import Network, Policy
 from edgetool.train.ranks import ALONE, Ranks
-from edgetool.train.settings import GRPOSettings
-from edgetool.train.support import layer_windows
+from edgetool.train.settings import GRPOSettings, StepSettings
 
 # Logits of so many bytes are alive at a time; the rest is recomputed on the way back.
 LOGITS_BYTES = 64 * 2**20
-# packed_tokens when the settings leave it open. Measured on 2 AVX2 cores: 2048 is 25 % faster than
-# 8192, because a layer's activations stay in the cache.
-CPU_TOKENS, GPU_TOKENS = 2048, 16384
 
 
 @dataclass(frozen=True)
@@ -110,10 +113,7 @@ class Update:
         self.optimizer, self.memory, self.ranks = optimizer, memory or Memory(), ranks
         self.state = state or UpdateState(batch.blank())
         self.reference_logps = batch.blank()
-        usual = CPU_TOKENS if policy.device.type == "cpu" else GPU_TOKENS
-        # By length, so that every rank has its share of the long ones.
-        groups = ranks.share(sorted(batch.groups, key=len, reverse=True))
-        self.parts = list(micro_batches(groups, settings.packed_tokens or usual))
+        self.parts = micro_batches_of(policy, batch.groups, settings, ranks)
         if settings.beta > 0:
             self._each_part(self._note_reference)
 
@@ -131,18 +131,10 @@ class Update:
         """One optimizer step. What an exception cuts short leaves weights and state untouched."""
         if self.batch.groups:
             self.counted = UpdateMetrics()
-            self.optimizer.zero_grad(set_to_none=True)
-            self.policy.causal.train()
-            try:
+            with learning(self.policy, self.optimizer):
                 self._each_part(self._accumulate)
                 self._apply()
-            finally:
-                self.optimizer.zero_grad(set_to_none=True)
-                self.policy.causal.eval()
         self.state.iteration += 1
-
-    def _pack(self, groups: list[Group]) -> PackedBatch:
-        return pack(groups, layer_windows(self.policy.causal.config)).to(self.policy.device)
 
     def _each_part(self, work: Callable[[list[Group]], None]) -> None:
         for groups in self.parts:
@@ -150,17 +142,13 @@ class Update:
 
     def _accumulate(self, groups: list[Group]) -> None:
         """Add a micro-batch's share to the gradient, all of it or, out of memory, nothing."""
-        part = self._pack(groups)
+        part = packed(self.policy, groups)
         places = (part.owners.cpu(), part.offsets.cpu())
         logps, entropy = completion_logps(self.policy.network, part, self.settings.temperature)
         if self.state.iteration == 0:
             self.state.old_logps[places] = logps.detach().cpu()
         share = _loss(logps, self._known(places), part, self.batch, self.settings)
-        parameters = list(self.policy.trainable().values())
-        gradients = torch.autograd.grad(share.loss, parameters, allow_unused=True)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            if gradient is not None:
-                parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+        add_gradient(self.policy, share.loss)
         counted, loss = self.counted, float(share.loss.detach())
         counted.loss += loss / self.settings.num_iterations if math.isfinite(loss) else 0.0
         counted.tokens += len(part.targets)
@@ -171,17 +159,14 @@ class Update:
         counted.clipped_high += share.clipped.high
 
     def _apply(self) -> None:
-        """Sum over ranks, clip and step: the same on every rank from here on."""
+        """Step with what all ranks have gathered."""
         settings, metrics = self.settings, self.state.metrics
-        parameters = list(self.policy.trainable().values())
-        self.ranks.sum_gradients(parameters)
         metrics.add(self.counted, self.ranks)
         if self.state.iteration == 0:
             self._share_old_logps()
-        norm = float(torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm))
+        norm = optimizer_step(self.policy, self.optimizer, settings, self.ranks)
         if math.isfinite(norm):
             metrics.grad_norm += norm / settings.num_iterations
-            self.optimizer.step()
         else:
             metrics.not_finite += 1
 
@@ -192,7 +177,7 @@ class Update:
         self.state.old_logps = torch.where(known > 0, total, math.nan)
 
     def _note_reference(self, groups: list[Group]) -> None:
-        part = self._pack(groups)
+        part = packed(self.policy, groups)
         with torch.no_grad(), self.policy.reference():
             logps, _ = completion_logps(self.policy.network, part, self.settings.temperature)
         self.reference_logps[part.owners.cpu(), part.offsets.cpu()] = logps.cpu()
@@ -264,13 +249,23 @@ def _loss(
     )
 
 
-def completion_logps(
-    network: Network, batch: PackedBatch, temperature: float
-) -> tuple[Tensor, Tensor]:
-    """Log-probability and entropy of each completion token under softmax(logits / temperature).
+# Log-probabilities [t, V] and targets [t] -> float32 [t, ...]
+Measure = Callable[[Tensor, Tensor], Tensor]
 
-    -> float32 [T] with gradient, float32 [T] without; in nats. Logits are made in chunks, so that
-    [T, V] never exists at once.
+
+def entropies(logps: Tensor, targets: Tensor) -> Tensor:
+    """Of each token's distribution, float32 [t], nats."""
+    return -(logps.exp() * logps).nan_to_num(0.0).sum(dim=-1)
+
+
+def completion_logps(
+    network: Network, batch: PackedBatch, temperature: float, measure: Measure = entropies
+) -> tuple[Tensor, Tensor]:
+    """Log-probability of each completion token under softmax(logits / temperature), and what
+    `measure` reads off the distribution it was drawn from.
+
+    -> float32 [T] with gradient, float32 [T, ...] without; in nats. Logits are made in chunks, so
+    that [T, V] never exists at once.
     """
     out = network.hidden(
         batch.input_ids,
@@ -282,27 +277,33 @@ def completion_logps(
     vocabulary = network.causal.config.vocab_size
     size = max(1, LOGITS_BYTES // (4 * vocabulary))
     parts = [
-        _chunk(network, rows, targets, temperature, recompute=len(hidden) > size)
+        _chunk(network, rows, targets, temperature, measure, recompute=len(hidden) > size)
         for rows, targets in zip(hidden.split(size), batch.targets.split(size), strict=True)
     ]
-    return torch.cat([logps for logps, _ in parts]), torch.cat([entropy for _, entropy in parts])
+    return torch.cat([logps for logps, _ in parts]), torch.cat([found for _, found in parts])
 
 
 def _chunk(
-    network: Network, hidden: Tensor, targets: Tensor, temperature: float, *, recompute: bool
+    network: Network,
+    hidden: Tensor,
+    targets: Tensor,
+    temperature: float,
+    measure: Measure,
+    *,
+    recompute: bool,
 ) -> tuple[Tensor, Tensor]:
     def head(rows: Tensor) -> tuple[Tensor, Tensor]:
         logps = (network.logits(rows) / temperature).log_softmax(dim=-1)  # [t, V]
         with torch.no_grad():
-            entropy = -(logps.exp() * logps).nan_to_num(0.0).sum(dim=-1)
-        return logps.gather(1, targets[:, None])[:, 0], entropy
+            found = measure(logps, targets)
+        return logps.gather(1, targets[:, None])[:, 0], found
 
     if recompute and torch.is_grad_enabled():
         return checkpoint(head, hidden, use_reentrant=False)
     return head(hidden)
 
 
-def make_optimizer(policy: Policy, settings: GRPOSettings) -> torch.optim.AdamW:
+def make_optimizer(policy: Policy, settings: StepSettings) -> torch.optim.AdamW:
     """AdamW on the adapter's matrices and on nothing else."""
     return torch.optim.AdamW(
         policy.trainable().values(),
@@ -313,7 +314,7 @@ def make_optimizer(policy: Policy, settings: GRPOSettings) -> torch.optim.AdamW:
     )
 
 
-def learning_rate(step: int, settings: GRPOSettings) -> float:
+def learning_rate(step: int, settings: StepSettings) -> float:
     """The rate of step 0, 1, ...: linear warm-up, then constant, a line or half a cosine to 0."""
     if step < settings.warmup_steps:
         return settings.learning_rate * (step + 1) / settings.warmup_steps
@@ -324,3 +325,11 @@ def learning_rate(step: int, settings: GRPOSettings) -> float:
     if settings.lr_scheduler_type == "cosine":
         return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
     return settings.learning_rate
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, settings: StepSettings) -> float:
+    """The rate of a step, given to the optimizer."""
+    rate = learning_rate(step, settings)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    return rate

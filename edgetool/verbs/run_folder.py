@@ -1,7 +1,8 @@
 """runs/<name>: what a training run leaves behind and later commands pick up.
 
 config.yaml       the resolved configuration
-run.json          what the machine decided: the base model's folder, the compute dtype
+run.json          which command trained it, on which base and in which dtype, and what it began with
+init_adapter/     a copy of the adapter it began with, if it did not begin with a new one
 adapter/          the trained LoRA adapter
 metrics.jsonl     a line per step
 merged/           written by `merge`
@@ -11,13 +12,17 @@ model.*.gguf      written by `export`, with receipt.json
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgetool.config import Config, load_config
 from edgetool.errors import UsageError
-from edgetool.files import read_log, write_text
+from edgetool.files import building_folder, read_log, write_text
+from edgetool.train.settings import StepSettings
+
+TRAIN, SFT = "train", "sft"  # the commands that make a run
 
 
 @dataclass(frozen=True)
@@ -27,14 +32,43 @@ class RunFolder:
     path: Path
 
     @classmethod
-    def create(cls, config: Config, base: str, policy_dtype: str) -> RunFolder:
-        """Write config.yaml and run.json into the run's output_dir."""
+    def create(
+        cls,
+        config: Config,
+        base: str,
+        policy_dtype: str,
+        verb: str = TRAIN,
+        init_adapter: Path | None = None,
+    ) -> RunFolder:
+        """Write config.yaml, run.json and, to begin with it, a copy of an adapter.
+
+        init_adapter   the folder's own copy, when a run goes on
+        """
         run = cls(Path(config.output_dir))
         run.path.mkdir(parents=True, exist_ok=True)
+        origin = run._keep(init_adapter)
         write_text(run.path / "config.yaml", config.dump())
-        facts = {"base": base, "policy_dtype": policy_dtype}
+        facts = {
+            "base": base,
+            "policy_dtype": policy_dtype,
+            "verb": verb,
+            "init_adapter": origin,
+        }
         write_text(run.path / "run.json", json.dumps(facts, indent=2) + "\n")
         return run
+
+    def _keep(self, init_adapter: Path | None) -> str | None:
+        """Copy the adapter a run begins with; returns where it came from."""
+        kept = self.path / "init_adapter"
+        if init_adapter is None:
+            shutil.rmtree(kept, ignore_errors=True)  # of a start that came to nothing
+            return None
+        if init_adapter == kept:
+            return str(self.facts["init_adapter"])
+        with building_folder(kept) as part:
+            for file in ("adapter_config.json", "adapter_model.safetensors"):
+                shutil.copyfile(init_adapter / file, part / file)
+        return str(init_adapter.resolve())
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -53,13 +87,34 @@ class RunFolder:
         return facts
 
     @property
+    def verb(self) -> str:
+        """The command that trains it."""
+        return str(self.facts.get("verb", TRAIN))
+
+    @property
+    def settings(self) -> StepSettings:
+        """The settings of that command."""
+        return self.config.sft if self.verb == SFT else self.config.grpo
+
+    @property
+    def init_adapter(self) -> Path | None:
+        """The adapter it began with; None for a new one."""
+        kept = self.path / "init_adapter"
+        return kept if kept.is_dir() else None
+
+    @property
     def adapter(self) -> Path:
         """Raises UsageError when training has not finished."""
         folder = self.path / "adapter"
         if not folder.is_dir():
-            again = f"edgetool train --config {self.path}/config.yaml --resume"
-            raise UsageError(f"{self.path} has no adapter yet; finish training with `{again}`")
+            raise UsageError(
+                f"{self.path} has no adapter yet; finish training with `{self.resume_command}`"
+            )
         return folder
+
+    @property
+    def resume_command(self) -> str:
+        return f"edgetool {self.verb} --config {self.path}/config.yaml --resume"
 
     def metrics(self) -> list[dict[str, Any]]:
         """A row per logged step; none when nothing was logged."""

@@ -1,27 +1,104 @@
-"""`edgetool train`."""
+"""`edgetool train` and `edgetool sft`."""
 
 from __future__ import annotations
 
+import filecmp
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from edgetool import rewards
 from edgetool.allocator import keep_freed_memory
+from edgetool.calls.types import Example
 from edgetool.catalogue import locate
 from edgetool.config import Config
 from edgetool.data import sources
+from edgetool.errors import UsageError
 from edgetool.export.plan import check_exportable
+from edgetool.train import sft_panel
+from edgetool.train.init_adapter import WEIGHTS, find_adapter, start_from
 from edgetool.train.load import LoadSettings, load_policy
-from edgetool.train.loop import TrainResult, train
+from edgetool.train.loop import TrainResult, require_fresh, train
 from edgetool.train.panel import Panel
 from edgetool.train.policy import Policy
 from edgetool.train.ranks import joined
 from edgetool.train.scoring import WeightedReward
-from edgetool.verbs.run_folder import RunFolder
+from edgetool.train.settings import StepSettings
+from edgetool.train.sft import fine_tune
+from edgetool.verbs.run_folder import SFT, TRAIN, RunFolder
 
 
-def run_training(config: Config, console: Console, *, resume: bool = False) -> TrainResult:
+def run_training(
+    config: Config, console: Console, *, resume: bool = False, init_adapter: Path | None = None
+) -> TrainResult:
+    """GRPO, from a new adapter or from the one in `init_adapter`, a run or adapter folder."""
+    weighted = [
+        WeightedReward(name, weight, rewards.get(name)) for name, weight in config.rewards.items()
+    ]
+
+    def method(policy: Policy, examples: Sequence[Example], **options: Any) -> TrainResult:
+        return train(policy, examples, weighted, config.grpo, **options)
+
+    start = _adapter_to_start_from(config, TRAIN, resume, init_adapter)
+    panel = Panel(console, config.grpo.logging_steps)
+    return _run(config, TRAIN, config.grpo, method, panel, resume, start)
+
+
+def run_sft(config: Config, console: Console, *, resume: bool = False) -> TrainResult:
+    """Supervised fine-tuning of a new adapter."""
+
+    def method(policy: Policy, examples: Sequence[Example], **options: Any) -> TrainResult:
+        return fine_tune(policy, examples, config.sft, **options)
+
+    start = _adapter_to_start_from(config, SFT, resume, None)
+    panel = Panel(console, config.sft.logging_steps, sft_panel.VIEW)
+    return _run(config, SFT, config.sft, method, panel, resume, start)
+
+
+def _adapter_to_start_from(
+    config: Config, verb: str, resume: bool, given: Path | None
+) -> Path | None:
+    """The folder of the adapter a run begins with; for one that goes on, its own copy.
+
+    Raises UsageError when there is none at `given`, and when the output folder holds another run.
+    """
+    folder = Path(config.output_dir)
+    if not resume:
+        require_fresh(folder)
+    if not resume or not (folder / "run.json").is_file():
+        return find_adapter(given) if given else None
+    run = RunFolder.open(folder)
+    elsewhere = "choose another output folder with --set output_dir=FOLDER"
+    if run.verb != verb:
+        raise UsageError(
+            f"{folder} was made by `edgetool {run.verb}`, and `edgetool {verb}` cannot go on with "
+            f"it; type `{run.resume_command}`, or {elsewhere}"
+        )
+    kept = run.init_adapter
+    if given and not (kept and _same_weights(kept, find_adapter(given))):
+        began = run.facts["init_adapter"] if kept else "a new adapter"
+        raise UsageError(
+            f"--init-adapter {given}: {folder} began with {began}; leave the option out to go on "
+            f"with it, or {elsewhere}"
+        )
+    return kept
+
+
+def _same_weights(one: Path, other: Path) -> bool:
+    return filecmp.cmp(one / WEIGHTS, other / WEIGHTS, shallow=False)
+
+
+def _run(
+    config: Config,
+    verb: str,
+    settings: StepSettings,
+    method: Callable[..., TrainResult],
+    panel: Panel,
+    resume: bool,
+    start: Path | None,
+) -> TrainResult:
     """Check everything that can be checked cheaply, then load the model and train.
 
     Under torchrun every rank does this, and the first one speaks and writes.
@@ -29,36 +106,35 @@ def run_training(config: Config, console: Console, *, resume: bool = False) -> T
     keep_freed_memory()
     base = str(check_exportable(locate(config.model)))
     examples = sources.load(config.data.train, "train", config.data.train_rows)
-    weighted = [
-        WeightedReward(name, weight, rewards.get(name)) for name, weight in config.rewards.items()
-    ]
-    output_dir = Path(config.output_dir)
+    output_dir, console = Path(config.output_dir), panel.console
     with joined() as ranks:
         console.quiet = not ranks.first
         device = ranks.device if ranks.size > 1 else None
-        policy = load_policy(base, config.lora, _loading(config, device))
+        policy = load_policy(base, config.lora, _loading(config, settings, device))
+        if start:
+            start_from(policy, start, panel.note)
         if ranks.first:
-            RunFolder.create(config, base, policy_dtype(policy))
-        with Panel(console, config.grpo.logging_steps) as panel:
-            result = train(
+            RunFolder.create(config, base, policy_dtype(policy), verb, start)
+        with panel:
+            result = method(
                 policy,
                 examples,
-                weighted,
-                config.grpo,
-                output_dir,
+                output_dir=output_dir,
                 resume=resume,
                 on_step=panel.show,
                 on_note=panel.note,
                 ranks=ranks,
             )
-    _say_how_it_ended(result, output_dir, console)
+    if ranks.first:
+        _say_how_it_ended(result, RunFolder(output_dir), console)
     return result
 
 
 def open_policy(run: RunFolder, *, trained: bool) -> Policy:
     """The policy of a run: its base in 4 bits, with the adapter or without."""
     adapter = run.adapter if trained else None
-    return load_policy(run.facts["base"], None, _loading(run.config), adapter=adapter)
+    loading = _loading(run.config, run.settings)
+    return load_policy(run.facts["base"], None, loading, adapter=adapter)
 
 
 def policy_dtype(policy: Policy) -> str:
@@ -66,20 +142,22 @@ def policy_dtype(policy: Policy) -> str:
     return str(policy.causal.dtype).removeprefix("torch.")
 
 
-def _loading(config: Config, device: str | None = None) -> LoadSettings:
+def _loading(config: Config, settings: StepSettings, device: str | None = None) -> LoadSettings:
     return LoadSettings(
         load_in_4bit=config.load_in_4bit,
-        bf16=config.grpo.bf16,
+        bf16=settings.bf16,
         device=device,
         call_syntax=config.call_syntax,
-        gradient_checkpointing=config.grpo.gradient_checkpointing,
-        seed=config.grpo.seed,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        seed=settings.seed,
     )
 
 
-def _say_how_it_ended(result: TrainResult, path: Path, console: Console) -> None:
+def _say_how_it_ended(result: TrainResult, run: RunFolder, console: Console) -> None:
     if result.interrupted:
-        again = f"edgetool train --config {path}/config.yaml --resume"
+        again = run.resume_command
         console.print(f"stopped after step {result.steps} and saved; go on with: {again}")
-    else:
-        console.print(f"trained {result.steps} steps; next: edgetool export {path} --gguf")
+        return
+    console.print(f"trained {result.steps} steps; next: edgetool export {run.path} --gguf")
+    if run.verb == SFT:
+        console.print(f"or go on with GRPO: edgetool train --init-adapter {run.path} --config ...")

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from edgetool.calls.prompt import encode_pieces, render_prompt
-from edgetool.calls.types import Tool
+from edgetool.calls import formats
+from edgetool.calls.prompt import Prompter, encode_pieces, render_prompt
+from edgetool.calls.types import Tool, ToolCall
 from edgetool.errors import ModelError
 from tests.conftest import TINY_TEMPLATE, user, weather_tool
 
@@ -91,3 +92,34 @@ def test_tool_json_in_a_prompt_keeps_letters_beyond_ascii():
     tool = Tool("f", "Wetter für Zürich", {"type": "object", "properties": {}})
     text = "".join(render_prompt(TINY_TEMPLATE, user("x"), [tool], MARKERS))
     assert json.dumps("Wetter für Zürich", ensure_ascii=False) in text
+
+
+def prompter(tokenizer, syntax="hermes"):
+    def encode(text):
+        return tokenizer.encode(text, add_special_tokens=False).ids
+
+    return Prompter(TINY_TEMPLATE, MARKERS, encode, formats.get(syntax))
+
+
+@pytest.mark.parametrize("syntax", formats.names())
+def test_a_completion_s_ids_are_the_rendered_text_s(tokenizer, syntax):
+    made = [ToolCall("f", {"x": "Zürich", "n": 1.5}), ToolCall("g", {})]
+    ids = prompter(tokenizer, syntax).completion_ids(made)
+    text = formats.get(syntax).render(made)
+    assert ids == tokenizer.encode(text, add_special_tokens=False).ids
+
+
+@pytest.mark.parametrize("marker", MARKERS)
+def test_a_marker_in_an_argument_or_in_words_stays_text(tokenizer, marker):
+    writer, control = prompter(tokenizer), tokenizer.token_to_id(marker)
+    plain, evil = (writer.completion_ids([ToolCall("f", {"x": x})]) for x in ("ab", f"a{marker}b"))
+    assert evil.count(control) == plain.count(control)
+    assert writer.completion_ids(f"a{marker}b").count(control) == 0
+
+
+def test_a_conversation_that_is_over_asks_for_nothing_more(tokenizer):
+    turns = [*user("hi"), {"role": "assistant", "content": "hello"}]
+    text = tokenizer.decode(
+        prompter(tokenizer).conversation_ids(turns, ()), skip_special_tokens=False
+    )
+    assert text.endswith("<|im_start|>assistant\nhello<|im_end|>\n")

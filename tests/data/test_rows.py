@@ -51,6 +51,21 @@ def test_a_conversational_row_that_ends_in_words_expects_no_call():
     assert parse_row(json.dumps({"messages": messages, "tools": [WEATHER]}), "x").calls == ()
 
 
+def test_what_the_assistant_said_instead_of_calling_is_kept():
+    messages = [*user("hi"), {"role": "assistant", "content": "Hello."}]
+    example = parse_row(json.dumps({"messages": messages, "tools": [WEATHER]}), "x")
+    assert example.completion == "Hello."
+    assert parse_row(json.dumps(row_of(example)), "x") == example
+
+
+def test_words_beside_calls_are_not_part_of_the_completion():
+    call = {"function": {"name": "get_weather", "arguments": {"city": "Oslo"}}}
+    last = {"role": "assistant", "content": "Let me see.", "tool_calls": [call]}
+    row = {"messages": [*user("weather in Oslo"), last], "tools": [WEATHER]}
+    assert parse_row(json.dumps(row), "x").completion is None
+    assert parse_row(json.dumps({**GOOD, "completion": "Sure."}), "x").completion is None
+
+
 def changed(**fields):
     return {**GOOD, **fields}
 
@@ -78,6 +93,7 @@ BAD = [
         '"properties.x.type" is no JSON Schema',
     ),
     (changed(calls={}), "calls {} must be a list"),
+    (changed(calls=[], completion=["No."]), 'completion ["No."] must be text'),
     (call(name="get_wether"), "is not among the row's tools (get_weather)"),
     (call(arguments="{"), 'calls[0].arguments "{" is not JSON'),
     (

@@ -67,19 +67,6 @@ def torchrun(*arguments: str, cwd: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_two_processes_make_the_step_of_one(tiny_model: Path, tmp_path: Path) -> None:
-    script = tmp_path / "one_step.py"
-    script.write_text(STEP, encoding="utf-8")
-    one, two = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
-    subprocess.run([sys.executable, script, tiny_model, one], check=True, cwd=Path.cwd())
-    torchrun(str(script), str(tiny_model), str(two), cwd=Path.cwd())
-    alone, together = load_file(one), load_file(two)
-    assert torch.allclose(alone.pop("metrics"), together.pop("metrics"), rtol=1e-5, atol=1e-9)
-    assert alone.keys() == together.keys()
-    for name, matrix in alone.items():
-        assert torch.allclose(matrix, together[name], rtol=1e-5, atol=1e-8), name
-
-
 def test_torchrun_trains_and_the_first_rank_writes(tiny_model: Path, tmp_path: Path) -> None:
     grpo = {"max_steps": 2, "num_generations": 2, "prompts_per_step": 3, "max_completion_length": 4}
     values = {
@@ -93,6 +80,51 @@ def test_torchrun_trains_and_the_first_rank_writes(tiny_model: Path, tmp_path: P
     lines = (tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1, 2]
     assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").is_file()
+
+
+SFT_STEP = """
+import sys
+import torch
+from safetensors.torch import save_file
+from edgetool.calls.types import Example
+from edgetool.train.load import LoadSettings, load_policy
+from edgetool.train.ranks import joined
+from edgetool.train.settings import LoraSettings, SFTSettings
+from edgetool.train.sft import SFTStepper
+from edgetool.train.supervised import SupervisedRow
+
+torch.set_num_threads(1)
+model, out = sys.argv[1:]
+load = LoadSettings(bf16=False, device="cpu", gradient_checkpointing=False)
+policy = load_policy(model, LoraSettings(r=4), load)
+rows = [
+    SupervisedRow(Example(str(i), (), (), ()), tuple(range(5, 8 + i)), tuple(range(9, 10 + i * i)))
+    for i in range(4)
+]
+with joined() as ranks:
+    settings = SFTSettings(per_device_train_batch_size=4 // ranks.size, max_grad_norm=1e9)
+    stepper = SFTStepper(policy, rows, settings, ranks=ranks)
+    stepper.optimizer = torch.optim.SGD(policy.trainable().values(), lr=1e-5)
+    report = stepper.run(0)
+    if ranks.first:
+        kept = ("loss", "grad_norm", "entropy", "mean_token_accuracy", "num_tokens")
+        metrics = torch.tensor([report.metrics[name] for name in kept], dtype=torch.float64)
+        save_file({"metrics": metrics, **policy.trainable()}, out)
+"""
+
+
+@pytest.mark.parametrize("code", [STEP, SFT_STEP], ids=["grpo", "sft"])
+def test_two_processes_make_the_step_of_one(code: str, tiny_model: Path, tmp_path: Path) -> None:
+    script = tmp_path / "one_step.py"
+    script.write_text(code, encoding="utf-8")
+    one, two = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
+    subprocess.run([sys.executable, script, tiny_model, one], check=True, cwd=Path.cwd())
+    torchrun(str(script), str(tiny_model), str(two), cwd=Path.cwd())
+    alone, together = load_file(one), load_file(two)
+    assert torch.allclose(alone.pop("metrics"), together.pop("metrics"), rtol=1e-5, atol=1e-9)
+    assert alone.keys() == together.keys()
+    for name, matrix in alone.items():
+        assert torch.allclose(matrix, together[name], rtol=1e-5, atol=1e-8), name
 
 
 def test_rows_are_dealt_out_one_at_a_time() -> None:

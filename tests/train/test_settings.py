@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from edgetool.train.settings import GRPOSettings, LoraSettings
+from edgetool.train.settings import GRPOSettings, LoraSettings, SFTSettings
 
 
 @pytest.mark.parametrize(
@@ -60,3 +60,23 @@ def test_cispo_asks_for_its_cap() -> None:
 def test_epsilon_high_is_epsilon_unless_given() -> None:
     assert GRPOSettings(epsilon=0.1).clip_high == 0.1
     assert GRPOSettings(epsilon=0.1, epsilon_high=0.3).clip_high == 0.3
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("per_device_train_batch_size", 0),
+        ("max_length", 0),
+        ("no_call_text", " "),
+        ("learning_rate", 0.0),
+        ("max_steps", 0),
+        ("lr_scheduler_type", "step"),
+        ("report_to", ["wandb"]),
+    ],
+)
+def test_an_impossible_value_of_a_supervised_run_is_refused(key: str, value: Any) -> None:
+    shown = value[0] if isinstance(value, list) else value
+    with pytest.raises(ValueError, match=key) as caught:
+        SFTSettings(**{key: value})
+    assert str(shown) in str(caught.value)
+    assert "expected" in str(caught.value)

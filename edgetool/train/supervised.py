@@ -1,0 +1,109 @@
+"""Rows with the completion they ask for, token by token as the policy would have to write it.
+
+    calls                the call syntax's own rendering; of several accepted values the row's first
+    no calls             the row's own words, else no_call_text, else what the syntax has for it
+    either way behind    the stop token that the chat template puts behind an assistant's turn
+
+What is trained on is what is paid for: the judge of the rewards must find every completion right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edgetool.calls import formats
+from edgetool.calls.formats import CallSyntax
+from edgetool.calls.match import judge
+from edgetool.calls.types import Example
+from edgetool.errors import ConfigError, DataError
+from edgetool.train.policy import Policy
+from edgetool.train.rows import Row, Rows, set_aside
+from edgetool.train.settings import NO_CALL_TEXT, SFTSettings
+
+
+@dataclass(frozen=True)
+class SupervisedRow(Row):
+    """An example, its prompt [P] and its completion [C], the stop token included."""
+
+    completion: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.prompt) + len(self.completion)
+
+    def identity(self) -> list[Any]:
+        return [*super().identity(), self.completion]
+
+
+def prepare_supervised(
+    policy: Policy, examples: Sequence[Example], settings: SFTSettings
+) -> Rows[SupervisedRow]:
+    """Render and tokenize every prompt and completion; set aside those that are too long.
+
+    Raises PromptTooLong and DataError as `prepare_rows` does, ConfigError when `no_call_text` is no
+    way to make no call, and DataError naming rows whose completion the judge would not find right.
+    """
+    no_call = no_call_text(policy.prompter.syntax, settings)
+    stop = closing_id(policy)
+    rows = [_row(policy, example, no_call, stop) for example in examples]
+    _require_right(policy, rows)
+    limit = min(policy.context_length, settings.max_length or policy.context_length)
+    what = "prompts with their completions"
+    return set_aside(rows, limit, settings, what=what, key="max_length")
+
+
+def no_call_text(syntax: CallSyntax, settings: SFTSettings) -> str:
+    """The completion of a row that expects no call and has no words of its own."""
+    if settings.no_call_text is None:
+        own = syntax.render(())
+        return own if makes_no_call(syntax, own) else NO_CALL_TEXT
+    if not makes_no_call(syntax, settings.no_call_text):
+        raise ConfigError(
+            f"sft.no_call_text = '{settings.no_call_text}': in call syntax '{syntax.NAME}' this is "
+            "no clean way to make no call; leave it out"
+        )
+    return settings.no_call_text
+
+
+def makes_no_call(syntax: CallSyntax, text: str) -> bool:
+    return formats.read(syntax, text, finished=True).strict_calls == ()
+
+
+def closing_id(policy: Policy) -> int:
+    """The stop token the chat template ends a turn of the assistant with.
+
+    A model may have several, and a base model one that its template never writes; then it is the
+    tokenizer's own, as nothing else would end a completion.
+    """
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
+    written = policy.prompter.conversation_ids(turns, ())
+    closing = [token for token in written if token in policy.stop_ids]
+    if closing:
+        return closing[-1]
+    own = policy.tokenizer.eos_token_id
+    return own if own in policy.stop_ids else policy.stop_ids[0]
+
+
+def _row(policy: Policy, example: Example, no_call: str, stop: int) -> SupervisedRow:
+    prompter = policy.prompter
+    prompt = prompter.ids(example.messages, example.tools)
+    said = example.completion
+    if said is None or not makes_no_call(prompter.syntax, said):
+        said = no_call
+    completion = prompter.completion_ids(example.calls or said)
+    return SupervisedRow(example, tuple(prompt), (*completion, stop))
+
+
+def _require_right(policy: Policy, rows: Sequence[SupervisedRow]) -> None:
+    """Raises DataError naming each row whose tokens do not read as what the row expects."""
+    problems = []
+    for row, text in zip(rows, policy.decode([row.completion for row in rows]), strict=True):
+        parsed = formats.read(policy.prompter.syntax, text, finished=True)
+        if not judge(parsed, row.example.calls).exact:
+            problems.append(
+                f"row '{row.example.id}': {text!r} is not read back as the calls the row expects "
+                f"({parsed.problem or 'other calls'}); mend or remove the row"
+            )
+    if problems:
+        raise DataError(problems)
