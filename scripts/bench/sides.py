@@ -24,7 +24,7 @@ ROOT = HERE.parents[1]
 BUILD = ROOT / "build" / "bench"
 
 TORCH = "torch==2.13.0"
-TRL = ("trl==1.16.0", "peft", "transformers", "datasets")
+TRL = ("trl==1.16.0", "peft", "transformers", "datasets", "bitsandbytes")
 
 # Tokens of the random models: these two, and "w<id>" for every other.
 PAD, STOP = 0, 1
@@ -117,18 +117,22 @@ class Failed(Exception):
     """A child ended without a result; what it last said is the message."""
 
 
-def measure(python: str, script: str, spec: Spec, *arguments: str) -> dict[str, float]:
+def measure(python: str, script: str, spec: Spec, timeout: float | None = None) -> dict[str, float]:
     """Run `script` of this folder in a child. Raises Failed when it ends without a result."""
     threads = str(spec.threads or os.cpu_count() or 1)
     places = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": threads}
     quiet = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "WANDB_DISABLED": "true"}
-    done = subprocess.run(
-        [python, str(HERE / script), json.dumps(asdict(spec)), *arguments],
-        env={**os.environ, **quiet, **places},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [python, str(HERE / script), json.dumps(asdict(spec))],
+            env={**os.environ, **quiet, **places},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Failed(f"no result after {timeout} s") from error
     for line in done.stdout.splitlines():
         if line.startswith("RESULT "):
             return json.loads(line.removeprefix("RESULT "))
@@ -151,7 +155,7 @@ def rival_python(name: str, *requirements: str) -> str:
         return str(python)
     print(f"installing {', '.join(requirements)} into {folder.relative_to(ROOT)}", file=sys.stderr)
     venv.create(folder, with_pip=True)
-    for wanted in ([requirements[0]], list(requirements[1:])):  # torch first, as it was asked for
+    for wanted in filter(None, (requirements[:1], requirements[1:])):  # torch first, and alone
         command = [str(python), "-m", "pip", "install", "--quiet", *wanted]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
