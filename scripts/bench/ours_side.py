@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from edgetool.calls.types import Example
 from edgetool.train.load import LoadSettings, load_policy
 from edgetool.train.rows import Row
+from edgetool.train.sampled import Sampled
 from edgetool.train.scoring import Scored, WeightedReward
 from edgetool.train.settings import GRPOSettings, LoraSettings
-from edgetool.train.step import Sampled, Stepper
+from edgetool.train.step import Stepper
 from scripts.bench.sides import Spec, cap_memory, read_spec, reward_of, tell
 
 
@@ -39,7 +42,7 @@ class ByText(Stepper):
         sampled = super()._roll_out(*arguments)
         if self.policy.device.type == "cuda":
             torch.cuda.synchronize()
-        return Sampled(sampled.rows, sampled.written, [_paid(g) for g in sampled.scored])
+        return replace(sampled, scored=[_paid(g) for g in sampled.scored])
 
 
 def _paid(group: list[Scored]) -> list[Scored]:
