@@ -98,12 +98,8 @@ def main() -> None:
     folder: Path = options.folder
     shutil.rmtree(folder, ignore_errors=True)
     model = sides.make_model(sides.BUILD / "qwen2-tiny", MODEL)
-    load = LoadSettings(
-        bf16=False, device="cpu", call_syntax="hermes", gradient_checkpointing=False
-    )
-    policy = load_policy(model, LoraSettings(r=4), load)
-    policy = Watched(**{name: getattr(policy, name) for name in policy.__dataclass_fields__})
-    policy.phase = Phase()
+    policy = _policy(model)
+    _first_adamw_step()
 
     began = time.perf_counter()
     _live(policy, folder / "whole").join()
