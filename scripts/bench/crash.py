@@ -21,6 +21,7 @@ import os
 import random
 import shutil
 import signal
+import statistics
 import sys
 import time
 from dataclasses import fields
@@ -101,12 +102,11 @@ def main() -> None:
     policy = _policy(model)
     _first_adamw_step()
 
-    began = time.perf_counter()
     _live(policy, folder / "whole").join()
-    life = STEPS_A_LIFE * (time.perf_counter() - began) / SETTINGS.max_steps
     whole = _adapter(folder / "whole")
     if whole is None:
         sys.exit("crash: the run that nobody kills did not end")
+    life = STEPS_A_LIFE * statistics.median(row["step_time"] for row in _metrics(folder / "whole"))
     sys.exit(_kill_and_resume(policy, folder, whole, life, options))
 
 
@@ -213,11 +213,15 @@ def _adapter(run: Path) -> bytes | None:
     return path.read_bytes() if path.exists() else None
 
 
+def _metrics(run: Path) -> list[dict[str, Any]]:
+    lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
 def _problem(run: Path, whole: bytes) -> str | None:
     if _adapter(run) != whole:
         return "another adapter"
-    lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    steps = [json.loads(line)["step"] for line in lines]
+    steps = [row["step"] for row in _metrics(run)]
     if steps != list(range(1, SETTINGS.max_steps + 1)):
         return f"metrics of steps {steps}"
     return None
