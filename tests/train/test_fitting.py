@@ -140,6 +140,7 @@ print(len(notes), update.state.metrics.tokens, update.state.metrics.not_finite)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits its own address space as Linux does")
 def test_a_process_that_really_runs_out_of_memory_finishes_its_step(tiny_model: Path) -> None:
     # 12 rows of 592 tokens in one pass, and 100 MiB for them; 96 completions of 50 tokens

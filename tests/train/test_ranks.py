@@ -67,6 +67,7 @@ def torchrun(*arguments: str, cwd: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_torchrun_trains_and_the_first_rank_writes(tiny_model: Path, tmp_path: Path) -> None:
     grpo = {"max_steps": 2, "num_generations": 2, "prompts_per_step": 3, "max_completion_length": 4}
     values = {
@@ -114,6 +115,7 @@ with joined() as ranks:
 
 
 @pytest.mark.parametrize("code", [STEP, SFT_STEP], ids=["grpo", "sft"])
+@pytest.mark.slow
 def test_two_processes_make_the_step_of_one(code: str, tiny_model: Path, tmp_path: Path) -> None:
     script = tmp_path / "one_step.py"
     script.write_text(code, encoding="utf-8")
