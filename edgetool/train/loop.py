@@ -213,6 +213,7 @@ class _Run:
         self.stepper, self.settings, self.first = stepper, stepper.settings, first
         self.on_step, self.checkpoints = on_step, output_dir / "checkpoints"
         self.ranks = stepper.ranks
+        self.told = _plain(stepper)  # once: it reads every row
         if self.ranks.first:
             self.metrics_file = MetricsFile(output_dir / "metrics.jsonl", first)
         wanted = "tensorboard" in self.settings.report_to and self.ranks.first
@@ -272,7 +273,7 @@ class _Run:
         if not self.ranks.first:
             return done
         stepper = self.stepper
-        progress = checkpoint.Progress(done, stepper.num_tokens, _plain(stepper))
+        progress = checkpoint.Progress(done, stepper.num_tokens, self.told)
         half_done = stepper.begun
         extra = (lambda folder: half_done.write(folder, stepper.rows)) if half_done else None
         checkpoint.save(self.checkpoints, stepper.policy, stepper.optimizer, progress, extra)

@@ -195,7 +195,8 @@ class Stepper:
             if not silent[number] and (group := _group(sampled, number, kept.tolist()))
         ]
         values = grpo.advantages(rewards, settings.scale_rewards).flatten()  # [N]
-        return Batch(groups, weights, values, sampled.logps), rewards
+        drawn_with = sampled.logps if settings.importance_sampling_cap else None
+        return Batch(groups, weights, values, drawn_with), rewards
 
 
 def _group(sampled: Sampled, number: int, kept: Sequence[bool]) -> Group | None:

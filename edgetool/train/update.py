@@ -186,11 +186,10 @@ class Update:
         def at(table: Tensor | None) -> Tensor | None:
             return None if table is None else table[places].to(self.policy.device)
 
-        settings = self.settings
         return _KnownLogps(
             old=self.state.old_logps[places].to(self.policy.device),
-            sampled=at(self.batch.sampled_logps) if settings.importance_sampling_cap else None,
-            reference=at(self.reference_logps) if settings.beta > 0 else None,
+            sampled=at(self.batch.sampled_logps),
+            reference=at(self.reference_logps) if self.settings.beta > 0 else None,
         )
 
 

@@ -182,6 +182,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, help="write the rows here too")
 
 
+def spec_of(
+    options: argparse.Namespace, model: str, shape: tuple[int, int, int], vocabulary: int
+) -> Spec:
+    """What those options ask for at a shape (P, C, G)."""
+    return Spec(
+        model,
+        *shape,
+        prompts=options.prompts,
+        steps=options.steps,
+        threads=options.threads,
+        checkpointing=options.checkpointing,
+        vocabulary=vocabulary,
+    )
+
+
 def write_json(path: Path | None, rows: Any) -> None:
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -33,16 +33,8 @@ def main() -> None:
     print("    P   C   G  tokens    step s  rollout    train    MiB", flush=True)
     try:
         for prompt, generations in itertools.product(options.prompt, options.generations):
-            spec = Spec(
-                model,
-                prompt,
-                options.completion,
-                generations,
-                prompts=options.prompts,
-                steps=options.steps,
-                threads=options.threads,
-                checkpointing=options.checkpointing,
-                vocabulary=MODEL["vocab_size"],
+            spec = sides.spec_of(
+                options, model, (prompt, options.completion, generations), MODEL["vocab_size"]
             )
             rows.append(_measure(spec, options.repeats))
             print(_line(rows[-1]), flush=True)

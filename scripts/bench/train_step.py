@@ -43,18 +43,8 @@ def main() -> None:
         trl = sides.rival_python("trl", sides.TORCH, *sides.TRL)
         rows = []
         print(_HEAD, flush=True)
-        for prompt, completion, generations in options.shape:
-            spec = Spec(
-                model,
-                prompt,
-                completion,
-                generations,
-                prompts=options.prompts,
-                steps=options.steps,
-                threads=options.threads,
-                checkpointing=options.checkpointing,
-                vocabulary=MODEL["vocab_size"],
-            )
+        for shape in options.shape:
+            spec = sides.spec_of(options, model, shape, MODEL["vocab_size"])
             rows.append(_compare(spec, trl, options.repeats))
             print(_line(rows[-1]), flush=True)
             sides.write_json(options.json, rows)
