@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgetool.calls.formats.base import Parsed
-from edgetool.calls.match import judge
+from edgetool.calls.match import judge_example
 from edgetool.calls.types import Example
 from edgetool.rewards.registry import reward
 
@@ -11,4 +11,4 @@ from edgetool.rewards.registry import reward
 @reward("exact")
 def exact(parsed: Parsed, example: Example) -> float:
     """1 for a clean completion with exactly the expected calls (none, where none is), else 0."""
-    return float(judge(parsed, example.calls).exact)
+    return float(judge_example(parsed, example).exact)

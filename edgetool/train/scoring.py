@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from edgetool.calls import formats
 from edgetool.calls.formats import CallSyntax
-from edgetool.calls.match import Verdict, judge
+from edgetool.calls.match import Verdict, judge_example
 from edgetool.calls.types import Example
 from edgetool.rewards import RewardFunction
 from edgetool.train.faults import RewardFault, call_reward
@@ -62,5 +62,5 @@ def score(
             scores.append(math.nan)
             faults.append(str(fault))
     total = sum(r.weight * value for r, value in zip(rewards, scores, strict=True))
-    verdict = judge(parsed, example.calls)
+    verdict = judge_example(parsed, example)
     return Scored(text, verdict, tuple(scores), total, faults[0] if faults else None)

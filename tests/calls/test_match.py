@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgetool.calls import strict
 from edgetool.calls.assignment import best_assignment
 from edgetool.calls.formats.base import Parsed
-from edgetool.calls.match import argument_share, judge, same_value
+from edgetool.calls.match import judge
 from edgetool.calls.types import ExpectedCall, ToolCall
 
 OSLO = ExpectedCall("get_weather", {"city": "Oslo"})
@@ -59,19 +60,19 @@ def test_a_call_where_none_is_expected_is_wrong():
     ],
 )
 def test_share_of_right_arguments(arguments, share):
-    assert argument_share(ToolCall("get_weather", arguments), ROME) == pytest.approx(share)
+    assert strict.compare(ToolCall("get_weather", arguments), ROME).share == pytest.approx(share)
 
 
 def test_optional_arguments_may_be_missing_but_not_wrong():
     want = ExpectedCall("f", {"a": 1, "b": 2}, optional=frozenset({"b"}))
-    assert argument_share(ToolCall("f", {"a": 1}), want) == 1.0
-    assert argument_share(ToolCall("f", {"a": 1, "b": 9}), want) == 0.5
+    assert strict.compare(ToolCall("f", {"a": 1}), want).share == 1.0
+    assert strict.compare(ToolCall("f", {"a": 1, "b": 9}), want).share == 0.5
 
 
 def test_any_accepted_value_is_right():
     want = ExpectedCall("f", {"city": "New York"}, {"city": ("NY", "NYC")})
-    assert argument_share(ToolCall("f", {"city": "NYC"}), want) == 1.0
-    assert argument_share(ToolCall("f", {"city": "LA"}), want) == 0.0
+    assert strict.compare(ToolCall("f", {"city": "NYC"}), want).share == 1.0
+    assert strict.compare(ToolCall("f", {"city": "LA"}), want).share == 0.0
 
 
 def test_pairing_is_optimal_not_greedy():
@@ -97,7 +98,7 @@ def test_pairing_is_optimal_not_greedy():
     ],
 )
 def test_values_are_equal_as_json(a, b, same):
-    assert same_value(a, b) is same
+    assert strict.same_value(a, b) is same
 
 
 @given(
