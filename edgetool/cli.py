@@ -196,8 +196,10 @@ def reward_list() -> None:
 
 @reward_app.command("try")
 def reward_try(
-    data: Annotated[str, typer.Option(help="demo, rows.jsonl or BFCL_v4_<category>.json.")],
     completion: Annotated[str, typer.Option(help="What a model might write; - reads stdin.")],
+    data: Annotated[
+        str | None, typer.Option(help="demo, rows.jsonl, ...; the configuration's by default.")
+    ] = None,
     row: Annotated[str | None, typer.Option(metavar="ID", help="The first row by default.")] = None,
     reward: Annotated[
         list[str] | None, typer.Option(help="Only this one; may be repeated.")
@@ -205,19 +207,25 @@ def reward_try(
     config: Annotated[Path | None, typer.Option(metavar="YAML", help="Its rewards.")] = None,
     call_syntax: Annotated[str | None, typer.Option(help="hermes, json, ...")] = None,
 ) -> None:
-    """Score a completion for one row: every component, and what the judge says."""
+    """Score a completion for one row: every component, and what the judge says.
+
+    Exit code 1 when a reward function failed.
+    """
     from edgetool.verbs.rewarding import try_rewards
 
-    text = sys.stdin.read() if completion == "-" else completion
-    try_rewards(
+    if completion == "-":
+        completion = sys.stdin.buffer.read().decode(errors="replace")
+    scored = try_rewards(
         data,
-        text,
+        completion,
         _console(),
         row=row,
         names=reward or (),
         config=config,
         call_syntax=call_syntax,
     )
+    if scored.fault:
+        raise typer.Exit(1)
 
 
 def _version(asked: bool) -> None:

@@ -25,6 +25,13 @@ USAGE_ERRORS = [
     (["eval", "x.gguf", "--data", "demo", "--base"], "--base needs a run folder"),
     (["export", "nano"], "say where to write with --out FOLDER"),
     (["eval", "x.gguf", "--data", "none.jsonl"], "no rows at none.jsonl"),
+    (["reward", "try", "--completion", "x"], "no rows to take one from"),
+    (["reward", "try", "--data", "demo", "--row", "x", "--completion", "x"], "has no row 'x'"),
+    (["reward", "try", "--data", "none.jsonl", "--completion", "x"], "no rows at none.jsonl"),
+    (
+        ["reward", "try", "--data", "demo", "--reward", "papr", "--completion", "x"],
+        "did you mean 'paper'?",
+    ),
     (["nonsense"], "No such command"),
 ]
 

@@ -60,7 +60,7 @@ def list_rewards(console: Console) -> None:
 
 
 def try_rewards(
-    data: str,
+    data: str | None,
     completion: str,
     console: Console,
     *,
@@ -68,9 +68,10 @@ def try_rewards(
     names: Sequence[str] = (),
     config: Path | None = None,
     call_syntax: str | None = None,
-) -> None:
+) -> Scored:
     """Score one completion for one row and show how the score came about.
 
+    data    where the row is; the configuration's validation rows without one
     row     the row's id; the first row without one
     names   rewards to try; those of the configuration, or all that can be named, without any
     """
@@ -78,12 +79,13 @@ def try_rewards(
     weighted = bool(names or config)
     if config is not None:
         resolved = load_config(config)
-        call_syntax = call_syntax or resolved.call_syntax
+        call_syntax, data = call_syntax or resolved.call_syntax, data or resolved.data.validation
         settings = {
             name: resolved.rewards.get(name, RewardSettings()) for name in names or resolved.rewards
         }
-    functions = weighted_rewards(settings)
-    example = _row(data, row)
+    if data is None:
+        raise UsageError("no rows to take one from; name some with --data rows.jsonl, or demo")
+    functions, example = weighted_rewards(settings), _row(data, row)
     syntax = formats.get(call_syntax) if call_syntax else _syntax_of(completion)
     scored = score(completion, example, syntax, functions)
     _show_row(example, console)
@@ -92,6 +94,7 @@ def try_rewards(
     for line in explain(scored.verdict.errors).splitlines():
         _line(console, f"         {line}")
     _show_scores(scored, functions, console, weighted=weighted)
+    return scored
 
 
 def _row(data: str, wanted: str | None) -> Example:
@@ -115,8 +118,8 @@ def _syntax_of(completion: str) -> CallSyntax:
 
 
 def _show_row(example: Example, console: Console) -> None:
-    asked = next((m["content"] for m in reversed(example.messages) if m["role"] == "user"), "")
-    _line(console, f"row      {example.id}: {asked}")
+    asked = [m.get("content") or "" for m in example.messages if m["role"] == "user"]
+    _line(console, f"row      {example.id}: {' '.join(asked[-1].split()) if asked else ''}")
     _line(console, f"expected {_calls(example.calls)}")
 
 
@@ -148,5 +151,5 @@ def _number(value: float) -> str:
 
 
 def _line(console: Console, text: str) -> None:
-    """Text as it is: no markup, and what a terminal cannot show replaced."""
-    console.print(Text(text.encode("utf-8", errors="replace").decode()))
+    """Text as it is: no markup, and what would steer a terminal or cannot be shown replaced."""
+    console.print(Text("".join(c if c.isprintable() or c == "\n" else "�" for c in text)))
