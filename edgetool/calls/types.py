@@ -68,7 +68,8 @@ class Example:
     """One row: the conversation so far, the tools on offer and the calls expected.
 
     `calls == ()` means that no tool should be called; `completion` is what the assistant said
-    instead, where the row tells.
+    instead, where the row tells. `metadata` is what else is known of the row, and no model sees it:
+    where it is from, the service of each tool, whether it may only be evaluated on.
     """
 
     id: str
@@ -76,3 +77,10 @@ class Example:
     tools: tuple[Tool, ...]
     calls: tuple[ExpectedCall, ...]
     completion: str | None = None
+    metadata: JsonObject = field(default_factory=dict)
+
+    @property
+    def utterance(self) -> str:
+        """What the user said first; rows of one conversation share it."""
+        said = (m.get("content") for m in self.messages if m.get("role") == "user")
+        return next((text for text in said if text), "")

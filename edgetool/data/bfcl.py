@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgetool.calls.types import Example, ExpectedCall, Tool
+from edgetool.data.rows import EVALUATION_ONLY
 from edgetool.errors import DataError, UsageError
 
 _TYPES = {
@@ -81,8 +82,9 @@ def _example(row: dict[str, Any], answer: list[dict[str, Any]]) -> Example:
     if len(turns) != 1:
         raise ValueError(f"{len(turns)} turns; only single-turn rows are supported")
     tools = tuple(_tool(function) for function in row["function"])
-    calls = tuple(_expected(name, accepted) for call in answer for name, accepted in call.items())
-    return Example(row["id"], tuple(turns[0]), tools, calls)
+    accepted = [pair for call in answer for pair in call.items()]
+    calls = tuple(expected_call(name, values) for name, values in accepted)
+    return Example(row["id"], tuple(turns[0]), tools, calls, metadata={EVALUATION_ONLY: True})
 
 
 def _tool(function: dict[str, Any]) -> Tool:
@@ -104,7 +106,8 @@ def json_schema(value: Any) -> Any:
     return schema
 
 
-def _expected(name: str, accepted: dict[str, list[Any]]) -> ExpectedCall:
+def expected_call(name: str, accepted: dict[str, list[Any]]) -> ExpectedCall:
+    """One call of an answer: the accepted values of each argument, "" where it may be left out."""
     arguments: dict[str, Any] = {}
     alternatives: dict[str, tuple[Any, ...]] = {}
     for argument, values in accepted.items():
