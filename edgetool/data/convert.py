@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from edgetool.calls.formats.base import dumps
 from edgetool.calls.types import Example
@@ -26,7 +26,7 @@ from edgetool.data.check import Problem, mapping
 from edgetool.data.draft import Draft, finish
 from edgetool.data.rows import EVALUATION_ONLY, row_of
 from edgetool.errors import DataError, UsageError
-from edgetool.files import building_files
+from edgetool.files import building_files, open_text
 
 # Records are handed out this many at a time: enough to make a message to a process worth its cost.
 _CHUNK = 512
@@ -93,7 +93,7 @@ def convert(source: str, out: Path, rejected: Path, options: Options) -> Summary
     rejected.parent.mkdir(parents=True, exist_ok=True)
     jobs = options.jobs if _size(source) >= _WORTH_PROCESSES else 1
     with building_files([out, rejected]) as parts:
-        with _text(parts[0]) as rows, _text(parts[1]) as reasons:
+        with open_text(parts[0]) as rows, open_text(parts[1]) as reasons:
             for chunk, outcome in converted(chunks, jobs):
                 rows.writelines(outcome.written)
                 reasons.writelines(outcome.rejected)
@@ -103,10 +103,6 @@ def convert(source: str, out: Path, rejected: Path, options: Options) -> Summary
     if not summary.rejected:
         rejected.unlink()
     return summary
-
-
-def _text(path: Path) -> TextIO:
-    return path.open("w", encoding="utf-8", errors="replace")
 
 
 def converted(chunks: Iterable[Chunk], jobs: int) -> Iterator[tuple[Chunk, Outcome]]:

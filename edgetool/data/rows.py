@@ -20,7 +20,7 @@ from edgetool.calls.formats.base import dumps
 from edgetool.calls.types import Example, ExpectedCall, Tool
 from edgetool.data.check import Problem, expected_call, mapping, tool_of
 from edgetool.errors import DataError, UsageError
-from edgetool.files import building_files
+from edgetool.files import building_files, open_text
 
 EVALUATION_ONLY = "evaluation_only"  # in a row's metadata: never train on it
 ROLES = ("system", "user", "assistant", "tool")
@@ -186,7 +186,7 @@ def _call_row(call: ExpectedCall) -> dict[str, Any]:
 def write_rows(path: Path, examples: Iterable[Example]) -> None:
     """Write canonical JSONL: complete under its name, or not there at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with building_files([path]) as (part,), part.open("w", encoding="utf-8") as file:
+    with building_files([path]) as (part,), open_text(part) as file:
         for example in examples:
             file.write(dumps(row_of(example)) + "\n")
 
