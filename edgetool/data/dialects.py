@@ -79,7 +79,7 @@ def json_schema(value: Any) -> Any:
 
 def type_schema(text: str) -> dict[str, Any]:
     """'List[int], optional' -> {"type": "array", "items": {"type": "integer"}}; unknown -> {}."""
-    name = re.sub(r",?\s*optional\b", "", text, flags=re.IGNORECASE).strip() or text.strip()
+    name = re.sub(r",?\s*\boptional\b(?!\[)", "", text, flags=re.IGNORECASE).strip() or text.strip()
     generic = _GENERIC.fullmatch(name)
     if generic:
         return _generic(generic[1].lower(), _arguments(generic[2]))

@@ -63,7 +63,7 @@ class Pool:
         return {tool.name} | {other.name for n, other in near if _same(tool, other, n)}
 
     def told_in(self, text: str) -> set[str]:
-        """Names of the pool's tools that share a telling word with the text: it may be about them."""
+        """Names of the pool's tools that share a telling word with the text."""
         words = {word.casefold() for word in _WORD.findall(text)}
         found = (self._postings[word] for word in words if word in self._postings)
         return {self.tools[index].name for postings in found for index, _ in postings}
