@@ -10,6 +10,7 @@ import typer
 
 from edgetool import __version__
 from edgetool.errors import EdgetoolError, UsageError
+from edgetool.verbs import data
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,6 +25,8 @@ app = typer.Typer(
     rich_markup_mode=None,  # importing rich for a box around the help would double its time
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(data.app, name="data")
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, such as runs/my.")]
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL.gguf", help="A GGUF file.")]
@@ -261,6 +264,9 @@ _EXTRAS = {
     "outlines": "device",
     "llguidance": "device",
     "starlette": "device",
+    "datasets": "data",
+    "httpx": "data",
+    "pyarrow": "data",
     "uvicorn": "device",
 }
 

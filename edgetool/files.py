@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from edgetool.errors import EdgetoolError
 
@@ -70,6 +70,11 @@ def write_text(target: Path, text: str) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with building_files([target]) as (part,):
         part.write_bytes(text.encode("utf-8", errors="replace"))
+
+
+def open_text(path: Path) -> TextIO:
+    """A new UTF-8 file to write to; a lone surrogate becomes "?"."""
+    return path.open("w", encoding="utf-8", errors="replace")
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -76,8 +76,9 @@ class Example:
     """One row: the conversation so far, the tools on offer and the calls expected.
 
     `calls == ()` means that no tool should be called; `completion` is what the assistant said
-    instead, where the row tells. `rules` is one of RULES. `columns` is what else the row holds,
-    for reward functions that want it.
+    instead, where the row tells. `rules` is one of RULES. `metadata` is what is known of the row
+    beside, and no model sees it: where it is from, the service of each tool, whether it may only be
+    evaluated on. `columns` is what else the row's file holds, for reward functions that want it.
     """
 
     id: str
@@ -86,4 +87,11 @@ class Example:
     calls: tuple[ExpectedCall, ...]
     completion: str | None = None
     rules: str = STRICT
+    metadata: JsonObject = field(default_factory=dict)
     columns: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def utterance(self) -> str:
+        """What the user said first; rows of one conversation share it."""
+        said = (m.get("content") for m in self.messages if m.get("role") == "user")
+        return next((text for text in said if text), "")

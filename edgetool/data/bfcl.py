@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgetool.calls.types import BFCL, Example, ExpectedCall, Tool
+from edgetool.data.rows import EVALUATION_ONLY
 from edgetool.errors import DataError, UsageError
 
 _TYPES = {
@@ -86,9 +87,10 @@ def example(row: dict[str, Any], answer: list[dict[str, Any]]) -> Example:
     tools = tuple(_tool(function) for function in row["function"])
     by_name = {tool.name: tool for tool in tools}
     calls = tuple(
-        _expected(by_name[name], accepted) for call in answer for name, accepted in call.items()
+        expected_call(by_name[name], accepted) for call in answer for name, accepted in call.items()
     )
-    return Example(row["id"], tuple(turns[0]), tools, calls, rules=BFCL)
+    messages, metadata = tuple(turns[0]), {EVALUATION_ONLY: True}
+    return Example(row["id"], messages, tools, calls, rules=BFCL, metadata=metadata)
 
 
 def _tool(function: dict[str, Any]) -> Tool:
@@ -110,8 +112,11 @@ def json_schema(value: Any) -> Any:
     return schema
 
 
-def _expected(tool: Tool, accepted: dict[str, list[Any]]) -> ExpectedCall:
-    """Some answers offer values for an argument that the tool does not have, or none but ""."""
+def expected_call(tool: Tool, accepted: dict[str, list[Any]]) -> ExpectedCall:
+    """One call of an answer: the accepted values of each argument, "" where it may be left out.
+
+    Some answers offer values for an argument that the tool does not have, or none but "".
+    """
     arguments: dict[str, Any] = {}
     alternatives: dict[str, tuple[Any, ...]] = {}
     for argument, values in accepted.items():

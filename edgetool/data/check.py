@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 from typing import Any
 
 import jsonschema_rs
@@ -13,6 +14,8 @@ from edgetool.calls.types import ExpectedCall, Tool
 
 _NAME = re.compile(r"[^\s\"\\\x00-\x1f]{1,256}")
 _SHOWN = 60
+# Rows offer the same tools again and again, and compiling a schema costs more than reading a row.
+_KEPT = 8192
 
 
 class Problem(Exception):
@@ -51,13 +54,33 @@ def _parameters(field: str, value: Any) -> dict[str, Any]:
     properties = mapping(f"{field}.properties", schema.get("properties") or {})
     schema = {**schema, "type": "object", "properties": properties}
     try:
-        jsonschema_rs.meta.validate(schema)
+        _require_schema(dumps(schema))
     except jsonschema_rs.ValidationError as error:
         where = ".".join(str(part) for part in error.instance_path)
         raise Problem(field, where or schema, f"is no JSON Schema: {error.message}") from None
     except (ValueError, RecursionError) as error:
         raise Problem(field, schema, f"is no JSON Schema: {error}") from None
     return schema
+
+
+@lru_cache(maxsize=_KEPT)
+def _require_schema(text: str) -> None:
+    """Returns when the text is a JSON Schema; what is raised instead is not kept."""
+    jsonschema_rs.meta.validate(json.loads(text))
+
+
+@lru_cache(maxsize=_KEPT)
+def _validator(text: str) -> Any:
+    return jsonschema_rs.validator_for(json.loads(text))
+
+
+def misfit(arguments: dict[str, Any], tool: Tool) -> Any:
+    """The first way in which the arguments do not fit the tool's schema, or None.
+
+    Raises ValueError or jsonschema_rs.ValidationError for a schema that no engine can check.
+    """
+    validator = _validator(dumps(tool.parameters))
+    return None if validator.is_valid(arguments) else next(validator.iter_errors(arguments))
 
 
 def expected_call(field: str, value: Any, tools: tuple[Tool, ...]) -> ExpectedCall:
@@ -112,7 +135,7 @@ def _check_arguments(field: str, arguments: dict[str, Any], tool: Tool) -> None:
                 f"{field}.{name}", arguments[name], f"is no parameter of {tool.name} ({known})"
             )
     try:
-        error = next(jsonschema_rs.validator_for(tool.parameters).iter_errors(arguments), None)
+        error = misfit(arguments, tool)
     except (ValueError, jsonschema_rs.ValidationError) as failure:
         raise Problem(f"{field}", dumps(tool.parameters), f"cannot be checked: {failure}") from None
     if error is not None:

@@ -4,15 +4,15 @@
 
 `calls: []` means that no tool should be called; such a row may say in `completion` what the
 assistant answers instead. `"rules": "bfcl"` has a row judged by BFCL's rules and not the strict
-ones. The Hugging Face / TRL conversational form is read too: no `calls`, and the last message is
-the assistant's, with `tool_calls` or plain text.
+ones. `metadata`, an object, may say where a row is from. The Hugging Face / TRL conversational form
+is read too: no `calls`, and the last message is the assistant's, with `tool_calls` or plain text.
 Every bad row is reported, as file:line, field, value and remedy.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,39 +20,65 @@ from edgetool.calls.formats.base import dumps
 from edgetool.calls.types import RULES, STRICT, Example, ExpectedCall, Tool
 from edgetool.data.check import Problem, expected_call, mapping, tool_of
 from edgetool.errors import DataError, UsageError
-from edgetool.files import building_files
+from edgetool.files import building_files, open_text
 
+EVALUATION_ONLY = "evaluation_only"  # in a row's metadata: never train on it
 ROLES = ("system", "user", "assistant", "tool")
-FIELDS = ("id", "messages", "tools", "calls", "completion", "rules")  # others are kept as columns
+# Others are kept as columns.
+FIELDS = ("id", "messages", "tools", "calls", "completion", "rules", "metadata")
 
 
 def load_rows(path: Path) -> list[Example]:
     """All rows of a JSONL file, in order. Raises DataError with a line for every bad row."""
     if not path.is_file():
         raise UsageError(f"no rows at {path}; give a .jsonl file, one row a line, or `demo`")
-    rows: list[Example] = []
     problems: list[str] = []
-    seen: dict[str, int] = {}
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = parse_row(line, f"row-{number}")
-                if row.id in seen:
-                    raise Problem(
-                        "id", row.id, f"already used on line {seen[row.id]}; make it unique"
-                    )
-            except Problem as problem:
-                problems.append(f"{path}:{number}: {problem}")
-            else:
-                seen[row.id] = number
-                rows.append(row)
+    rows = list(checked_rows(path, problems.append))
     if problems:
         raise DataError(problems)
     if not rows:
         raise DataError([f"{path}: no rows in this file; write one JSON object a line"])
     return rows
+
+
+def checked_rows(path: Path, report: Callable[[str], None]) -> Iterator[Example]:
+    """The good rows of a file, one at a time; each bad one is reported as file:line: what, how."""
+    seen: dict[int, int] = {}  # a million ids as text would take a hundred megabytes
+    for number, line in numbered_lines(path):
+        try:
+            row = parse_row(line, f"row-{number}")
+            first = seen.setdefault(hash(row.id), number)
+            if first != number:
+                raise Problem("id", row.id, f"already used on line {first}; make it unique")
+        except Problem as problem:
+            report(f"{path}:{number}: {problem}")
+        else:
+            yield row
+
+
+def stream_rows(path: Path) -> Iterator[Example]:
+    """The rows of a file, one at a time. Raises DataError at the first bad one."""
+    require_rows(path)
+    for number, line in numbered_lines(path):
+        try:
+            yield parse_row(line, f"row-{number}")
+        except Problem as problem:
+            remedy = f"type `edgetool data validate {path}` to see every bad row"
+            raise DataError([f"{path}:{number}: {problem}", remedy]) from None
+
+
+def require_rows(path: Path) -> None:
+    """Raises UsageError when there is no file of rows at `path`."""
+    if not path.is_file():
+        raise UsageError(f"no rows at {path}; give a .jsonl file, one row a line")
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """(line number from 1, line) of every line that is not blank."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield number, line
 
 
 def parse_row(line: str, default_id: str) -> Example:
@@ -63,9 +89,14 @@ def parse_row(line: str, default_id: str) -> Example:
         raise Problem(
             "line", line.strip(), f"is not JSON ({error}); write one object a line"
         ) from None
-    row = mapping("row", row)
+    return example_of(row, default_id)
+
+
+def example_of(value: Any, default_id: str) -> Example:
+    """A row's object -> Example. Raises Problem naming the field, its value and what to do."""
+    row = mapping("row", value)
     tools = tuple(tool_of(f"tools[{i}]", tool) for i, tool in enumerate(_list(row, "tools")))
-    messages = [_message(f"messages[{i}]", m) for i, m in enumerate(_list(row, "messages"))]
+    messages = [checked_message(f"messages[{i}]", m) for i, m in enumerate(_list(row, "messages"))]
     if not messages:
         raise Problem("messages", messages, "needs at least one message, the user's")
     calls, completion = row.get("calls"), row.get("completion")
@@ -88,8 +119,11 @@ def parse_row(line: str, default_id: str) -> Example:
     rules = row.get("rules", STRICT)
     if rules not in RULES:
         raise Problem("rules", rules, f"must be one of {', '.join(RULES)}")
+    metadata = mapping("metadata", row.get("metadata", {}))
     columns = {name: value for name, value in row.items() if name not in FIELDS}
-    return Example(str(id_), tuple(messages), tools, expected, completion, rules, columns)
+    return Example(
+        str(id_), tuple(messages), tools, expected, completion, rules, metadata, columns
+    )
 
 
 def _list(row: dict[str, Any], field: str) -> list[Any]:
@@ -106,7 +140,8 @@ def _list(row: dict[str, Any], field: str) -> list[Any]:
     return value
 
 
-def _message(field: str, value: Any) -> dict[str, Any]:
+def checked_message(field: str, value: Any) -> dict[str, Any]:
+    """One message of a row, with a known role and text or calls. Raises Problem."""
     message = mapping(field, value)
     if message.get("role") not in ROLES:
         raise Problem(f"{field}.role", message.get("role"), f"must be one of {', '.join(ROLES)}")
@@ -136,7 +171,7 @@ def _pop_answer(messages: list[dict[str, Any]]) -> tuple[Any, str | None]:
 
 def row_of(example: Example) -> dict[str, Any]:
     """Example -> canonical row. `parse_row(dumps(row_of(e)), e.id) == e`."""
-    row = {
+    row: dict[str, Any] = {
         "id": example.id,
         "messages": list(example.messages),
         "tools": [tool.as_openai() for tool in example.tools],
@@ -145,7 +180,9 @@ def row_of(example: Example) -> dict[str, Any]:
     }
     if example.rules != STRICT:
         row["rules"] = example.rules
-    return row if example.completion is None else {**row, "completion": example.completion}
+    if example.completion is not None:
+        row["completion"] = example.completion
+    return {**row, "metadata": example.metadata} if example.metadata else row
 
 
 def _call_row(call: ExpectedCall) -> dict[str, Any]:
@@ -162,7 +199,7 @@ def _call_row(call: ExpectedCall) -> dict[str, Any]:
 def write_rows(path: Path, examples: Iterable[Example]) -> None:
     """Write canonical JSONL: complete under its name, or not there at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with building_files([path]) as (part,), part.open("w", encoding="utf-8") as file:
+    with building_files([path]) as (part,), open_text(part) as file:
         for example in examples:
             file.write(dumps(row_of(example)) + "\n")
 

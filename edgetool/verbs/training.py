@@ -102,7 +102,7 @@ def _run(
     """
     keep_freed_memory()
     base = str(check_exportable(locate(config.model)))
-    examples = sources.load(config.data.train, "train", config.data.train_rows)
+    examples = sources.load_for_training(config.data.train, config.data.train_rows)
     output_dir, console = Path(config.output_dir), panel.console
     with joined() as ranks:
         console.quiet = not ranks.first

@@ -1,0 +1,146 @@
+"""A row as an importer read it, and the one place where it becomes an Example.
+
+Importers only take a data set's own spelling apart; names, schemas and calls are checked here, so
+that every data set is held to the same rules as a row that somebody wrote by hand.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from edgetool.calls.formats.base import INVALID, dumps, loads
+from edgetool.calls.types import Example, JsonObject, Message, Tool
+from edgetool.data.check import Problem, expected_call, tool_of
+from edgetool.data.coerce import coerced
+from edgetool.data.dialects import bare_function, spellable
+from edgetool.data.rows import checked_message
+
+_KEPT = 8192  # tools, as data sets offer the same ones again and again
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Messages before the turn, tools in any dialect, and the calls wanted: {"name", "arguments"}.
+
+    A call may also carry `alternatives` and `optional` as canonical rows do.
+    """
+
+    messages: Sequence[Message]
+    tools: Sequence[Any]
+    calls: Sequence[Any]
+    completion: str | None = None
+    metadata: JsonObject = field(default_factory=dict)
+
+    def as_json(self) -> JsonObject:
+        """What a rejected row shows."""
+        return {"messages": list(self.messages), "tools": self.tools, "calls": self.calls}
+
+
+def finish(draft: Draft, *, coerce: bool = False) -> Example:
+    """The checked row, whose id is still empty.
+
+    Raises Problem naming the field, its value and what to do.
+    coerce: read values of the wrong JSON type as the right one where there is one way to.
+    """
+    tools, spelled = _tools(draft.tools)
+    messages = tuple(_renamed(message, spelled) for message in draft.messages)
+    for i, message in enumerate(messages):
+        checked_message(f"messages[{i}]", message)
+    if not any(message["role"] == "user" for message in messages):
+        raise Problem("messages", list(messages), "has nothing that a user said before the turn")
+    by_name = {tool.name: tool for tool in tools}
+    wanted = [{**call, "name": spelled.get(call["name"], call["name"])} for call in _named(draft)]
+    if coerce:
+        wanted = [_coerced(call, by_name.get(call["name"])) for call in wanted]
+    calls = tuple(expected_call(f"calls[{i}]", call, tools) for i, call in enumerate(wanted))
+    completion = None if calls else draft.completion
+    return Example("", messages, tools, calls, completion, metadata=draft.metadata)
+
+
+def _tools(raw: Sequence[Any]) -> tuple[tuple[Tool, ...], dict[str, str]]:
+    """The tools, each once, and original name -> spelled name."""
+    tools: dict[str, Tool] = {}
+    spelled = {}
+    for i, value in enumerate(raw):
+        try:
+            name, tool = _kept_tool(dumps(value))
+        except Problem:
+            name, tool = _tool(f"tools[{i}]", value)  # once more, to say which one it is
+        spelled[name] = tool.name
+        if tools.setdefault(tool.name, tool) != tool:
+            raise Problem("tools", tool.name, "is the name of two different tools; rename one")
+    if not tools:
+        raise Problem("tools", list(raw), "offers no tool, so there is none to call or to leave")
+    return tuple(tools.values()), spelled
+
+
+@lru_cache(maxsize=_KEPT)
+def _kept_tool(text: str) -> tuple[str, Tool]:
+    return _tool("tools", json.loads(text))
+
+
+def _tool(field: str, value: Any) -> tuple[str, Tool]:
+    function = bare_function(field, value)
+    name = function["name"]
+    if isinstance(name, str):
+        function["name"] = spellable(name)
+    return name, tool_of(field, function)
+
+
+def _named(draft: Draft) -> list[JsonObject]:
+    for i, call in enumerate(draft.calls):
+        if not isinstance(call, dict) or not isinstance(call.get("name"), str):
+            raise Problem(f"calls[{i}]", call, 'must be {"name": ..., "arguments": {...}}')
+    return list(draft.calls)
+
+
+def _coerced(call: JsonObject, tool: Tool | None) -> JsonObject:
+    if tool is None or not isinstance(call.get("arguments"), dict):
+        return call
+    return {**call, "arguments": coerced(call["arguments"], tool)}
+
+
+def _renamed(message: Message, spelled: dict[str, str]) -> Message:
+    """The message with its calls under the names that the row's tools carry."""
+    calls = message.get("tool_calls")
+    if not calls:
+        return message
+    functions = [call["function"] for call in calls]
+    renamed = [{**f, "name": spelled.get(f["name"], f["name"])} for f in functions]
+    return {**message, "tool_calls": [{"type": "function", "function": f} for f in renamed]}
+
+
+def call_of(field: str, value: Any) -> JsonObject:
+    """A call in any spelling -> {"name", "arguments"}: OpenAI's wrapper, `parameters` for
+    `arguments`, arguments as an object or as its JSON text. Raises Problem."""
+    if isinstance(value, str):
+        value = json_value(field, value)
+    entry = value.get("function", value) if isinstance(value, dict) else value
+    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+        raise Problem(field, value, 'is no call; give {"name": ..., "arguments": {...}}')
+    arguments = entry.get("arguments", entry.get("parameters"))
+    if isinstance(arguments, str):
+        arguments = json_value(f"{field}.arguments", arguments or "{}")
+    return {"name": entry["name"], "arguments": {} if arguments is None else arguments}
+
+
+def json_value(field: str, text: str) -> Any:
+    """The value of JSON text. Raises Problem when it is not JSON."""
+    value = loads(text)
+    if value is INVALID:
+        raise Problem(field, text, "is not JSON")
+    return value
+
+
+def json_list(field: str, value: Any) -> list[Any]:
+    """A list, or JSON text of one; a single object counts as a list of one. Raises Problem."""
+    if isinstance(value, str):
+        value = json_value(field, value or "[]")
+    value = [value] if isinstance(value, dict) else value
+    if not isinstance(value, list):
+        raise Problem(field, value, "must be a list")
+    return value

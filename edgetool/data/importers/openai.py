@@ -1,0 +1,36 @@
+"""OpenAI's fine-tuning JSONL and Hugging Face / TRL conversational rows.
+
+`messages` with `tool_calls` (or the older `function_call`), `tools` (or `functions`) as a list or
+as its JSON text. TRL also splits a row into `prompt` and `completion`, both lists of messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from edgetool.data.draft import Draft, json_list
+from edgetool.data.importers.conversation import openai_message, turns
+from edgetool.data.importers.plain import EVALUATION_ONLY, companions, is_companion
+
+__all__ = ["EVALUATION_ONLY", "companions", "is_companion"]
+
+NAME = "openai"
+ABOUT = "OpenAI fine-tuning and Hugging Face / TRL conversational rows"
+
+
+def recognises(record: dict[str, Any]) -> bool:
+    messages = record.get("messages", record.get("prompt"))
+    return isinstance(messages, list) and bool({"tools", "functions"} & set(record))
+
+
+def drafts(record: dict[str, Any], companions: None) -> Iterator[Draft]:
+    if "messages" in record:
+        listed = json_list("messages", record["messages"])
+    else:
+        ends = (json_list(key, record.get(key) or []) for key in ("prompt", "completion"))
+        listed = [message for end in ends for message in end]
+    messages = [openai_message(f"messages[{i}]", value) for i, value in enumerate(listed)]
+    tools = json_list("tools", record.get("tools") or record.get("functions") or [])
+    metadata = {"id": record["id"]} if "id" in record else {}
+    yield from turns(messages, tools, metadata)

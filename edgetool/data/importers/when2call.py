@@ -1,0 +1,39 @@
+"""When2Call (NVIDIA): should the assistant call, ask, or say that it cannot? Evaluation only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from edgetool.data.check import Problem, mapping
+from edgetool.data.dialects import require_text
+from edgetool.data.draft import Draft, call_of, json_list, json_value
+from edgetool.data.importers.conversation import said
+from edgetool.data.importers.plain import companions, is_companion
+
+__all__ = ["companions", "is_companion"]
+
+NAME = "when2call"
+ABOUT = "When2Call: call, ask or decline (evaluation only)"
+EVALUATION_ONLY = True
+
+
+def recognises(record: dict[str, Any]) -> bool:
+    return {"question", "tools", "answers", "correct_answer"} <= set(record)
+
+
+def drafts(record: dict[str, Any], companions: None) -> Iterator[Draft]:
+    listed = json_list("tools", record["tools"])
+    tools = [
+        json_value(f"tools[{i}]", t) if isinstance(t, str) else t for i, t in enumerate(listed)
+    ]
+    answers, kind = mapping("answers", record["answers"]), record["correct_answer"]
+    if kind not in answers:
+        raise Problem("correct_answer", kind, f"must be one of {', '.join(answers)}")
+    messages = [said("user", require_text("question", record["question"]))]
+    metadata = {"id": record.get("uuid"), "category": kind}
+    if kind == "tool_call":
+        call = call_of("answers.tool_call", answers[kind])
+        yield Draft(messages, tools, [call], metadata=metadata)
+    else:
+        yield Draft(messages, tools, [], require_text(f"answers.{kind}", answers[kind]), metadata)

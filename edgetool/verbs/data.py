@@ -1,0 +1,263 @@
+"""`edgetool data ...`: rows from anywhere, checked, counted, divided, mixed, masked and made."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from edgetool.data.mix import Ingredient
+
+app = typer.Typer(
+    help="Rows: convert, validate, stats, split, mix, mask, show, synth.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+RowsArgument = Annotated[Path, typer.Argument(metavar="ROWS.jsonl", help="Canonical rows.")]
+OutOption = Annotated[Path, typer.Option(metavar="ROWS.jsonl", help="Where the rows go.")]
+SeedOption = Annotated[int, typer.Option(help="The same seed, the same rows.")]
+
+
+@app.command()
+def convert(
+    source: Annotated[str, typer.Argument(help="A file, a folder, or a hub id owner/name.")],
+    out: OutOption = Path("rows.jsonl"),
+    from_: Annotated[
+        str | None, typer.Option("--from", metavar="NAME", help="Data set; recognised by default.")
+    ] = None,
+    rejected: Annotated[
+        Path | None, typer.Option(help="rejected.jsonl beside the rows by default.")
+    ] = None,
+    coerce: Annotated[
+        bool, typer.Option("--coerce", help='Read "1" as 1 where the schema wants a number.')
+    ] = False,
+    config: Annotated[str | None, typer.Option(help="Configuration of a hub data set.")] = None,
+    split: Annotated[str, typer.Option(help="Split of a hub data set.")] = "train",
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many records.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; every core's.")] = None,
+) -> None:
+    """Rows of a known data set -> canonical rows.
+
+    Data sets: openai (and TRL), sharegpt, xlam, toolace, glaive, toolrl, bfcl, seal-tools,
+    when2call, api-bank, snips, sgd, edgetool.
+    """
+    from edgetool.data.convert import Options
+    from edgetool.data.convert import convert as run
+
+    options = Options(from_, config, split, coerce, jobs or os.cpu_count() or 1, limit)
+    reasons = rejected or out.with_name("rejected.jsonl")
+    summary = run(source, out, reasons, options)
+    counted = ", ".join(f"{count} {name}" for name, count in summary.by_importer.items())
+    print(f"read {summary.read} rows: {summary.written} written to {out} ({counted}), ", end="")
+    print(f"{summary.rejected} rejected" + (f" to {reasons}" if summary.rejected else ""))
+    for path, reason in summary.skipped:
+        print(f"not read: {reason if path in reason else f'{path}: {reason}'}", file=sys.stderr)
+
+
+@app.command()
+def validate(rows: RowsArgument) -> None:
+    """Check every row; exit code 1 when some are bad."""
+    from edgetool.data.rows import checked_rows, require_rows
+    from edgetool.errors import EdgetoolError
+
+    require_rows(rows)
+    bad = 0
+
+    def report(problem: str) -> None:
+        nonlocal bad
+        bad += 1
+        print(problem)
+
+    good = sum(1 for _ in checked_rows(rows, report))
+    if bad or not good:
+        raise EdgetoolError(f"{rows}: {bad} of {good + bad} rows are bad")
+    print(f"{rows}: {good} rows, all good")
+
+
+@app.command()
+def stats(
+    rows: RowsArgument,
+    against: Annotated[
+        Path | None, typer.Option(metavar="ROWS.jsonl", help="Count what both files have.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Count rows, tools, calls, repeats; leaks between two files."""
+    from edgetool.data.rows import stream_rows
+    from edgetool.data.stats import gather, leaks
+
+    gathered = gather(stream_rows(rows))
+    told: dict[str, Any] = gathered.as_json()
+    if against:
+        told["in_both"] = leaks(gathered, gather(stream_rows(against)))
+    if as_json:
+        print(json.dumps(told, ensure_ascii=False, indent=1))
+        return
+    for name, value in told.items():
+        shown = value
+        if isinstance(value, dict):
+            shown = "  ".join(f"{key} {inner}" for key, inner in value.items())
+        print(f"{name.replace('_', ' '):22}{round(shown, 4) if value is shown else shown}")
+
+
+@app.command()
+def split(
+    rows: RowsArgument,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="For PART.jsonl of each part.")],
+    part: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=SHARE", help="May be repeated.")
+    ] = None,
+    by: Annotated[str, typer.Option(help="utterance, tool or service.")] = "utterance",
+    seed: SeedOption = 0,
+) -> None:
+    """Divide rows without leaks: by utterance, tool or service."""
+    from edgetool.data.split import split as run
+
+    shares = dict(_named_number("--part", text) for text in part or ["train=0.9", "validation=0.1"])
+    summary = run(rows, out, shares, by, seed)
+    for name in shares:
+        print(f"{out / name}.jsonl: {summary.rows[name]} rows")
+    if summary.tools_removed or summary.left_out:
+        print(
+            f"{summary.tools_removed} tools of other parts were taken off the offer; "
+            f"{summary.left_out} rows had none left and are in no part"
+        )
+
+
+@app.command()
+def mix(
+    files: Annotated[
+        list[str], typer.Argument(metavar="ROWS.jsonl[=PART]...", help="PART is a weight.")
+    ],
+    out: OutOption,
+    rows: Annotated[int | None, typer.Option(min=1, help="In all.")] = None,
+    counts: Annotated[bool, typer.Option("--counts", help="PART is a number of rows.")] = False,
+    irrelevance: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of rows whose tool is taken away.")
+    ] = 0.0,
+    distractors: Annotated[int, typer.Option(min=0, help="Tools added, near ones first.")] = 0,
+    pool: Annotated[
+        list[Path] | None, typer.Option(help="Rows or tools.json with them; the rows' own tools.")
+    ] = None,
+    seed: SeedOption = 0,
+) -> None:
+    """Mix and shuffle rows; take tools away and add others."""
+    from edgetool.data.mix import Harder, pool_of
+    from edgetool.data.mix import mix as run
+
+    ingredients = [_ingredient(text) for text in files]
+    tools = pool_of(pool or [one.path for one in ingredients]) if distractors or pool else None
+    harder = Harder(irrelevance, distractors, tools)
+    taken = run(ingredients, out, rows=rows, counts=counts, harder=harder, seed=seed)
+    for ingredient, number in zip(ingredients, taken, strict=True):
+        print(f"{ingredient.path}: {number} rows")
+    print(f"{out}: {sum(taken)} rows")
+
+
+@app.command()
+def mask(
+    rows: RowsArgument,
+    out: OutOption,
+    rate: Annotated[float, typer.Option(min=0, max=1, help="Share of rows masked.")] = 1.0,
+    seed: SeedOption = 0,
+) -> None:
+    """Make the names of tools and parameters meaningless."""
+    from edgetool.data.mask import mask_rows
+    from edgetool.data.rows import stream_rows, write_rows
+
+    write_rows(out, mask_rows(stream_rows(rows), rate, seed))
+    print(f"{out}: written")
+
+
+@app.command()
+def show(
+    rows: RowsArgument,
+    count: Annotated[int, typer.Option("--rows", min=1, help="So many.")] = 3,
+    skip: Annotated[int, typer.Option(min=0, help="Leave out the first so many.")] = 0,
+    row_id: Annotated[str | None, typer.Option("--id", help="Only the row with this id.")] = None,
+) -> None:
+    """Print rows for people to read."""
+    from itertools import islice
+
+    from edgetool.data.rows import stream_rows
+    from edgetool.data.show import lines_of
+    from edgetool.errors import UsageError
+
+    found = (row for row in stream_rows(rows) if row_id in (None, row.id))
+    shown = 0
+    for row in islice(found, 0 if row_id else skip, None if row_id else skip + count):
+        print("\n".join(lines_of(row)) + "\n")
+        shown += 1
+    if not shown:
+        wanted = f"with the id '{row_id}'" if row_id else f"after the first {skip}"
+        raise UsageError(f"{rows} has no row {wanted}")
+
+
+@app.command()
+def synth(
+    tools: Annotated[Path, typer.Argument(metavar="TOOLS.json", help="A list of tools.")],
+    out: OutOption,
+    rows: Annotated[int, typer.Option(min=1, help="How many.")] = 100,
+    endpoint: Annotated[
+        str | None, typer.Option(metavar="URL", help="Such as http://127.0.0.1:8000/v1.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="The endpoint's model.")] = "default",
+    api_key: Annotated[str | None, typer.Option(envvar="EDGETOOL_ENDPOINT_KEY")] = None,
+    irrelevance: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of rows whose tool is not offered.")
+    ] = 0.15,
+    offered: Annotated[int, typer.Option(min=1, help="At most so many tools a row.")] = 4,
+    seed: SeedOption = 0,
+) -> None:
+    """Make rows for your own tools, offline or with a model."""
+    from contextlib import nullcontext
+
+    from edgetool.data.rows import load_tools
+    from edgetool.data.synth.rows import Plan, synthesize
+
+    plan = Plan(rows, irrelevance, offered, seed=seed)
+    rejected = out.with_name("rejected.jsonl")
+    with _writer(endpoint, model, api_key) if endpoint else nullcontext() as writer:
+        made = synthesize(load_tools(tools), out, rejected, plan, writer)
+    print(f"{out}: {made.written} rows", end="")
+    print(f"; {made.rejected} rejected, see {rejected}" if made.rejected else "")
+    if made.written < rows:
+        print(f"the tools gave no more than {made.written} different rows", file=sys.stderr)
+
+
+def _writer(url: str, model: str, api_key: str | None) -> Any:
+    from edgetool.data.synth.endpoint import Endpoint, Writer
+
+    return Writer(Endpoint(url, model, api_key))
+
+
+def _named_number(option: str, text: str) -> tuple[str, float]:
+    from edgetool.errors import UsageError
+
+    name, equals, number = text.rpartition("=")
+    try:
+        if not equals or not name or "/" in name:
+            raise ValueError
+        return name, float(number)
+    except ValueError:
+        raise UsageError(f"{option} {text}: write a name and a number, as train=0.9") from None
+
+
+def _ingredient(text: str) -> Ingredient:
+    """rows.jsonl or rows.jsonl=2; a file whose own name holds "=" is taken as it is."""
+    from edgetool.data.mix import Ingredient
+    from edgetool.errors import UsageError
+
+    path, equals, number = text.rpartition("=")
+    if not equals or Path(text).is_file():
+        return Ingredient(Path(text))
+    try:
+        return Ingredient(Path(path), float(number))
+    except ValueError:
+        raise UsageError(f"{text}: write a file and its part, as rows.jsonl=2") from None

@@ -1,0 +1,275 @@
+"""Conversion: nothing is lost without a reason, and the same input gives the same bytes."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import pytest
+
+from edgetool.data import convert as convert_module
+from edgetool.data.coerce import reading
+from edgetool.data.convert import Options, convert
+from edgetool.data.rows import load_rows
+from edgetool.data.sources import load_for_training
+from edgetool.errors import DataError, UsageError
+from tests.data.importers.records import RECORDS, XLAM_TOOL
+from tests.data.importers.test_importers import SGD_SERVICE, sgd_dialogue
+
+
+def write(path, records):
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+def xlam(city="Oslo", days=2):
+    call = {"name": "get_weather", "arguments": {"city": city, "days": days}}
+    return {**RECORDS["xlam"], "answers": json.dumps([call])}
+
+
+def run(source, tmp_path, **options):
+    out, rejected = tmp_path / "out.jsonl", tmp_path / "rejected.jsonl"
+    summary = convert(str(source), out, rejected, Options(**options))
+    reasons = rejected.read_text().splitlines() if rejected.exists() else []
+    return load_rows(out), [json.loads(line) for line in reasons], summary
+
+
+def test_read_is_written_plus_rejected(tmp_path):
+    # of each ten records one has a value of the wrong type and one is no JSON
+    path = tmp_path / "many.jsonl"
+    lines = [json.dumps(xlam(days="x" if i % 10 == 3 else i)) for i in range(2000)]
+    lines = ["{" if i % 10 == 7 else line for i, line in enumerate(lines)]
+    path.write_text("\n".join(lines))
+    rows, rejected, summary = run(path, tmp_path)
+    assert (summary.read, summary.written, summary.rejected) == (2000, 1600, 400)
+    assert (len(rows), len(rejected)) == (1600, 400)
+    assert rejected[0]["where"] == f"{path}:4"
+    assert 'days "x" does not fit the schema of get_weather' in rejected[0]["reason"]
+    assert "is not JSON" in rejected[1]["reason"]
+
+
+def test_a_bad_turn_leaves_the_other_turns_of_its_conversation(tmp_path):
+    record = json.loads(json.dumps(RECORDS["sharegpt"]))
+    bad = {"from": "function_call", "value": '{"name": "get_weather", "arguments": {"city": 3}}'}
+    record["conversations"] += [{"from": "human", "value": "again"}, bad]
+    rows, rejected, summary = run(write(tmp_path / "a.jsonl", [record]), tmp_path)
+    assert (summary.read, len(rows), len(rejected)) == (2, 1, 1)
+    assert rejected[0]["turn"] == 2 and rejected[0]["row"]["calls"]
+
+
+def test_records_of_an_unexpected_shape_are_rejected_not_raised(tmp_path):
+    odd = [
+        {**RECORDS["sharegpt"], "conversations": [3]},
+        {**RECORDS["sharegpt"], "conversations": "text"},
+        {**RECORDS["sharegpt"], "tools": [3]},
+        {"conversations": [], "tools": []},
+        {"other": 1},
+        [1, 2],
+        None,
+        "text",
+    ]
+    path = write(tmp_path / "odd.jsonl", [RECORDS["sharegpt"], *odd])
+    rows, rejected, _ = run(path, tmp_path, importer="sharegpt")
+    assert (len(rows), len(rejected)) == (1, len(odd))
+    assert all(line["reason"] for line in rejected)
+
+
+@pytest.mark.parametrize(
+    "importer", ["bfcl", "snips", "sgd", "toolrl", "when2call", "openai", "xlam"]
+)
+def test_no_importer_raises_on_what_is_not_its_own(tmp_path, importer, monkeypatch):
+    monkeypatch.setattr(convert_module, "_companions", lambda *_: {})
+    strange = [RECORDS[name] for name in RECORDS] + [{"a": [{"data": 3}]}, {"turns": 1}, {}, 0]
+    chunk = convert_module.Chunk(importer, "x.jsonl", "x", list(enumerate(strange)))
+    outcome = convert_module.convert_chunk(chunk)
+    assert len(outcome.written) + len(outcome.rejected) >= len(strange)
+
+
+def test_canonical_rows_come_out_byte_for_byte(tmp_path):
+    path = write(tmp_path / "a.jsonl", [xlam(), RECORDS["xlam"]])
+    run(path, tmp_path)
+    once = (tmp_path / "out.jsonl").read_bytes()
+    (tmp_path / "again").mkdir()
+    run(tmp_path / "out.jsonl", tmp_path / "again")
+    assert (tmp_path / "again" / "out.jsonl").read_bytes() == once
+
+
+def test_several_processes_write_the_same_bytes_as_one(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.jsonl", [xlam(days=i if i % 7 else "x") for i in range(1500)])
+    run(path, tmp_path)
+    alone = (tmp_path / "out.jsonl").read_bytes(), (tmp_path / "rejected.jsonl").read_bytes()
+    monkeypatch.setattr(convert_module, "_WORTH_PROCESSES", 0)
+    run(path, tmp_path, jobs=2)
+    assert (
+        (tmp_path / "out.jsonl").read_bytes(),
+        (tmp_path / "rejected.jsonl").read_bytes(),
+    ) == alone
+
+
+def test_arrays_lines_parquet_and_packed_files_hold_the_same_rows(tmp_path):
+    import pyarrow
+    import pyarrow.parquet
+
+    records = [xlam(days=i) for i in range(5)]
+    (tmp_path / "array.json").write_text(json.dumps(records, indent=2))
+    write(tmp_path / "lines.json", records)
+    write(tmp_path / "lines.jsonl", records)
+    text = "".join(json.dumps(record) + "\n" for record in records)
+    (tmp_path / "packed.jsonl.gz").write_bytes(gzip.compress(text.encode()))
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(records), tmp_path / "table.parquet")
+    names = ["array.json", "lines.json", "lines.jsonl", "packed.jsonl.gz", "table.parquet"]
+    for name in names:
+        rows, _, _ = run(tmp_path / name, tmp_path)
+        assert [row.calls[0].arguments["days"] for row in rows] == [0, 1, 2, 3, 4], name
+        assert rows[0].id == f"{name.split('.')[0]}-1"
+
+
+def test_an_array_is_read_in_blocks_wherever_they_end(tmp_path, monkeypatch):
+    records = [xlam(city="Å" * (i % 50), days=i) for i in range(60)]
+    (tmp_path / "array.json").write_text(json.dumps(records, ensure_ascii=False))
+    for block in (64, 777):
+        monkeypatch.setattr("edgetool.data.records._BLOCK", block)
+        rows, _, _ = run(tmp_path / "array.json", tmp_path)
+        assert [row.calls[0].arguments["days"] for row in rows] == list(range(60))
+
+
+def test_an_array_that_is_cut_short_is_an_error_and_nothing_is_written(tmp_path):
+    (tmp_path / "array.json").write_text(json.dumps([xlam()] * 3)[:-40])
+    with pytest.raises(DataError, match="element 3 is not JSON"):
+        run(tmp_path / "array.json", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["array.json"]
+
+
+def test_a_folder_is_read_whole_with_its_companions(tmp_path):
+    folder = tmp_path / "sgd"
+    (folder / "dev").mkdir(parents=True)
+    (folder / "train").mkdir()
+    for part in ("dev", "train"):
+        (folder / part / "schema.json").write_text(json.dumps([SGD_SERVICE]))
+        (folder / part / "dialogues_001.json").write_text(json.dumps([sgd_dialogue()] * 2))
+    rows, _, summary = run(folder, tmp_path)
+    assert [row.id for row in rows] == [
+        "dev/dialogues_001-1",
+        "dev/dialogues_001-2",
+        "train/dialogues_001-1",
+        "train/dialogues_001-2",
+    ]
+    assert summary.skipped == [] and rows[0].metadata["source"] == "sgd"
+
+
+def test_files_of_a_folder_that_cannot_be_read_so_are_named(tmp_path):
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    write(folder / "a.jsonl", [xlam()])
+    write(folder / "b.jsonl", [{"text": "no data set"}])
+    write(folder / "BFCL_v4_multi_turn_base.json", [{"id": "multi_turn_base_0", "question": []}])
+    rows, _, summary = run(folder, tmp_path)
+    assert len(rows) == 1
+    assert sorted(path.rsplit("/", 1)[1] for path, _ in summary.skipped) == [
+        "BFCL_v4_multi_turn_base.json",
+        "b.jsonl",
+    ]
+
+
+def test_a_file_that_nobody_knows_is_a_usage_error(tmp_path):
+    with pytest.raises(UsageError, match="no known data set looks like this; name one with --from"):
+        run(write(tmp_path / "a.jsonl", [{"text": "hello"}]), tmp_path)
+    with pytest.raises(UsageError, match="is neither a file nor a folder"):
+        run(tmp_path / "none" / "deep" / "er", tmp_path)
+
+
+def test_nothing_is_written_when_no_row_fits(tmp_path):
+    path = write(tmp_path / "a.jsonl", [xlam(days="x")])
+    with pytest.raises(DataError, match="none of its 1 rows could be converted"):
+        run(path, tmp_path)
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_a_limit_counts_records(tmp_path):
+    rows, _, _ = run(write(tmp_path / "a.jsonl", [xlam()] * 9), tmp_path, limit=4)
+    assert len(rows) == 4
+
+
+def test_a_data_set_is_streamed_as_from_the_hub(tmp_path, monkeypatch):
+    pytest.importorskip("datasets")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    folder = tmp_path / "set"
+    folder.mkdir()
+    write(folder / "train.jsonl", [xlam(days=i) for i in range(3)])
+    # `datasets` takes a folder where it takes an id; only the name's look differs
+    monkeypatch.setattr("edgetool.data.records.is_hub_id", lambda source: True)
+    rows, _, _ = run(folder, tmp_path)
+    assert [row.calls[0].arguments["days"] for row in rows] == [0, 1, 2]
+
+
+def test_nulls_that_arrow_adds_are_no_arguments(tmp_path):
+    import pyarrow
+    import pyarrow.parquet
+
+    call = {"name": "get_weather", "arguments": {"city": "Oslo", "days": None}}
+    record = {"query": "a", "tools": [XLAM_TOOL], "answers": [call]}
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([record]), tmp_path / "a.parquet")
+    rows, _, _ = run(tmp_path / "a.parquet", tmp_path)
+    assert rows[0].calls[0].arguments == {"city": "Oslo"}
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "read"),
+    [
+        ("1", "integer", 1),
+        (" 27.0 ", "integer", 27),
+        (2.0, "integer", 2),
+        ("1.5", "integer", "1.5"),
+        ("1.5", "number", 1.5),
+        ("3", "number", 3),
+        ("1e3", "number", "1e3"),
+        ("True", "boolean", True),
+        ("yes", "boolean", "yes"),
+        ("[1, 2]", "array", [1, 2]),
+        ('{"a": 1}', "array", '{"a": 1}'),
+        ("[", "array", "["),
+        ("1", "string", "1"),
+        (1, "string", 1),
+        ("9" * 40, "integer", "9" * 40),
+    ],
+)
+def test_a_value_is_coerced_where_there_is_one_way_to(value, kind, read):
+    result = reading(value, {"type": kind})
+    assert result == read and type(result) is type(read)
+
+
+def test_coercion_is_only_done_when_asked_for(tmp_path):
+    path = write(tmp_path / "a.jsonl", [xlam(), xlam(days="3")])
+    assert len(run(path, tmp_path)[0]) == 1
+    rows, _, _ = run(path, tmp_path, coerce=True)
+    assert rows[1].calls[0].arguments["days"] == 3
+
+
+def test_rows_for_evaluation_only_say_so_and_training_refuses_them(tmp_path):
+    rows, _, _ = run(write(tmp_path / "a.jsonl", [RECORDS["when2call"]]), tmp_path)
+    assert rows[0].metadata["evaluation_only"] is True
+    with pytest.raises(DataError, match=r"1 of 1 rows are for evaluation only .*from when2call"):
+        load_for_training(str(tmp_path / "out.jsonl"))
+
+
+# read, written, skipped files of each shared data set; the rejected are the difference
+SHARED = {
+    "bfcl_v4": (3475, 3447, 1),
+    "seal-tools": (1400, 1235, 0),
+    "snips": (14484, 14423, 0),
+    "toolrl": (946, 805, 0),
+    "when2call": (300, 279, 0),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHARED)
+def test_every_shared_data_set_converts_and_comes_out_again(shared, tmp_path, name):
+    rows, rejected, summary = run(shared / "data" / name, tmp_path)
+    assert (summary.read, len(rows), len(summary.skipped)) == SHARED[name]
+    assert len(rejected) == summary.read - summary.written
+    assert all(line["reason"] for line in rejected)
+    before = (tmp_path / "out.jsonl").read_bytes()
+    again = tmp_path / "again.jsonl"
+    convert(str(tmp_path / "out.jsonl"), again, tmp_path / "none.jsonl", Options())
+    assert again.read_bytes() == before

@@ -1,0 +1,78 @@
+"""Types in anybody's spelling become JSON Schema."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgetool.data.dialects import bare_function, json_schema, spellable, type_schema
+
+
+@pytest.mark.parametrize(
+    ("text", "schema"),
+    [
+        ("str", {"type": "string"}),
+        ("int, optional", {"type": "integer"}),
+        ("float", {"type": "number"}),
+        ("dict", {"type": "object"}),
+        ("HashMap", {"type": "object"}),
+        ("tuple", {"type": "array"}),
+        ("List[int]", {"type": "array", "items": {"type": "integer"}}),
+        ("List[Dict[str, Any]]", {"type": "array", "items": {"type": "object"}}),
+        ("Tuple[float, float]", {"type": "array", "items": {"type": "number"}}),
+        ("Optional[bool]", {"type": "boolean"}),
+        ("Union[int, str]", {"anyOf": [{"type": "integer"}, {"type": "string"}]}),
+        ("int | None", {"anyOf": [{"type": "integer"}, {"type": "null"}]}),
+        ("any", {}),
+        ("Optional", {}),
+        ("", {}),
+    ],
+)
+def test_a_type_is_read(text, schema):
+    assert type_schema(text) == schema
+
+
+def test_a_schema_that_is_one_already_stays_as_it_is_in_its_order():
+    schema = {
+        "description": "A",
+        "type": "object",
+        "required": ["a"],
+        "properties": {"a": {"enum": ["x"], "type": "string", "default": ""}},
+        "additionalProperties": False,
+    }
+    assert list(json_schema(schema).items()) == list(schema.items())
+
+
+def test_a_table_of_parameters_becomes_an_object():
+    table = {
+        "city": {"type": "str", "description": "City"},
+        "days": {"type": "int", "default": 3},
+        "unit": {"type": "str, optional"},
+    }
+    schema = bare_function("tool", {"name": "f", "parameters": table})["parameters"]
+    assert schema["required"] == ["city"]
+    assert schema["properties"]["days"] == {"type": "integer", "default": 3}
+
+
+def test_required_beside_a_parameter_is_lifted_to_its_object():
+    schema = json_schema(
+        {"type": "dict", "properties": {"a": {"type": "str", "required": True}}, "required": None}
+    )
+    assert schema == {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
+
+
+def test_an_empty_default_beside_a_number_means_none():
+    assert json_schema({"type": "int", "default": ""}) == {"type": "integer"}
+    assert json_schema({"type": "str", "default": ""}) == {"type": "string", "default": ""}
+
+
+@pytest.mark.parametrize(
+    ("name", "spelled"),
+    [
+        ("Market Trends API", "Market_Trends_API"),
+        ("a.b-c", "a.b-c"),
+        (" x/y ", "x_y"),
+        ("天气", "天气"),
+    ],
+)
+def test_names_lose_only_what_no_syntax_can_write(name, spelled):
+    assert spellable(name) == spelled
