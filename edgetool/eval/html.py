@@ -10,11 +10,12 @@ from typing import Any
 import jinja2
 import yaml
 
+from edgetool.calls.runtime import CONSTRAINED, FREE
 from edgetool.calls.types import Example
 from edgetool.eval import svg
 from edgetool.eval.disagreements import disagreements
-from edgetool.eval.evaluate import ARMS, ArmResult
-from edgetool.eval.measures import Interaction, interaction
+from edgetool.eval.evaluate import ArmResult
+from edgetool.eval.pairing import Interaction, interaction
 from edgetool.eval.summary import duration, main_runtime, p_text, points, summary
 from edgetool.eval.tables import milliseconds, percent
 
@@ -46,7 +47,7 @@ def render_html(
             runtime=runtime,
             summary=summary(facts, runtime, arms, square),
             square=square,
-            arms=ARMS,
+            arms=(FREE, CONSTRAINED),
             slope=_slope(square),
             curves=curves(metrics),
             disagreements=disagreements(leading, examples),

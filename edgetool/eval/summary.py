@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgetool.eval.evaluate import ArmResult
-from edgetool.eval.measures import Interaction
+from edgetool.eval.pairing import Interaction
 
 # Where a user's model will run; the figures of a report are first given for it.
 PREFERRED = ("gguf:Q8_0", "gguf:", "")
