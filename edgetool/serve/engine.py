@@ -222,6 +222,9 @@ def _open(llama: Any, context: int, sequences: int, threads: int, path: Path) ->
     wanted.n_seq_max = sequences
     wanted.n_threads = wanted.n_threads_batch = threads
     wanted.kv_unified = False
+    # Off, as llama-cpp-python has it: on a CPU flash attention adds up in half precision and is
+    # slower for one token at a time.
+    wanted.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
     wanted.no_perf = True
     with _listening() as complaints:
         opened = llama_cpp.llama_init_from_model(llama._model.model, wanted)
