@@ -56,7 +56,7 @@ def open_finished(target: str) -> Finished:
             if not arms:
                 raise DataError([f"{folder}: report.json without results/; evaluate it again"])
             facts = json.loads((folder / REPORT).read_text(encoding="utf-8"))
-            return Finished(_name(path), folder, arms, facts)
+            return Finished(_name(path), folder, _as_reported(arms, facts["rows"]), facts)
     raise UsageError(
         f"{target} has not been evaluated; `edgetool eval {target} --data rows.jsonl` does it"
     )
@@ -78,6 +78,13 @@ def relabelled(evaluations: list[Finished]) -> list[ArmResult]:
         for each, one in zip(evaluations, alone, strict=True)
         for arm in each.arms
     ]
+
+
+def _as_reported(arms: list[ArmResult], rows: list[dict[str, Any]]) -> list[ArmResult]:
+    """The arms of a report in its order; what an earlier evaluation left in the folder is not."""
+    by_key = {(arm.model, arm.runtime, arm.arm, arm.category): arm for arm in arms}
+    keys = [(r["model"], r["runtime"], r["arm"], r.get("category", "")) for r in rows]
+    return [by_key[key] for key in keys if key in by_key]
 
 
 def _name(path: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +65,12 @@ def render_html(
 
 def bars(arms: Sequence[ArmResult]) -> list[dict[str, Any]]:
     """A picture per category: exact match of every model and arm, with intervals."""
-    figures = []
+    figures, name = [], _namer(arms)
     for number, category in enumerate(_categories(arms)):
         here = [arm for arm in arms if arm.category == category]
         entries = [
             {
-                "label": f"{arm.model}, {arm.arm}",
+                "label": name(arm.model, arm.arm),
                 "value": row["exact_match"],
                 "low": row["exact_match_ci95"][0],
                 "high": row["exact_match_ci95"][1],
@@ -116,13 +116,19 @@ def errors(facts: Row, runtime: str) -> list[dict[str, Any]]:
 
 def times(arms: Sequence[ArmResult]) -> str:
     """One picture of how long completions took, all categories together."""
-    keys = dict.fromkeys((arm.model, arm.arm) for arm in arms)
+    keys, name = dict.fromkeys((arm.model, arm.arm) for arm in arms), _namer(arms)
     entries = [
-        (f"{model}, {kind}", _milliseconds(arm for arm in arms if (arm.model, arm.arm) == key))
+        (name(*key), _milliseconds(arm for arm in arms if (arm.model, arm.arm) == key))
         for key in keys
-        for model, kind in [key]
     ]
     return charts.time_ranges(entries, name="times", title="Milliseconds per completion")
+
+
+def _namer(arms: Sequence[ArmResult]) -> Callable[[str, str], str]:
+    """How arms are called in a picture: by the arm alone where there is one model."""
+    if len({arm.model for arm in arms}) == 1:
+        return lambda _, arm: arm
+    return lambda model, arm: f"{model[:18]}, {arm}"
 
 
 def _milliseconds(arms: Any) -> list[float]:

@@ -137,7 +137,7 @@ def majority(rows: Sequence[RowResult]) -> bool:
     return next(row.verdict.exact for row in rows if row.problem is None and row.said == winner)
 
 
-def calibration(arm: ArmResult) -> dict[str, Any] | None:
+def calibration(rows: Sequence[RowResult]) -> dict[str, Any] | None:
     """How the probability of opening with a call compares with whether a call is wanted.
 
     bins    by that probability: how many rows, its mean, the share that wants a call
@@ -145,7 +145,7 @@ def calibration(arm: ArmResult) -> dict[str, Any] | None:
 
     None where the probability was not recorded.
     """
-    pairs = [(r.call_mass, r.expects_call) for r in arm.results if r.call_mass is not None]
+    pairs = [(r.call_mass, r.expects_call) for r in rows if r.call_mass is not None]
     if not pairs:
         return None
     bins: list[list[tuple[float, bool]]] = [[] for _ in range(BINS)]

@@ -14,7 +14,7 @@ from edgetool.calls.formats.base import dumps
 from edgetool.calls.runtime import FREE
 from edgetool.calls.types import Example
 from edgetool.data.rows import row_of
-from edgetool.eval.evaluate import ArmResult
+from edgetool.eval.evaluate import ArmResult, RowResult
 from edgetool.eval.measures import calibration, measures, summarize
 from edgetool.eval.pairing import (
     BASE,
@@ -85,7 +85,7 @@ def report_facts(
     differences   trained - base
     constraint    what each constraining arm changed against free
     squares       training x decoding, for each constraining arm
-    calibration   of abstention, in the free arms that recorded it
+    calibration   of abstention, over all rows a model wrote free, where that was recorded
     """
     facts = {
         "rows": [summarize(arm) for arm in arms],
@@ -95,9 +95,9 @@ def report_facts(
         "constraint": constraint(arms),
         "squares": squares(arms),
         "calibration": [
-            {"model": arm.model, "runtime": arm.runtime, "category": arm.category, **found}
-            for arm in arms
-            if arm.arm == FREE and (found := calibration(arm))
+            {"model": model, "runtime": runtime, **found}
+            for model, runtime in dict.fromkeys((arm.model, arm.runtime) for arm in arms)
+            if (found := calibration(_free_rows(arms, model, runtime)))
         ],
         "machine": machine(),
         "versions": versions(),
@@ -164,6 +164,12 @@ def squares(arms: Sequence[ArmResult]) -> list[dict[str, Any]]:
                 where = {"runtime": runtime, "arm": held, **_category(here[0])}
                 found.append({**where, **asdict(square), "cells": cells, "n": len(here[0].results)})
     return found
+
+
+def _free_rows(arms: Sequence[ArmResult], model: str, runtime: str) -> list[RowResult]:
+    """The rows a model wrote free in a runtime, in all categories."""
+    wanted = (model, runtime, FREE)
+    return [row for a in arms if (a.model, a.runtime, a.arm) == wanted for row in a.results]
 
 
 def rows_hash(examples: Sequence[Example]) -> str:
