@@ -115,27 +115,76 @@ def export(
 
 @app.command("eval")
 def evaluate(
-    target: Annotated[Path, typer.Argument(help="A run folder or a GGUF file.")],
-    data: Annotated[str, typer.Option(help="demo, rows.jsonl or BFCL_v4_<category>.json.")],
+    target: Annotated[
+        str, typer.Argument(help="A run, a model folder, a GGUF file, or http://.../v1.")
+    ],
+    data: Annotated[
+        str | None, typer.Option(help="demo, rows.jsonl or BFCL_v4_<category>.json.")
+    ] = None,
+    suite: Annotated[
+        list[str] | None, typer.Option(help="bfcl:simple_python,multiple; may be repeated.")
+    ] = None,
+    suite_root: Annotated[
+        Path | None, typer.Option(envvar="EDGETOOL_SUITES", help="Where the suites' files are.")
+    ] = None,
     arm: Annotated[
-        list[str] | None, typer.Option(help="free, constrained; may be repeated.")
+        list[str] | None,
+        typer.Option(help="free, constrained, names_only, gbnf; may be repeated."),
     ] = None,
     base: Annotated[bool, typer.Option("--base", help="Evaluate the base model too.")] = False,
     rows: Annotated[int | None, typer.Option(help="Only the first so many rows.")] = None,
     max_completion_length: Annotated[int | None, typer.Option(help="Tokens.")] = None,
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
     seed: Annotated[int, typer.Option()] = 0,
+    samples: Annotated[int, typer.Option(help="Completions a row, for pass@k.")] = 1,
+    model: Annotated[str | None, typer.Option(help="An endpoint's name for its model.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the report.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget kept completions.")] = False,
 ) -> None:
     """Score a model on rows whose calls are known, free and constrained."""
+    from dataclasses import replace
+
     from edgetool.calls.runtime import Sampling
-    from edgetool.verbs.evaluating import run_eval
+    from edgetool.verbs.evaluating import load, run_eval
 
     sampling = Sampling(temperature=temperature, seed=seed)
     if max_completion_length is not None:
-        sampling = Sampling(max_completion_length, temperature, seed=seed)
-    arms = arm or ["free", "constrained"]
-    run_eval(target, data, arms, _console(), base=base, rows=rows, sampling=sampling, out=out)
+        sampling = replace(sampling, max_completion_length=max_completion_length)
+    run_eval(
+        target,
+        load(data, suite or [], suite_root, rows),
+        arm or ["free", "constrained"],
+        _console(),
+        base=base,
+        sampling=sampling,
+        samples=samples,
+        model=model,
+        out=out,
+        fresh=fresh,
+        asked={"data": data, "suites": suite or []},
+    )
+
+
+@app.command()
+def compare(
+    targets: Annotated[list[str], typer.Argument(help="What was evaluated, the baseline first.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for a report of them all.")] = None,
+) -> None:
+    """Put finished evaluations side by side."""
+    from edgetool.verbs.evaluating import run_compare
+
+    run_compare(targets, _console(), out)
+
+
+@app.command()
+def report(
+    target: Annotated[str, typer.Argument(help="What was evaluated: a run, a GGUF file, ...")],
+    out: Annotated[Path | None, typer.Option(help="Folder; where it was by default.")] = None,
+) -> None:
+    """Write a finished evaluation's report again."""
+    from edgetool.verbs.evaluating import run_report
+
+    run_report(target, _console(), out)
 
 
 @app.command()
@@ -268,6 +317,8 @@ _EXTRAS = {
     "httpx": "data",
     "pyarrow": "data",
     "uvicorn": "device",
+    "numpy": "device",
+    "openai": "endpoint",
 }
 
 

@@ -23,7 +23,7 @@ ALLOWED = {
     "train": {"errors", "files", "progress", "calls", "data", "rewards"},
     "export": {"errors", "files", "progress", "calls"},
     "serve": {"errors", "files", "calls"},
-    "eval": {"errors", "files", "calls", "serve"},
+    "eval": {"errors", "files", "calls", "data", "serve"},
     "catalogue": {"errors"},
     "config": {"errors", "data", "train"},
 }

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from edgetool.calls import formats
 from edgetool.calls.formats import CallSyntax
-from edgetool.calls.formats.base import Parsed
+from edgetool.calls.formats.base import Parsed, dumps
 from edgetool.calls.match import Verdict, judge_example
-from edgetool.calls.runtime import Completion, Runtime, Sampling
+from edgetool.calls.runtime import ARMS, Completion, Runtime, Sampling, failed, row_seed
 from edgetool.calls.types import Example
 from edgetool.errors import DataError, EdgetoolError, EngineError, UsageError
+from edgetool.eval.arguments import argument_counts, fits_schemas
+from edgetool.eval.kept import Kept
 
-ARMS = ("free", "constrained")
 ERROR = "error"
 
 
@@ -22,15 +24,23 @@ ERROR = "error"
 class RowResult:
     """What came of one row.
 
-    id            the example's
-    text          the completion; empty when the engine failed
-    finished      ended by a stop token
-    problem       None for a clean completion, else one of the parser's PROBLEMS, "cut" or "error"
-    verdict       the judge's; nothing is valid or exact where `problem` is set
-    expects_call  the row asks for at least one call
-    seconds       wall time of the completion, prompt included
-    tokens        sampled tokens, the stop token included
-    error         the engine's message when it failed on this row
+    id                   the example's
+    text                 the completion; empty when the engine failed
+    finished             ended by a stop token
+    problem              None for a clean completion, else one of the parser's PROBLEMS, "cut" or
+                         "error"
+    verdict              the judge's; nothing is valid or exact where `problem` is set
+    expects_call         the row asks for at least one call
+    seconds              wall time of the completion, prompt included
+    tokens               tokens written, the stop token included
+    error                the engine's message when it failed on this row
+    schema_valid         clean, and every call names a tool on offer and fits its schema
+    right_arguments      arguments that are right, in all calls
+    made_arguments       arguments given, in all calls
+    expected_arguments   those that are right, and those that should have been
+    said                 its calls in one spelling, whatever their order; "" for none
+    sample               which of several completions of this row it is
+    first_seconds, forced, cut_mass, call_mass, unconstrained   see calls.runtime.Completion
     """
 
     id: str
@@ -42,20 +52,40 @@ class RowResult:
     seconds: float
     tokens: int
     error: str | None = None
+    schema_valid: bool = False
+    right_arguments: int = 0
+    made_arguments: int = 0
+    expected_arguments: int = 0
+    said: str = ""
+    sample: int = 0
+    first_seconds: float | None = None
+    forced: int = 0
+    cut_mass: float | None = None
+    call_mass: float | None = None
+    unconstrained: str | None = None
 
 
 @dataclass(frozen=True)
 class ArmResult:
-    """All rows of one (model, runtime, arm), in the order of the examples."""
+    """All rows of one (model, runtime, arm) in one category, in the order of the examples.
+
+    more       further completions of the same rows, where several were drawn
+    category   the suite's; "" for rows of one's own
+    peak_mb    largest resident memory of the engine's process so far; None where it has none
+    """
 
     model: str  # "base", "trained" or a name
     runtime: str  # "policy", "gguf:Q8_0", ...
     arm: str  # one of ARMS
     results: tuple[RowResult, ...]
+    more: tuple[RowResult, ...] = ()
+    category: str = ""
+    peak_mb: float | None = None
 
     @property
     def label(self) -> str:
-        return f"{self.model} · {self.runtime} · {self.arm}"
+        where = f" · {self.category}" if self.category else ""
+        return f"{self.model} · {self.runtime} · {self.arm}{where}"
 
 
 def evaluate(
@@ -65,78 +95,131 @@ def evaluate(
     model: str,
     arm: str,
     sampling: Sampling,
+    samples: int = 1,
+    category: str = "",
+    kept: Kept | None = None,
     on_row: Callable[[RowResult], None] | None = None,
 ) -> ArmResult:
     """Let `runtime` complete every example and judge what it wrote.
 
-    model    "base", "trained" or any name for the report
-    on_row   called after each row, for progress
+    model     "base", "trained" or any name for the report
+    samples   completions drawn per row; more than one needs a temperature
+    kept      completions of earlier evaluations; new ones are put there row by row
+    on_row    called after each row, for progress; rows come as they are done
 
     An engine that fails on a row costs that row: it counts as invalid and keeps the message.
-    Raises UsageError for an unknown arm or one the runtime does not offer, DataError without
-    examples, EngineError when not one row came through.
+    Raises UsageError for an arm that is unknown or not offered, DataError without examples,
+    EngineError when not one row came through.
     """
     if arm not in ARMS:
         raise UsageError(f"arm '{arm}' is not known; choose one of: {', '.join(ARMS)}")
+    if samples < 1 or (samples > 1 and sampling.temperature == 0):
+        raise UsageError(
+            f"{samples} samples of each row at temperature {sampling.temperature:g}: give at least "
+            "1, and a --temperature above 0 for more, or all of them would be the same"
+        )
     if not examples:
         raise DataError(["no rows to evaluate; name a file with at least one row"])
-    outcomes = _outcomes(runtime, examples, sampling, arm == "constrained")
-    results: list[RowResult] = []
-    for example, outcome in zip(examples, outcomes, strict=True):
-        results.append(_row(example, outcome, runtime.syntax))
-        if on_row:
-            on_row(results[-1])
-    if all(row.error is not None for row in results):
-        raise EngineError(f"{runtime.name} failed on every row; the first: {results[0].error}")
-    return ArmResult(model, runtime.name, arm, tuple(results))
+    drawn: list[tuple[RowResult, ...]] = []
+    for sample in range(samples):
+        own = _sampling(sampling, sample)
+        rows: dict[int, RowResult] = {}
+        for number, completion in _completions(runtime, examples, own, arm, kept):
+            rows[number] = _row(examples[number], completion, runtime.syntax, sample)
+            if on_row:
+                on_row(rows[number])
+        drawn.append(tuple(rows[number] for number in range(len(examples))))
+    first, *rest = drawn
+    if all(row.error is not None for row in first):
+        raise EngineError(f"{runtime.name} failed on every row; the first: {first[0].error}")
+    more = tuple(row for rows_ in rest for row in rows_)
+    peak = getattr(runtime, "peak_mb", None)
+    return ArmResult(model, runtime.name, arm, first, more, category, peak)
 
 
-@dataclass(frozen=True)
-class _Failed:
-    message: str
-    seconds: float
+def _sampling(sampling: Sampling, sample: int) -> Sampling:
+    seed = row_seed(sampling.seed, f"sample {sample}") if sample else sampling.seed
+    return replace(sampling, seed=seed)
 
 
-def _outcomes(
-    runtime: Runtime, examples: Sequence[Example], sampling: Sampling, constrained: bool
-) -> Iterator[Completion | _Failed]:
-    """One outcome per example. All rows go to the engine together, which may batch them; when it
-    fails, the rows it still owed are halved until the one at fault stands alone, since a batch does
-    not say which row it was. A sampled row draws by its place in the batch, so it may draw other
-    numbers then; a greedy one comes out the same."""
-    done, started = 0, time.perf_counter()
+def _completions(
+    runtime: Runtime,
+    examples: Sequence[Example],
+    sampling: Sampling,
+    arm: str,
+    kept: Kept | None,
+) -> Iterator[tuple[int, Completion]]:
+    """Every example's completion: those that are kept, then the others as they are written."""
+    numbered = list(enumerate(examples))
+    if kept is None:
+        yield from _written(runtime, numbered, sampling, arm)
+        return
+    key = partial(kept.key, runtime.fingerprint, sampling=sampling, arm=arm)
+    owed = []
+    for number, example in numbered:
+        found = kept.get(key(example))
+        if found is None:
+            owed.append((number, example))
+        else:
+            yield number, found
+    for number, completion in _written(runtime, owed, sampling, arm):
+        kept.put(key(examples[number]), completion)
+        yield number, completion
+
+
+def _written(
+    runtime: Runtime, rows: Sequence[tuple[int, Example]], sampling: Sampling, arm: str
+) -> Iterator[tuple[int, Completion]]:
+    """One completion per row. All rows go to the engine together, which may batch them; when it
+    fails, the rows it still owes are halved until the one at fault stands alone, since a batch does
+    not say which row it was."""
+    owed, started = dict(rows), time.perf_counter()
     try:
-        for completion in runtime.generate(examples, sampling, constrained=constrained):
-            done += 1
-            yield completion
+        if rows:
+            examples = [example for _, example in rows]
+            for place, completion in runtime.generate(examples, sampling, arm):
+                del owed[rows[place][0]]
+                yield rows[place][0], completion
         return
     except UsageError:  # what was asked for cannot work for any row
         raise
     except EdgetoolError as error:
-        owed = examples[done:]
         if len(owed) == 1:
-            yield _Failed(str(error), time.perf_counter() - started)
+            [number] = owed
+            yield number, failed(str(error), time.perf_counter() - started)
             return
-    middle = (len(owed) + 1) // 2
-    for half in (owed[:middle], owed[middle:]):
-        yield from _outcomes(runtime, half, sampling, constrained)
+    rest = list(owed.items())
+    middle = (len(rest) + 1) // 2
+    for half in (rest[:middle], rest[middle:]):
+        yield from _written(runtime, half, sampling, arm)
 
 
-def _row(example: Example, outcome: Completion | _Failed, syntax: CallSyntax) -> RowResult:
-    if isinstance(outcome, _Failed):
-        parsed, error = Parsed(problem=ERROR), outcome.message
-        outcome = Completion("", (), finished=False, seconds=outcome.seconds)
+def _row(example: Example, completion: Completion, syntax: CallSyntax, sample: int) -> RowResult:
+    if completion.error is not None:
+        parsed = Parsed(problem=ERROR)
     else:
-        parsed = formats.read(syntax, outcome.text, finished=outcome.finished)
-        error = None
+        parsed = formats.read(syntax, completion.text, finished=completion.finished)
+    verdict = judge_example(parsed, example)
+    right, made, expected = argument_counts(parsed.calls, example.calls, verdict.errors)
     return RowResult(
         id=example.id,
-        text=outcome.text,
-        finished=outcome.finished,
+        text=completion.text,
+        finished=completion.finished,
         problem=parsed.problem,
-        verdict=judge_example(parsed, example),
+        verdict=verdict,
         expects_call=bool(example.calls),
-        seconds=outcome.seconds,
-        tokens=len(outcome.token_ids),
-        error=error,
+        seconds=completion.seconds,
+        tokens=len(completion.token_ids),
+        error=completion.error,
+        schema_valid=parsed.problem is None and fits_schemas(parsed.calls, example.tools),
+        right_arguments=right,
+        made_arguments=made,
+        expected_arguments=expected,
+        said=dumps(sorted(dumps(call.as_json()) for call in parsed.calls)) if parsed.calls else "",
+        sample=sample,
+        first_seconds=completion.first_seconds,
+        forced=completion.forced,
+        cut_mass=completion.cut_mass,
+        call_mass=completion.call_mass,
+        unconstrained=completion.unconstrained,
     )

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import yaml
 
+from edgetool.calls.mistakes import KINDS
+from edgetool.calls.runtime import FREE
 from edgetool.calls.types import Example
-from edgetool.eval import svg
+from edgetool.eval import charts, svg
 from edgetool.eval.disagreements import disagreements
-from edgetool.eval.evaluate import ARMS, ArmResult
-from edgetool.eval.measures import Interaction, interaction
+from edgetool.eval.evaluate import ERROR, ArmResult
+from edgetool.eval.measures import summarize
+from edgetool.eval.pairing import SYNTAX
 from edgetool.eval.summary import duration, main_runtime, p_text, points, summary
 from edgetool.eval.tables import milliseconds, percent
 
@@ -25,29 +28,33 @@ CURVES = (
     ("mean_token_accuracy", "Mean token accuracy", "share"),  # of a supervised run
     ("completions/mean_length", "Mean completion length", "tokens"),
 )
+Row = Mapping[str, Any]
 
 
 def render_html(
     facts: Mapping[str, Any],
     *,
     arms: Sequence[ArmResult],
-    metrics: Sequence[Mapping[str, Any]],
+    metrics: Sequence[Row],
     examples: Sequence[Example],
 ) -> str:
     """The report as HTML. `facts` is what report.json holds; the rest is as in write_report."""
     runtime = main_runtime(arms)
     leading = [arm for arm in arms if arm.runtime == runtime]
-    square = interaction(leading)
     return (
         _environment()
         .get_template(TEMPLATE)
         .render(
             facts=facts,
             runtime=runtime,
-            summary=summary(facts, runtime, arms, square),
-            square=square,
-            arms=ARMS,
-            slope=_slope(square),
+            summary=summary(facts, runtime, arms),
+            many=len({arm.category for arm in arms}) > 1,
+            bars=bars(leading),
+            squares=squares(facts, runtime),
+            errors=errors(facts, runtime),
+            pushed=[m for m in facts["measures"] if m["runtime"] == runtime],
+            times=times(leading),
+            calibration=reliability(facts, runtime),
             curves=curves(metrics),
             disagreements=disagreements(leading, examples),
             config=_yaml(facts["config"]),
@@ -56,7 +63,93 @@ def render_html(
     )
 
 
-def curves(metrics: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def bars(arms: Sequence[ArmResult]) -> list[dict[str, Any]]:
+    """A picture per category: exact match of every model and arm, with intervals."""
+    figures, name = [], _namer(arms)
+    for number, category in enumerate(_categories(arms)):
+        here = [arm for arm in arms if arm.category == category]
+        entries = [
+            {
+                "label": name(arm.model, arm.arm),
+                "value": row["exact_match"],
+                "low": row["exact_match_ci95"][0],
+                "high": row["exact_match_ci95"][1],
+            }
+            for arm in here
+            for row in [summarize(arm)]
+        ]
+        title = f"Exact match, per cent: {category or 'own rows'}"
+        drawn = charts.share_bars(entries, name=f"bars{number}", title=title)
+        figures.append({"category": category, "n": len(here[0].results), "svg": drawn})
+    return figures
+
+
+def squares(facts: Row, runtime: str) -> list[dict[str, Any]]:
+    """The 2x2s of a runtime, each with its picture."""
+    found = [square for square in facts["squares"] if square["runtime"] == runtime]
+    return [{**square, "svg": _slope(square, number)} for number, square in enumerate(found)]
+
+
+def _slope(square: Row, number: int) -> str:
+    held = square["arm"]
+    cells = {(m, a): square["cells"][f"{m}/{a}"] for m in svg.MODELS for a in (FREE, held)}
+    title = f"Exact match of base and trained, free and {held}, per cent"
+    return svg.slope_chart(cells, name=f"square{number}", title=title)
+
+
+def errors(facts: Row, runtime: str) -> list[dict[str, Any]]:
+    """Per category: rows with each class of error in each arm, and what a constraint changed."""
+    tables = []
+    rows = [m for m in facts["measures"] if m["runtime"] == runtime]
+    for category in dict.fromkeys(m["category"] for m in rows):
+        here = [m for m in rows if m["category"] == category]
+        kinds = [k for k in (*KINDS, ERROR) if any(k in m["errors"] for m in here)]
+        lines = [(k, k in SYNTAX, [m["errors"].get(k, 0) for m in here]) for k in kinds]
+        changes = [
+            change
+            for change in facts["constraint"]
+            if change["runtime"] == runtime and change.get("category", "") == category
+        ]
+        tables.append({"category": category, "arms": here, "lines": lines, "changes": changes})
+    return tables
+
+
+def times(arms: Sequence[ArmResult]) -> str:
+    """One picture of how long completions took, all categories together."""
+    keys, name = dict.fromkeys((arm.model, arm.arm) for arm in arms), _namer(arms)
+    entries = [
+        (name(*key), _milliseconds(arm for arm in arms if (arm.model, arm.arm) == key))
+        for key in keys
+    ]
+    return charts.time_ranges(entries, name="times", title="Milliseconds per completion")
+
+
+def _namer(arms: Sequence[ArmResult]) -> Callable[[str, str], str]:
+    """How arms are called in a picture: by the arm alone where there is one model."""
+    if len({arm.model for arm in arms}) == 1:
+        return lambda _, arm: arm
+    return lambda model, arm: f"{model[:18]}, {arm}"
+
+
+def _milliseconds(arms: Any) -> list[float]:
+    return [1000 * row.seconds for arm in arms for row in arm.results if row.error is None]
+
+
+def reliability(facts: Row, runtime: str) -> list[dict[str, Any]]:
+    """A picture for each calibration of a runtime."""
+    found = [each for each in facts["calibration"] if each["runtime"] == runtime]
+    return [
+        {
+            **each,
+            "svg": charts.reliability(
+                each, name=f"calibration{number}", title="Is a call made where one is wanted?"
+            ),
+        }
+        for number, each in enumerate(found)
+    ]
+
+
+def curves(metrics: Sequence[Row]) -> list[dict[str, Any]]:
     """A figure for each of CURVES that the metrics hold."""
     figures = []
     for number, (key, caption, unit) in enumerate(CURVES):
@@ -72,7 +165,7 @@ def curves(metrics: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return figures
 
 
-def flatten(value: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
+def flatten(value: Row, before: str = "") -> list[tuple[str, str]]:
     """Nested facts as (dotted name, text) pairs."""
     pairs: list[tuple[str, str]] = []
     for key, inner in value.items():
@@ -84,15 +177,12 @@ def flatten(value: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]
     return pairs
 
 
+def _categories(arms: Sequence[ArmResult]) -> list[str]:
+    return list(dict.fromkeys(arm.category for arm in arms))
+
+
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _slope(square: Interaction | None) -> str:
-    if square is None:
-        return ""
-    title = "Exact match of base and trained, free and constrained, per cent"
-    return svg.slope_chart(square.cells, name="square", title=title)
 
 
 def _yaml(value: Any) -> str:

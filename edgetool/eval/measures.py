@@ -1,21 +1,23 @@
-"""Numbers with intervals: what one arm scored, and whether the difference of two is real."""
+"""What one arm scored: the row of report.json, and every measure with its interval."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from math import comb, sqrt
+from math import comb
 from typing import Any
 
-from edgetool.errors import UsageError
-from edgetool.eval.evaluate import ArmResult
+from edgetool.eval.evaluate import ArmResult, RowResult
+from edgetool.eval.intervals import mean_interval, percentile, ratio_interval, wilson
+from edgetool.eval.pairing import kinds_of
 
-Z95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
+BINS = 10
 
 
 def summarize(arm: ArmResult) -> dict[str, Any]:
     """One row of report.json. Shares are in [0, 1], latencies in milliseconds per completion.
 
+    category      only where a suite has categories
     irrelevance   share of the rows expecting no call where a valid completion made none; None
                   without such rows
     latency       over the rows the engine completed; None when there are none
@@ -23,10 +25,10 @@ def summarize(arm: ArmResult) -> dict[str, Any]:
     rows = arm.results
     exact = [row.verdict.exact for row in rows]
     times = [1000 * row.seconds for row in rows if row.error is None]
+    head = {"model": arm.model, "runtime": arm.runtime, "arm": arm.arm}
     return {
-        "model": arm.model,
-        "runtime": arm.runtime,
-        "arm": arm.arm,
+        **head,
+        **({"category": arm.category} if arm.category else {}),
         "n": len(rows),
         "exact_match": share(exact),
         "exact_match_ci95": list(wilson(sum(exact), len(exact))),
@@ -38,160 +40,155 @@ def summarize(arm: ArmResult) -> dict[str, Any]:
     }
 
 
+def measures(arm: ArmResult) -> dict[str, Any]:
+    """Everything measured of one arm; shares in [0, 1] as {"value", "ci95", "of"}.
+
+    strict_parse      clean completions
+    lenient_parse     completions out of which calls, or clean prose, could be read
+    lenient_exact     exact match without asking for a clean completion
+    schema_valid      clean, tools on offer only, arguments fit their schemas
+    abstention        of the rows that expect no call: a clean completion made none
+    must_call         of the rows that expect one: at least one call was made
+    errors            rows with each class of error; `worst` counts each row's first one only
+    """
+    rows = arm.results
+    called = [row for row in rows if row.expects_call]
+    quiet = [row for row in rows if not row.expects_call]
+    head = {"model": arm.model, "runtime": arm.runtime, "arm": arm.arm, "category": arm.category}
+    return {
+        **head,
+        "n": len(rows),
+        "exact_match": counted(row.verdict.exact for row in rows),
+        "lenient_exact": counted(row.verdict.lenient_exact for row in rows),
+        "right_tool": counted(row.verdict.right_tool for row in rows),
+        "strict_parse": counted(row.verdict.valid for row in rows),
+        "lenient_parse": counted(row.verdict.valid or row.verdict.predicted > 0 for row in rows),
+        "schema_valid": counted(row.schema_valid for row in rows),
+        "abstention": counted(row.verdict.exact for row in quiet),
+        "must_call": counted(row.verdict.predicted > 0 for row in called),
+        "argument_precision": ratio(rows, "right_arguments", "made_arguments"),
+        "argument_recall": ratio(rows, "right_arguments", "expected_arguments"),
+        "errors": dict(Counter(kind for row in rows for kind in kinds_of(row))),
+        "worst": dict(Counter(row.verdict.errors[0].kind for row in rows if row.verdict.errors)),
+        **drawn(arm),
+        **effort(arm),
+    }
+
+
+def effort(arm: ArmResult) -> dict[str, Any]:
+    """Time, tokens and memory, and how hard the grammar had to push."""
+    rows = [row for row in arm.results if row.error is None]
+    firsts = [1000 * row.first_seconds for row in rows if row.first_seconds is not None]
+    masses = [row.cut_mass for row in rows if row.cut_mass is not None]
+    written = sum(row.tokens for row in rows)
+    return {
+        "first_token_ms": {"p50": percentile(firsts, 50), "p95": percentile(firsts, 95)},
+        "latency_ms": {q: percentile([1000 * row.seconds for row in rows], p) for q, p in _QS},
+        "tokens": written,
+        "forced_tokens": sum(row.forced for row in rows),
+        "sampled_tokens": written - sum(row.forced for row in rows),
+        "cut_mass": _mean(masses),
+        "peak_mb": arm.peak_mb,
+        "cut": sum(row.problem == "cut" for row in rows),
+        "failed": len(arm.results) - len(rows),
+        "unconstrained": [row.id for row in rows if row.unconstrained is not None],
+    }
+
+
+_QS = (("p50", 50), ("p95", 95))
+
+
+def drawn(arm: ArmResult) -> dict[str, Any]:
+    """pass@k and majority of several completions per row; nothing where one was drawn.
+
+    pass@k is the unbiased estimate of Chen et al. (arXiv:2107.03374, equation 1). The majority of a
+    row is the calls most of its completions made; of equals, the first.
+    """
+    if not arm.more:
+        return {}
+    by_row: dict[str, list[RowResult]] = {}
+    for row in (*arm.results, *arm.more):
+        by_row.setdefault(row.id, []).append(row)
+    samples = min(map(len, by_row.values()))
+    ks = [k for k in (1, 2, 4, 8, 16, 32, 64) if k < samples] + [samples]
+    right = [sum(row.verdict.exact for row in rows) for rows in by_row.values()]
+    passed = {k: [pass_at(samples, c, k) for c in right] for k in ks}
+    return {
+        "samples": samples,
+        "pass_at": {
+            str(k): {"value": _mean(values), "ci95": list(mean_interval(values)), "of": len(right)}
+            for k, values in passed.items()
+        },
+        "majority": counted(majority(rows) for rows in by_row.values()),
+    }
+
+
+def pass_at(samples: int, right: int, k: int) -> float:
+    """Probability that one of k completions, drawn from `samples` with `right` right, is right."""
+    return 1 - comb(samples - right, k) / comb(samples, k)
+
+
+def majority(rows: Sequence[RowResult]) -> bool:
+    """Whether what most completions of a row call is right; one that is not clean has no vote."""
+    votes = Counter(row.said for row in rows if row.problem is None)
+    if not votes:
+        return False
+    winner = max(votes, key=votes.__getitem__)  # of equals, the first that was drawn
+    return next(row.verdict.exact for row in rows if row.problem is None and row.said == winner)
+
+
+def calibration(rows: Sequence[RowResult]) -> dict[str, Any] | None:
+    """How the probability of opening with a call compares with whether a call is wanted.
+
+    bins    by that probability: how many rows, its mean, the share that wants a call
+    brier   mean squared difference of the two; error: their mean absolute one over the bins
+
+    None where the probability was not recorded.
+    """
+    pairs = [(r.call_mass, r.expects_call) for r in rows if r.call_mass is not None]
+    if not pairs:
+        return None
+    bins: list[list[tuple[float, bool]]] = [[] for _ in range(BINS)]
+    for mass, wanted in pairs:
+        bins[min(int(mass * BINS), BINS - 1)].append((mass, wanted))
+    told = [
+        {
+            "from": number / BINS,
+            "n": len(inside),
+            "mean": _mean([mass for mass, _ in inside]),
+            "wants_call": counted(wanted for _, wanted in inside),
+        }
+        for number, inside in enumerate(bins)
+        if inside
+    ]
+    gaps = [
+        abs(sum(mass for mass, _ in inside) - sum(wanted for _, wanted in inside))
+        for inside in bins
+    ]
+    brier = _mean([(mass - wanted) ** 2 for mass, wanted in pairs])
+    return {"bins": told, "brier": brier, "error": sum(gaps) / len(pairs), "n": len(pairs)}
+
+
+def counted(hits: Iterable[bool]) -> dict[str, Any]:
+    """A share with its Wilson interval; its value is None of nothing."""
+    hits = list(hits)
+    return {"value": share(hits), "ci95": list(wilson(sum(hits), len(hits))), "of": len(hits)}
+
+
+def ratio(rows: Sequence[RowResult], part: str, whole: str) -> dict[str, Any]:
+    """sum(part)/sum(whole) over rows with a bootstrap interval; its value is None of nothing."""
+    parts = [float(getattr(row, part)) for row in rows]
+    wholes = [float(getattr(row, whole)) for row in rows]
+    total = sum(wholes)
+    interval = ratio_interval(parts, wholes) if total else (0.0, 1.0)
+    return {"value": sum(parts) / total if total else None, "ci95": list(interval), "of": total}
+
+
 def share(hits: Iterable[bool]) -> float | None:
     """The share of True, or None of nothing."""
     hits = list(hits)
     return sum(hits) / len(hits) if hits else None
 
 
-def percentile(values: Sequence[float], q: float) -> float | None:
-    """The q-th percentile, q in [0, 100], interpolated linearly as NumPy does; None of nothing."""
-    if not values:
-        return None
-    ordered = sorted(values)
-    place = (len(ordered) - 1) * q / 100
-    below = int(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
-
-
-def wilson(successes: int, n: int, z: float = Z95) -> tuple[float, float]:
-    """Score interval of a share (Wilson, JASA 22, 1927), in [0, 1]. Nothing seen: (0, 1)."""
-    if n == 0:
-        return 0.0, 1.0
-    p = successes / n
-    centre = p + z * z / (2 * n)
-    spread = z * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    scale = 1 + z * z / n
-    # At p = 0 and p = 1 the bound is exactly 0 and 1; rounding would leave a speck outside.
-    low = 0.0 if successes == 0 else (centre - spread) / scale
-    high = 1.0 if successes == n else (centre + spread) / scale
-    return low, high
-
-
-@dataclass(frozen=True)
-class Difference:
-    """What changed in exact match between two arms over the same rows.
-
-    points             after - before, in percentage points
-    ci95               Newcombe's paired interval, in percentage points
-    flipped_to_right   ids wrong before and right after
-    flipped_to_wrong   ids right before and wrong after
-    p_value            McNemar's exact test, two-sided
-    """
-
-    points: float
-    ci95: tuple[float, float]
-    flipped_to_right: tuple[str, ...]
-    flipped_to_wrong: tuple[str, ...]
-    p_value: float
-
-
-def paired_difference(before: ArmResult, after: ArmResult) -> Difference:
-    """`after` minus `before` in exact match, row by row.
-
-    Raises UsageError when the two did not see the same rows, or saw none.
-    """
-    first, second = _exact_by_id(before), _exact_by_id(after)
-    if first.keys() != second.keys() or not first:
-        raise UsageError(
-            f"cannot pair {before.label} ({len(first)} rows) with {after.label} ({len(second)} "
-            "rows): they did not see the same rows; evaluate both on the same --data"
-        )
-    better = tuple(i for i in first if second[i] and not first[i])
-    worse = tuple(i for i in first if first[i] and not second[i])
-    both = sum(first[i] and second[i] for i in first)
-    neither = len(first) - both - len(better) - len(worse)
-    low, high = newcombe(both, len(better), len(worse), neither)
-    return Difference(
-        points=100 * (len(better) - len(worse)) / len(first),
-        ci95=(100 * low, 100 * high),
-        flipped_to_right=better,
-        flipped_to_wrong=worse,
-        p_value=mcnemar(len(better), len(worse)),
-    )
-
-
-def without_call(arm: ArmResult) -> ArmResult:
-    """The arm's rows that expect no call."""
-    return replace(arm, results=tuple(row for row in arm.results if not row.expects_call))
-
-
-def newcombe(both: int, only_first: int, only_second: int, neither: int) -> tuple[float, float]:
-    """Interval of (both + only_first)/n - (both + only_second)/n over n paired trials, in [-1, 1].
-
-    Method 10 of Newcombe, Statistics in Medicine 17, 1998, p. 2635: Wilson intervals of the two
-    shares, joined through their correlation phi, which is corrected for continuity.
-    """
-    n = both + only_first + only_second + neither
-    first, second = both + only_first, both + only_second
-    p, q = first / n, second / n
-    (p_low, p_high), (q_low, q_high) = wilson(first, n), wilson(second, n)
-    phi = _phi(both, only_first, only_second, neither)
-    low = p - q - _joined(p - p_low, q_high - q, phi)
-    high = p - q + _joined(p_high - p, q - q_low, phi)
-    return low, high
-
-
-def _joined(a: float, b: float, phi: float) -> float:
-    return sqrt(max(0.0, a * a - 2 * phi * a * b + b * b))
-
-
-def _phi(a: int, b: int, c: int, d: int) -> float:
-    product = (a + b) * (c + d) * (a + c) * (b + d)
-    if product == 0:
-        return 0.0
-    cross = float(a * d - b * c)
-    if cross > 0:
-        cross = max(0.0, cross - (a + b + c + d) / 2)
-    return cross / sqrt(product)
-
-
-def mcnemar(only_first: int, only_second: int) -> float:
-    """Two-sided exact p of a fair coin falling so unevenly over the rows that flipped."""
-    flips, fewer = only_first + only_second, min(only_first, only_second)
-    tail = sum(comb(flips, k) for k in range(fewer + 1))
-    return min(1.0, 2 * tail / 2**flips)
-
-
-@dataclass(frozen=True)
-class Interaction:
-    """Exact match of train x decode, and whether the two gains add up.
-
-    cells    share in [0, 1] by (model, arm)
-    points   (trained - base when constrained) - (trained - base when free), percentage points:
-             below zero, training and the grammar fix some of the same rows
-    ci95     normal approximation over the rows, percentage points
-    """
-
-    cells: dict[tuple[str, str], float]
-    points: float
-    ci95: tuple[float, float]
-
-
-def interaction(arms: Sequence[ArmResult]) -> Interaction | None:
-    """The 2x2 of {base, trained} x {free, constrained} in one runtime; None when a cell is missing.
-
-    Raises UsageError when the four did not see the same rows.
-    """
-    by_cell = {(arm.model, arm.arm): _exact_by_id(arm) for arm in arms}
-    wanted = [(m, a) for m in ("base", "trained") for a in ("free", "constrained")]
-    if not all(by_cell.get(cell) for cell in wanted):
-        return None
-    base_free, base_held, trained_free, trained_held = (by_cell[cell] for cell in wanted)
-    if any(by_cell[cell].keys() != base_free.keys() for cell in wanted):
-        raise UsageError("the four arms of the 2x2 did not see the same rows; evaluate them again")
-    gains = [(trained_held[i] - base_held[i]) - (trained_free[i] - base_free[i]) for i in base_free]
-    n = len(gains)
-    mean = sum(gains) / n
-    error = sqrt(sum((gain - mean) ** 2 for gain in gains) / (n - 1) / n) if n > 1 else 0.0
-    ci95 = (100 * (mean - Z95 * error), 100 * (mean + Z95 * error))
-    cells = {cell: sum(by_cell[cell].values()) / n for cell in wanted}
-    return Interaction(cells, 100 * mean, ci95)
-
-
-def _exact_by_id(arm: ArmResult) -> dict[str, bool]:
-    exact = {row.id: row.verdict.exact for row in arm.results}
-    if len(exact) != len(arm.results):
-        raise UsageError(f"{arm.label}: two rows share an id; give every row of --data its own")
-    return exact
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None

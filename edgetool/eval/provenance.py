@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from edgetool.serve.fingerprint import versions as installed
 
 PACKAGES = (
     "edgetool",
@@ -33,13 +34,7 @@ def machine() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Python and every package of PACKAGES that is installed."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    return {"python": platform.python_version(), **installed(PACKAGES)}
 
 
 def _cpu_model() -> str:

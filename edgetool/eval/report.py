@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from edgetool.calls.formats.base import dumps
+from edgetool.calls.runtime import FREE
 from edgetool.calls.types import Example
-from edgetool.eval.evaluate import ArmResult
-from edgetool.eval.measures import Difference, paired_difference, summarize, without_call
+from edgetool.data.rows import row_of
+from edgetool.eval.evaluate import ArmResult, RowResult
+from edgetool.eval.measures import calibration, measures, summarize
+from edgetool.eval.pairing import (
+    BASE,
+    TRAINED,
+    constraint_effect,
+    interaction,
+    paired_difference,
+    without_call,
+)
 from edgetool.eval.provenance import machine, versions
 from edgetool.eval.results import dump_results
+from edgetool.eval.tables import markdown_table
 from edgetool.files import write_text
 
 
@@ -25,8 +39,10 @@ def write_report(
     config: Mapping[str, Any],
     fidelity: Mapping[str, Any],
     examples: Sequence[Example],
+    skipped: Mapping[str, Sequence[str]] | None = None,
+    hashes: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write report.json, report.html and results/*.jsonl into `folder`; returns report.json.
+    """Write report.json, report.html, report.md and results/*.jsonl into `folder`.
 
     arms          finished evaluations; a (runtime, arm) with both "base" and "trained" is compared
     job_seconds   wall time of everything the report is about
@@ -34,15 +50,22 @@ def write_report(
     config        the resolved configuration
     fidelity      what each step on the way to GGUF cost
     examples      the rows that were evaluated
+    skipped       by category, "id: reason" of every row that could not be scored
+    hashes        SHA-256 of what was evaluated, by name
 
-    Raises UsageError when two arms that should be compared did not see the same rows.
+    Returns report.json. Raises UsageError when two arms that should be compared did not see the
+    same rows.
     """
     from edgetool.eval.html import render_html  # jinja2 only when a page is made
 
     facts = report_facts(arms, job_seconds, config, fidelity)
+    facts["skipped"] = {name: list(rows) for name, rows in (skipped or {}).items() if rows}
+    facts["hashes"] = {**(hashes or {}), "rows": rows_hash(examples)}
     page = render_html(facts, arms=arms, metrics=metrics, examples=examples)
     for arm in arms:
         dump_results(folder / "results", arm)
+    write_text(folder / "rows.jsonl", "".join(dumps(row_of(e)) + "\n" for e in examples))
+    write_text(folder / "report.md", markdown_table(facts["rows"]))
     write_text(folder / "report.html", page)
     target = folder / "report.json"
     write_text(target, json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
@@ -55,11 +78,27 @@ def report_facts(
     config: Mapping[str, Any],
     fidelity: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The content of report.json, plain JSON values only."""
+    """The content of report.json, plain JSON values only.
+
+    rows          one per arm and category, see measures.summarize
+    measures      everything measured of each, in the same order
+    differences   trained - base
+    constraint    what each constraining arm changed against free
+    squares       training x decoding, for each constraining arm
+    calibration   of abstention, over all rows a model wrote free, where that was recorded
+    """
     facts = {
         "rows": [summarize(arm) for arm in arms],
         "job_seconds": job_seconds,
+        "measures": [measures(arm) for arm in arms],
         "differences": differences(arms),
+        "constraint": constraint(arms),
+        "squares": squares(arms),
+        "calibration": [
+            {"model": model, "runtime": runtime, **found}
+            for model, runtime in dict.fromkeys((arm.model, arm.runtime) for arm in arms)
+            if (found := calibration(_free_rows(arms, model, runtime)))
+        ],
         "machine": machine(),
         "versions": versions(),
         "config": config,
@@ -70,35 +109,79 @@ def report_facts(
 
 
 def differences(arms: Sequence[ArmResult]) -> list[dict[str, Any]]:
-    """trained - base for each runtime and arm that has both; `irrelevance` is None where no row
-    expects no call."""
-    by_key = {(arm.model, arm.runtime, arm.arm): arm for arm in arms}
+    """trained - base for each runtime, arm and category that has both; `irrelevance` is None where
+    no row expects no call."""
+    by_key = {(arm.model, arm.runtime, arm.arm, arm.category): arm for arm in arms}
     found = []
-    for model, runtime, arm in by_key:
-        base, trained = by_key.get(("base", runtime, arm)), by_key[model, runtime, arm]
-        if model != "trained" or base is None:
+    for (model, *where), trained in by_key.items():
+        base = by_key.get((BASE, where[0], where[1], where[2]))
+        if model != TRAINED or base is None:
             continue
         quiet_base, quiet_trained = without_call(base), without_call(trained)
         quiet = paired_difference(quiet_base, quiet_trained) if quiet_base.results else None
         found.append(
             {
-                "runtime": runtime,
-                "arm": arm,
-                "exact_match": _as_json(paired_difference(base, trained)),
-                "irrelevance": _as_json(quiet) if quiet else None,
+                "runtime": trained.runtime,
+                "arm": trained.arm,
+                **_category(trained),
+                "exact_match": asdict(paired_difference(base, trained)),
+                "irrelevance": asdict(quiet) if quiet else None,
             }
         )
     return found
 
 
-def _as_json(difference: Difference) -> dict[str, Any]:
-    return {
-        "points": difference.points,
-        "ci95": list(difference.ci95),
-        "p_value": difference.p_value,
-        "flipped_to_right": list(difference.flipped_to_right),
-        "flipped_to_wrong": list(difference.flipped_to_wrong),
-    }
+def constraint(arms: Sequence[ArmResult]) -> list[dict[str, Any]]:
+    """Each constraining arm against the free one of the same model, runtime and category."""
+    free = {(a.model, a.runtime, a.category): a for a in arms if a.arm == FREE}
+    found = []
+    for held in arms:
+        before = free.get((held.model, held.runtime, held.category))
+        if held.arm == FREE or before is None:
+            continue
+        found.append(
+            {
+                "model": held.model,
+                "runtime": held.runtime,
+                "arm": held.arm,
+                **_category(held),
+                "exact_match": asdict(paired_difference(before, held)),
+                "classes": [asdict(change) for change in constraint_effect(before, held)],
+            }
+        )
+    return found
+
+
+def squares(arms: Sequence[ArmResult]) -> list[dict[str, Any]]:
+    """The 2x2 of every runtime, constraining arm and category that has its four cells."""
+    found = []
+    for runtime, category in dict.fromkeys((arm.runtime, arm.category) for arm in arms):
+        here = [arm for arm in arms if (arm.runtime, arm.category) == (runtime, category)]
+        for held in dict.fromkeys(arm.arm for arm in here if arm.arm != FREE):
+            square = interaction(here, held)
+            if square is not None:
+                cells = {f"{model}/{arm}": value for (model, arm), value in square.cells.items()}
+                where = {"runtime": runtime, "arm": held, **_category(here[0])}
+                found.append({**where, **asdict(square), "cells": cells, "n": len(here[0].results)})
+    return found
+
+
+def _free_rows(arms: Sequence[ArmResult], model: str, runtime: str) -> list[RowResult]:
+    """The rows a model wrote free in a runtime, in all categories."""
+    wanted = (model, runtime, FREE)
+    return [row for a in arms if (a.model, a.runtime, a.arm) == wanted for row in a.results]
+
+
+def rows_hash(examples: Sequence[Example]) -> str:
+    """SHA-256 of the rows, as canonical JSON Lines."""
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update((dumps(row_of(example)) + "\n").encode("utf-8", "replace"))
+    return digest.hexdigest()
+
+
+def _category(arm: ArmResult) -> dict[str, str]:
+    return {"category": arm.category} if arm.category else {}
 
 
 def _plain(value: Any) -> Any:

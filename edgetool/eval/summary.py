@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgetool.eval.evaluate import ArmResult
-from edgetool.eval.measures import Interaction
+from edgetool.eval.pairing import SYNTAX
 
 # Where a user's model will run; the figures of a report are first given for it.
 PREFERRED = ("gguf:Q8_0", "gguf:", "")
@@ -25,23 +25,35 @@ def main_runtime(arms: Sequence[ArmResult]) -> str:
     return ""
 
 
-def summary(
-    facts: Mapping[str, Any], runtime: str, arms: Sequence[ArmResult], square: Interaction | None
-) -> list[str]:
-    """Sentences about `runtime`, from report_facts and the arms behind them."""
-    rows = {(r["model"], r["arm"]): r for r in facts["rows"] if r["runtime"] == runtime}
-    gains = {d["arm"]: d for d in facts["differences"] if d["runtime"] == runtime}
-    lines = [
-        _training(runtime, arm, rows, gains[arm]) for arm in ("free", "constrained") if arm in gains
-    ]
-    if not lines:
-        lines = [_alone(runtime, row) for row in rows.values()]
-    if square:
-        lines.append(_interaction(square))
-    lines.extend(_constraint(runtime, model, rows) for model in ("base", "trained"))
+def summary(facts: Mapping[str, Any], runtime: str, arms: Sequence[ArmResult]) -> list[str]:
+    """Sentences about `runtime`, from report_facts and the arms behind them; of several categories,
+    each in its turn."""
+    here = [row for row in facts["rows"] if row["runtime"] == runtime]
+    categories = list(dict.fromkeys(row.get("category", "") for row in here))
+    lines = []
+    for category in categories:
+        told = _category(facts, runtime, category)
+        where = f"{category or 'Own rows'}: " if len(categories) > 1 else ""
+        lines.append(where + told[0])
+        lines += told[1:]
     lines.append(_trouble(arms))
     lines.append(f"The whole job took {duration(facts['job_seconds'])}.")
     return [line for line in lines if line]
+
+
+def _category(facts: Mapping[str, Any], runtime: str, category: str) -> list[str]:
+    def mine(found: Mapping[str, Any]) -> bool:
+        return found["runtime"] == runtime and found.get("category", "") == category
+
+    rows = {(r["model"], r["arm"]): r for r in facts["rows"] if mine(r)}
+    gains = {d["arm"]: d for d in facts["differences"] if mine(d)}
+    lines = [
+        _training(runtime, arm, rows, gains[arm]) for arm in ("free", "constrained") if arm in gains
+    ]
+    lines = lines or [_alone(runtime, row) for row in rows.values()]
+    lines += [_interaction(square) for square in facts["squares"] if mine(square)]
+    lines += [_fixed(change) for change in facts["constraint"] if mine(change)]
+    return lines
 
 
 def _training(runtime: str, arm: str, rows: Mapping[Any, Any], gain: Mapping[str, Any]) -> str:
@@ -72,40 +84,55 @@ def _alone(runtime: str, row: Mapping[str, Any]) -> str:
     )
 
 
-def _interaction(square: Interaction) -> str:
-    low, high = square.ci95
+def _interaction(square: Mapping[str, Any]) -> str:
+    low, high = square["ci95"]
     if low <= 0 <= high:
         meaning = "the gains of training and of the grammar add up as far as these rows can tell"
-    elif square.points < 0:
+    elif square["points"] < 0:
         meaning = "the grammar alone would have given that much of what training gained"
     else:
         meaning = "training gains more under the grammar than without it"
     return (
-        f"Training × decoding: the interaction is {points(square.points)} points (95 % interval "
-        f"{points(low)} to {points(high)}); {meaning}."
+        f"Training × decoding ({square['arm']}): the interaction is {points(square['points'])} "
+        f"points (95 % interval {points(low)} to {points(high)}); {meaning}. Of the "
+        f"{square['fixed']} rows that training fixed, the grammar alone gets {square['given']} "
+        f"right: so much of the gain would have been had for nothing."
     )
 
 
-def _constraint(runtime: str, model: str, rows: Mapping[Any, Any]) -> str:
-    free, held = rows.get((model, "free")), rows.get((model, "constrained"))
-    if not free or not held:
-        return ""
+def _fixed(change: Mapping[str, Any]) -> str:
+    """Whether a constraint fixed syntax only, or choices as well."""
+    syntax, choice = ([0, 0, 0], [0, 0, 0])
+    for found in change["classes"]:
+        counts = syntax if found["kind"] in SYNTAX else choice
+        for place, key in enumerate(("removed", "made", "left")):
+            counts[place] += found[key]
+    exact = change["exact_match"]
     return (
-        f"The grammar takes {model} in {runtime} from {_share(free['valid'])} to "
-        f"{_share(held['valid'])} valid completions."
+        f"{change['arm']} against free, {change['model']}: errors of syntax {syntax[0]} removed, "
+        f"{syntax[1]} made, {syntax[2]} left; errors of choice {choice[0]} removed, {choice[1]} "
+        f"made, {choice[2]} left; exact match {points(exact['points'])} points "
+        f"({points(exact['ci95'][0])} to {points(exact['ci95'][1])})."
     )
 
 
 def _trouble(arms: Sequence[ArmResult]) -> str:
     cut = sum(row.problem == "cut" for arm in arms for row in arm.results)
     failed = sum(row.error is not None for arm in arms for row in arm.results)
+    free = sum(row.unconstrained is not None for arm in arms for row in arm.results)
     total = sum(len(arm.results) for arm in arms)
-    if not cut and not failed:
-        return ""
-    return (
-        f"Of {total} completions in all arms, {cut} were cut at the length limit and {failed} "
-        "failed in the engine; both count as invalid."
-    )
+    lines = []
+    if cut or failed:
+        lines.append(
+            f"Of {total} completions in all arms, {cut} were cut at the length limit and {failed} "
+            "failed in the engine; both count as invalid."
+        )
+    if free:
+        lines.append(
+            f"{free} completions of constraining arms were not constrained, since no grammar can "
+            "hold their tools; they were written free and are counted as they are."
+        )
+    return " ".join(lines)
 
 
 def points(value: float) -> str:

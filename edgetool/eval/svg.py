@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 WIDTH, HEIGHT = 360, 210
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 14, 36
+MODELS = ("base", "trained")
 
 Point = tuple[float, float]
 
@@ -54,35 +55,41 @@ def line_chart(points: Sequence[Point], *, name: str, title: str, x: str, y: str
         _path(points, to_x, to_y, "raw"),
         _path(smooth, to_x, to_y, "curve"),
     ]
-    return _svg(name, title, told, body)
+    return drawing(name, title, told, body)
 
 
 def slope_chart(cells: Mapping[tuple[str, str], float], *, name: str, title: str) -> Markup:
-    """The 2x2: a line from base to trained for each arm, shares in per cent."""
+    """The 2x2: a line from base to trained for each arm, shares in per cent.
+
+    cells   share in [0, 1] by (model, arm): two models and two arms, the free one first
+    """
     ticks_y = ticks(0.0, 100 * max(max(cells.values()), 0.1))
     to_y = Scale(0.0, ticks_y[-1], HEIGHT - BOTTOM, TOP)
     to_x = Scale(0.0, 1.0, 104, 236)
     body = [_axes([], ticks_y, to_x, to_y, "")]
-    for number, model in enumerate(("base", "trained")):
-        body.append(_text(to_x(number), HEIGHT - 12, model, "middle", "label"))
-    free, held = ([100 * cells[m, arm] for m in ("base", "trained")] for arm in _ARMS)
-    for arm, values, others in ((_ARMS[0], free, held), (_ARMS[1], held, free)):
-        body.append(_slope(arm, values, others, to_x, to_y))
+    for number, model in enumerate(MODELS):
+        body.append(label(to_x(number), HEIGHT - 12, model, "middle", "label"))
+    first, second = dict.fromkeys(arm for _, arm in cells)
+    free, held = ([100 * cells[m, arm] for m in MODELS] for arm in (first, second))
+    body.append(_slope(first, "free", free, held, to_x, to_y))
+    body.append(_slope(second, "constrained", held, free, to_x, to_y))
     told = "; ".join(f"{model}, {arm}: {100 * v:.1f} %" for (model, arm), v in cells.items()) + "."
-    return _svg(name, title, told, body)
-
-
-_ARMS = ("free", "constrained")
+    return drawing(name, title, told, body)
 
 
 def _slope(
-    arm: str, values: Sequence[float], others: Sequence[float], to_x: Scale, to_y: Scale
+    arm: str,
+    style: str,
+    values: Sequence[float],
+    others: Sequence[float],
+    to_x: Scale,
+    to_y: Scale,
 ) -> Markup:
-    parts = [_path([(0.0, values[0]), (1.0, values[1])], to_x, to_y, f"slope {arm}")]
+    parts = [_path([(0.0, values[0]), (1.0, values[1])], to_x, to_y, f"slope {style}")]
     for number, (value, other) in enumerate(zip(values, others, strict=True)):
         x, y = to_x(number), to_y(value)
         parts.append(
-            Markup('<circle class="dot {}" cx="{:.1f}" cy="{:.1f}" r="4"/>').format(arm, x, y)
+            Markup('<circle class="dot {}" cx="{:.1f}" cy="{:.1f}" r="4"/>').format(style, x, y)
         )
         parts.append(_slope_label(arm, number, value, other, to_x, to_y))
     return Markup("").join(parts)
@@ -93,12 +100,12 @@ def _slope_label(
 ) -> Markup:
     # Two labels at one end are pushed apart when their dots lie closer than a line of text.
     gap = to_y(value) - to_y(other)
-    above = gap < 0 or (gap == 0 and arm == "constrained")
+    above = gap < 0 or (gap == 0 and arm != "free")
     shift = (13 - abs(gap)) / 2 * (-1 if above else 1) if abs(gap) < 13 else 0.0
     y = to_y(value) + 4 + shift
     if number == 0:
-        return _text(to_x(0) - 10, y, f"{value:.1f}", "end", "value")
-    return _text(to_x(1) + 10, y, f"{value:.1f} {arm}", "start", "value")
+        return label(to_x(0) - 10, y, f"{value:.1f}", "end", "value")
+    return label(to_x(1) + 10, y, f"{value:.1f} {arm}", "start", "value")
 
 
 def interval_bar(value: float, low: float, high: float) -> Markup:
@@ -144,11 +151,11 @@ def _axes(
     for tick in ticks_y:
         rule = '<path class="rule" d="M{} {:.1f}H{}"/>'
         parts.append(Markup(rule).format(LEFT, to_y(tick), WIDTH - RIGHT))
-        parts.append(_text(LEFT - 6, to_y(tick) + 4, f"{tick:.4g}", "end", "tick"))
+        parts.append(label(LEFT - 6, to_y(tick) + 4, f"{tick:.4g}", "end", "tick"))
     for tick in ticks_x:
-        parts.append(_text(to_x(tick), HEIGHT - BOTTOM + 15, f"{tick:g}", "middle", "tick"))
+        parts.append(label(to_x(tick), HEIGHT - BOTTOM + 15, f"{tick:g}", "middle", "tick"))
     if x:
-        parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, x, "middle", "label"))
+        parts.append(label((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, x, "middle", "label"))
     return Markup("").join(parts)
 
 
@@ -157,14 +164,18 @@ def _path(points: Sequence[Point], to_x: Scale, to_y: Scale, kind: str) -> Marku
     return Markup('<path class="{}" d="M{}"/>').format(kind, places)
 
 
-def _text(x: float, y: float, text: str, anchor: str, kind: str) -> Markup:
+def label(x: float, y: float, text: str, anchor: str, kind: str) -> Markup:
+    """A piece of text; anchor is start, middle or end."""
     form = '<text class="{}" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>'
     return Markup(form).format(kind, x, y, anchor, text)
 
 
-def _svg(name: str, title: str, told: str, body: Sequence[Markup]) -> Markup:
+def drawing(
+    name: str, title: str, told: str, body: Sequence[Markup], height: float = HEIGHT
+) -> Markup:
+    """A picture with its title and what it tells, for screen readers."""
     head = Markup(
         '<svg class="chart" viewBox="0 0 {} {}" role="img" aria-labelledby="{}-t {}-d">'
         '<title id="{}-t">{}</title><desc id="{}-d">{}</desc>'
-    ).format(WIDTH, HEIGHT, name, name, name, title, name, told)
+    ).format(WIDTH, height, name, name, name, title, name, told)
     return head + Markup("").join(body) + Markup("</svg>")

@@ -27,20 +27,33 @@ TEXT_COLUMNS = 3  # the rest are numbers and stand to the right
 
 def markdown_table(rows: Sequence[Row]) -> str:
     """A GitHub-flavoured Markdown table, shares in per cent."""
-    rule = ["---"] * TEXT_COLUMNS + ["---:"] * (len(COLUMNS) - TEXT_COLUMNS)
-    lines = [COLUMNS, rule, *([_escape(cell) for cell in cells(row)] for row in rows)]
+    head, texts = _columns(rows)
+    rule = ["---"] * texts + ["---:"] * (len(head) - texts)
+    lines = [head, rule, *([_escape(cell) for cell in _line(row, texts)] for row in rows)]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def rich_table(rows: Sequence[Row]) -> Table:
     """The same table for a terminal."""
     table = Table(title="Evaluation", title_justify="left")
-    for number, column in enumerate(COLUMNS):
-        justify = "left" if number < TEXT_COLUMNS else "right"
+    head, texts = _columns(rows)
+    for number, column in enumerate(head):
+        justify = "left" if number < texts else "right"
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
     for row in rows:
-        table.add_row(*(Text(cell) for cell in cells(row)))
+        table.add_row(*(Text(cell) for cell in _line(row, texts)))
     return table
+
+
+def _columns(rows: Sequence[Row]) -> tuple[list[str], int]:
+    """The columns and how many of them are text: the category stands first where there is one."""
+    if any(row.get("category") for row in rows):
+        return ["category", *COLUMNS], TEXT_COLUMNS + 1
+    return list(COLUMNS), TEXT_COLUMNS
+
+
+def _line(row: Row, texts: int) -> list[str]:
+    return ([row.get("category") or "own rows"] if texts > TEXT_COLUMNS else []) + cells(row)
 
 
 def cells(row: Row) -> list[str]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from edgetool.calls.formats import CallSyntax
 from edgetool.calls.formats.base import dumps
-from edgetool.calls.types import Example, Tool
+from edgetool.calls.types import Tool
 from edgetool.errors import EngineError
 from edgetool.serve.ending import Ender
 
@@ -32,14 +32,30 @@ if TYPE_CHECKING:
 CACHED_GRAMMARS = 64
 
 
-class GrammarConstraint:
+class Counting:
+    """How hard a grammar pushes: see `calls.runtime.Constraint`."""
+
+    def __init__(self) -> None:
+        self.shortened, self.forced = False, 0
+        self.cut: float | None = 0.0
+        self.unconstrained: str | None = None
+
+    def _note(self, logits: NDArray[np.float32], allowed: NDArray[np.bool_]) -> None:
+        """Count a token without a choice, and add up the probability that is cut away."""
+        weights = np.exp(logits - logits.max())
+        left = float(weights[: len(allowed)][allowed].sum() / weights.sum())
+        self.cut = (self.cut or 0.0) + max(0.0, 1.0 - left)
+        self.forced += int(np.count_nonzero(allowed) == 1)
+
+
+class GrammarConstraint(Counting):
     """What one completion may say next, by a matcher of its own."""
 
     def __init__(self, matcher: Any, ender: Ender) -> None:
+        super().__init__()
         self._matcher, self._ender = matcher, ender
         self._ending: list[int] = []  # what remains to be written once the end is forced
         self._bounded = True
-        self.shortened = False
 
     def mask(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits [V] -> new logits [V], -inf where the grammar does not allow a token.
@@ -51,6 +67,7 @@ class GrammarConstraint:
         if self._matcher.is_error():
             raise EngineError(f"the grammar engine gave up: {self._matcher.get_error()}")
         allowed = np.unpackbits(bits, bitorder="little")[: len(logits)].view(bool)
+        self._note(logits, allowed)
         masked = np.full_like(logits, -np.inf)  # embeddings may be padded beyond the vocabulary
         np.copyto(masked[: len(allowed)], logits[: len(allowed)], where=allowed)
         return masked
@@ -130,15 +147,14 @@ def for_llama(session: LlamaSession) -> ConstraintMaker:
     return ConstraintMaker(backend.llg_tokenizer, session.syntax, session.vocabulary.markers)
 
 
-def for_tokenizer(hf_tokenizer: Any, syntax: CallSyntax) -> Callable[[Example], GrammarConstraint]:
+def for_tokenizer(hf_tokenizer: Any, syntax: CallSyntax) -> ConstraintMaker:
     """Constraints for a transformers fast tokenizer (the torch policy's)."""
     # What outlines' backend does with a Transformers model, which asks for its weights too.
     import llguidance.hf
 
     added = hf_tokenizer.added_tokens_decoder.items()
     markers = {token.content: number for number, token in added}
-    make = ConstraintMaker(llguidance.hf.from_tokenizer(hf_tokenizer), syntax, markers)
-    return lambda example: make(example.tools)
+    return ConstraintMaker(llguidance.hf.from_tokenizer(hf_tokenizer), syntax, markers)
 
 
 _LITERAL = re.compile(r'"(?:[^"\\]|\\.)*"')

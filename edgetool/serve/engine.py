@@ -1,14 +1,16 @@
-"""llama.cpp, as little of it as writing a completion needs.
+"""llama.cpp, as little of it as writing completions needs.
 
 The sampler chain and the completion API of llama-cpp-python cost more per token than a model of a
-few million parameters does; here a token costs one `llama_decode` and one view of its logits.
+few million parameters does; here a token costs its part of one `llama_decode` and one view of its
+logits. Several sequences can be written at once: each has a stream of the KV cache to itself, so
+none pays for the length of another, and what is read for one can be copied to another.
 """
 
 from __future__ import annotations
 
 import ctypes
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,82 +21,155 @@ from numpy.typing import NDArray
 from edgetool.errors import EngineError, ModelError, UsageError
 
 # A prompt is always read in the same pieces, and only whole pieces are kept for the next prompt:
-# rounding in a matrix product depends on how many tokens go through it at once, so any other reuse
-# would let a completion depend on what was asked before.
+# rounding in a matrix product may depend on how many tokens go through it at once, so any other
+# reuse could let a completion depend on what was asked before.
 CHUNK = 64
 # More than this many threads only pays once there is enough to compute.
 SMALL_FILE = 64 * 2**20
 _MAGIC = b"GGUF"
 _LOG_ERROR = 4  # GGML_LOG_LEVEL_ERROR
 
+Logits = NDArray[np.float32]
+
 
 class Engine:
     """A model in llama.cpp and the tokens its KV cache holds.
 
-    context   tokens the cache has room for; beyond what the model was trained on it is cut
+    context     tokens the cache has room for in a sequence; beyond what the model was trained on
+                it is cut
+    sequences   how many can be written at once, numbered from 0
     """
 
-    def __init__(self, path: Path, context: int, threads: int | None) -> None:
+    def __init__(self, path: Path, context: int, threads: int | None, sequences: int = 1) -> None:
         _require_gguf(path)
-        self.llama = _load(path, context, threads)
-        # Also runs at exit: llama-cpp-python's own __del__ comes too late there and complains.
-        self._free = weakref.finalize(self, self.llama.close)
+        if min(context, sequences, threads or 1) < 1:
+            raise UsageError(
+                f"context, sequences and threads must be at least 1, got {context}, {sequences} "
+                f"and {threads}"
+            )
+        threads = _threads(path, threads)
+        self.llama = _load(path, threads)
         # llama.cpp rounds a small context up and lets a model run past its training
         self.context = min(context, self.llama._model.n_ctx_train())
-        self._ctx = self.llama._ctx.ctx
+        self.sequences = sequences
+        self._ctx = _open(self.llama, self.context, sequences, threads, path)
+        # Also runs at exit: llama-cpp-python's own __del__ comes too late there and complains.
+        self._free = weakref.finalize(self, _close, self._ctx, self.llama)
         self._size = self.llama.n_vocab()
-        self._chunks: list[int] = []  # the prompt tokens whose keys and values may be reused
-        self._one = (ctypes.c_int32 * 1)()
+        self._chunks: list[list[int]] = [[] for _ in range(sequences)]  # prompt tokens to reuse
+        self._length = [0] * sequences  # tokens in the cache
+        self._batch = _Batch(max(CHUNK, sequences))
 
     def close(self) -> None:
         self._free()
 
-    def read(self, prompt: Sequence[int]) -> NDArray[np.float32]:
-        """Logits [V] behind a prompt [P], P >= 1; chunks shared with the last one are not read."""
-        kept = self._keep(prompt)
+    def read(self, prompt: Sequence[int], sequence: int = 0) -> Logits:
+        """Logits [V] behind a prompt [P], P >= 1; chunks shared with one in the cache are kept.
+
+        A view: it holds until the next call.
+        """
+        kept = self._keep(prompt, sequence)
         for start in range(kept, len(prompt), CHUNK):
             piece = prompt[start : start + CHUNK]
-            self._decode((ctypes.c_int32 * len(piece))(*piece), len(piece))
-        self._chunks = list(prompt[: (len(prompt) // CHUNK) * CHUNK])
-        return self._logits()
+            entries = [(sequence, place, token) for place, token in enumerate(piece, start)]
+            self._decode(entries, logits=False)
+            self._length[sequence] = start + len(piece)
+        self._chunks[sequence] = list(prompt[: (len(prompt) // CHUNK) * CHUNK])
+        return self._logits(-1)
 
-    def step(self, token: int) -> NDArray[np.float32]:
+    def step(self, token: int, sequence: int = 0) -> Logits:
         """Logits [V] behind one more token. A view: it holds until the next call."""
-        self._one[0] = token
-        self._decode(self._one, 1)
-        return self._logits()
+        return self.step_all({sequence: token})[0]
 
-    def _keep(self, prompt: Sequence[int]) -> int:
-        """Drop from the cache what this prompt does not share; how many tokens stay."""
+    def step_all(self, tokens: Mapping[int, int]) -> list[Logits]:
+        """Logits [V] behind one more token in each sequence. Views: they hold until the next call.
+
+        tokens   sequence -> its next token, by rising sequence
+        """
+        self._decode([(s, self._length[s], t) for s, t in tokens.items()], logits=True)
+        for sequence in tokens:
+            self._length[sequence] += 1
+        return [self._logits(place) for place in range(len(tokens))]
+
+    def forget(self) -> None:
+        """Empty the cache."""
         import llama_cpp
 
-        kept = 0
-        limit = min(len(self._chunks), len(prompt) - 1)  # one token must be read, for its logits
-        while kept + CHUNK <= limit and (
-            self._chunks[kept : kept + CHUNK] == list(prompt[kept : kept + CHUNK])
-        ):
-            kept += CHUNK
-        self._chunks = []  # a failure on the way must not leave a promise behind
+        llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self._ctx), True)
+        self._chunks = [[] for _ in range(self.sequences)]
+        self._length = [0] * self.sequences
+
+    def _keep(self, prompt: Sequence[int], sequence: int) -> int:
+        """Leave in a sequence's cache what this prompt shares with some sequence; how many tokens.
+
+        One token must be read, for its logits.
+        """
+        import llama_cpp
+
+        shared = [_shared(chunks, prompt) for chunks in self._chunks]
+        best = max(range(self.sequences), key=lambda s: (shared[s], s == sequence))
+        kept = shared[best]
+        self._chunks[sequence] = []  # a failure on the way must not leave a promise behind
+        self._length[sequence] = 0
         memory = llama_cpp.llama_get_memory(self._ctx)
-        if not llama_cpp.llama_memory_seq_rm(memory, 0, kept, -1):
-            llama_cpp.llama_memory_clear(memory, True)  # recurrent models cannot go back in part
+        if kept and best != sequence:  # a stream is copied whole or not at all
+            llama_cpp.llama_memory_seq_rm(memory, sequence, -1, -1)
+            llama_cpp.llama_memory_seq_cp(memory, best, sequence, -1, -1)
+        # A sliding window has let go of what a shorter prompt needs; recurrent models cannot go
+        # back in part.
+        whole = llama_cpp.llama_memory_seq_pos_min(memory, sequence) <= 0
+        if not (kept and whole and llama_cpp.llama_memory_seq_rm(memory, sequence, kept, -1)):
+            llama_cpp.llama_memory_seq_rm(memory, sequence, -1, -1)
             kept = 0
         return kept
 
-    def _decode(self, tokens: Any, count: int) -> None:
+    def _decode(self, entries: Sequence[tuple[int, int, int]], *, logits: bool) -> None:
+        """Put (sequence, position, token) into the cache; logits of all, or of the last one."""
         import llama_cpp
 
-        status = llama_cpp.llama_decode(self._ctx, llama_cpp.llama_batch_get_one(tokens, count))
+        status = llama_cpp.llama_decode(self._ctx, self._batch.fill(entries, logits))
         if status != 0:
             raise EngineError(
-                f"llama.cpp could not read {count} tokens: llama_decode gave {status}"
+                f"llama.cpp could not read {len(entries)} tokens: llama_decode gave {status}"
             )
 
-    def _logits(self) -> NDArray[np.float32]:
+    def _logits(self, place: int) -> Logits:
         import llama_cpp
 
-        pointer = llama_cpp.llama_get_logits_ith(self._ctx, -1)
+        pointer = llama_cpp.llama_get_logits_ith(self._ctx, place)
         return np.ctypeslib.as_array(pointer, shape=(self._size,))
+
+
+class _Batch:
+    """llama.cpp's own batch with room for `size` tokens, filled again and again."""
+
+    def __init__(self, size: int) -> None:
+        import llama_cpp
+
+        self._batch = llama_cpp.llama_batch_init(size, 0, 1)
+        weakref.finalize(self, llama_cpp.llama_batch_free, self._batch)
+
+    def fill(self, entries: Sequence[tuple[int, int, int]], logits: bool) -> Any:
+        batch = self._batch
+        for place, (sequence, position, token) in enumerate(entries):
+            batch.token[place] = token
+            batch.pos[place] = position
+            batch.n_seq_id[place] = 1
+            batch.seq_id[place][0] = sequence
+            batch.logits[place] = logits
+        batch.logits[len(entries) - 1] = True
+        batch.n_tokens = len(entries)
+        return batch
+
+
+def _shared(chunks: Sequence[int], prompt: Sequence[int]) -> int:
+    """How many tokens of whole chunks two prompts begin with alike, the last token left out."""
+    kept, limit = 0, min(len(chunks), len(prompt) - 1)
+    while kept + CHUNK <= limit and (
+        chunks[kept : kept + CHUNK] == list(prompt[kept : kept + CHUNK])
+    ):
+        kept += CHUNK
+    return kept
 
 
 def _require_gguf(path: Path) -> None:
@@ -106,20 +181,26 @@ def _require_gguf(path: Path) -> None:
         raise ModelError(f"{path}: not a GGUF file, it begins with {magic!r}; give a .gguf file")
 
 
-def _load(path: Path, context: int, threads: int | None) -> Any:
+def _threads(path: Path, threads: int | None) -> int:
+    """As many as asked for; one for a small file, else llama-cpp-python's own choice."""
+    import os
+
+    if threads is not None:
+        return threads
+    return 1 if path.stat().st_size < SMALL_FILE else max((os.cpu_count() or 1) // 2, 1)
+
+
+def _load(path: Path, threads: int) -> Any:
+    """The model with its tokenizer. Its own context is as small as can be: ours is opened apart,
+    since llama-cpp-python does not offer several sequences."""
     import llama_cpp
 
-    if context < 1 or (threads is not None and threads < 1):
-        raise UsageError(f"context and threads must be at least 1, got {context} and {threads}")
-    if threads is None and path.stat().st_size < SMALL_FILE:
-        threads = 1
     with _listening() as complaints:
         try:
             return llama_cpp.Llama(
                 str(path),
-                n_ctx=context,
+                n_ctx=CHUNK,
                 n_batch=CHUNK,
-                n_ubatch=CHUNK,
                 n_threads=threads,
                 n_threads_batch=threads,
                 verbose=False,
@@ -130,6 +211,37 @@ def _load(path: Path, context: int, threads: int | None) -> Any:
                 f"{path}: llama.cpp cannot load it ({reason}); the file is cut short, damaged or "
                 f"of an architecture this llama.cpp does not know; export or copy it again"
             ) from error
+
+
+def _open(llama: Any, context: int, sequences: int, threads: int, path: Path) -> Any:
+    import llama_cpp
+
+    wanted = llama_cpp.llama_context_default_params()
+    wanted.n_ctx = context * sequences
+    wanted.n_batch = wanted.n_ubatch = max(CHUNK, sequences)
+    wanted.n_seq_max = sequences
+    wanted.n_threads = wanted.n_threads_batch = threads
+    wanted.kv_unified = False
+    # Off, as llama-cpp-python has it: on a CPU flash attention adds up in half precision and is
+    # slower for one token at a time.
+    wanted.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    wanted.no_perf = True
+    with _listening() as complaints:
+        opened = llama_cpp.llama_init_from_model(llama._model.model, wanted)
+    if not opened:
+        reason = complaints[0] if complaints else "no reason given"
+        raise EngineError(
+            f"{path}: llama.cpp cannot make a KV cache of {sequences} x {context} tokens "
+            f"({reason}); ask for a smaller --context"
+        )
+    return opened
+
+
+def _close(context: Any, llama: Any) -> None:
+    import llama_cpp
+
+    llama_cpp.llama_free(context)
+    llama.close()
 
 
 @contextmanager

@@ -2,43 +2,68 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
 
-from edgetool.calls.runtime import Completion, Sampling
+from edgetool.calls.runtime import FREE, Completion, Sampling, failed, row_seed
 from edgetool.calls.types import Example
-from edgetool.serve.constrained import ConstraintMaker, for_llama
+from edgetool.errors import EdgetoolError, UsageError
+from edgetool.serve.arms import Arms
+from edgetool.serve.constrained import for_llama
+from edgetool.serve.fingerprint import fingerprint
 from edgetool.serve.session import LlamaSession
+from edgetool.serve.writing import Batch
 
 
 class GGUFRuntime:
-    """Completions from a GGUF file in llama.cpp, one example after another, in order.
+    """Completions from a GGUF file in llama.cpp, as many together as the session has sequences.
 
     name   what a report calls it: "gguf:Q8_0"
     """
 
-    def __init__(self, session: LlamaSession, name: str = "gguf") -> None:
+    def __init__(self, session: LlamaSession, name: str = "gguf", arms: Arms | None = None) -> None:
         self.session, self.name = session, name
         self.syntax = session.syntax
+        self._arms = arms or Arms(lambda: for_llama(session))
+        self.arms = self._arms.names
 
-    @cached_property
-    def _constraint(self) -> ConstraintMaker:
-        """Made when first asked for: the free arm need not wait for the grammar engine to load."""
-        return for_llama(self.session)
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint([self.session.path])
 
     def prompt_ids(self, example: Example) -> list[int]:
         """Token ids [P] of the example's prompt."""
         return self.session.prompter.ids(example.messages, example.tools)
 
     def generate(
-        self, examples: Sequence[Example], sampling: Sampling, *, constrained: bool
-    ) -> Iterator[Completion]:
-        """One completion per example, in order; each draws with a seed of its own.
+        self, examples: Sequence[Example], sampling: Sampling, arm: str = FREE
+    ) -> Iterator[tuple[int, Completion]]:
+        """One completion per example, as they are done. A prompt that is too long, or cannot be
+        rendered, costs its row.
 
-        Raises PromptTooLong, and EngineError for tools whose schema the grammar engine refuses.
+        Raises UsageError for an arm that is not offered, EngineError when llama.cpp fails.
         """
-        for number, example in enumerate(examples):
-            constraint = self._constraint(example.tools) if constrained else None
-            own = replace(sampling, seed=sampling.seed + number)
-            yield self.session.generate(self.prompt_ids(example), own, constraint)
+        batch: Batch[int] = Batch(self.session)
+        waiting = deque(enumerate(examples))
+        while waiting or batch.keys:
+            while waiting and batch.free:
+                number, example = waiting.popleft()
+                refused = self.begin(batch, number, example, sampling, arm)
+                if refused is not None:
+                    yield number, refused
+            yield from batch.round()
+
+    def begin(
+        self, batch: Batch[int], number: int, example: Example, sampling: Sampling, arm: str
+    ) -> Completion | None:
+        """Begin the completion of a row in `batch`; returns it where it came to nothing."""
+        own = replace(sampling, seed=row_seed(sampling.seed, example.id))
+        try:
+            constraint = self._arms.constraint(example.tools, arm)
+            batch.add(number, self.prompt_ids(example), own, constraint)
+        except UsageError:  # what was asked for cannot work for any row
+            raise
+        except EdgetoolError as error:
+            return failed(str(error))
+        return None

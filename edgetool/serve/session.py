@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-
-import numpy as np
 
 from edgetool.calls import formats
 from edgetool.calls.formats import SYNTAX_KEY
@@ -15,21 +13,21 @@ from edgetool.calls.prompt import Prompter
 from edgetool.calls.runtime import Completion, Constraint, Sampling
 from edgetool.errors import ModelError, PromptTooLong
 from edgetool.serve.engine import Engine
-from edgetool.serve.sampling import choose
 from edgetool.serve.vocabulary import read_vocabulary
+from edgetool.serve.writing import OnToken, Writing
 
 # Room for a dozen tools and a long conversation; the KV cache of a 4 B model takes 0.6 GB of it.
 CONTEXT = 4096
 
-OnToken = Callable[[bytes], None]
-
 
 class LlamaSession:
-    """One model in llama.cpp, one completion at a time.
+    """One model in llama.cpp: one completion at a time, or several with a `Batch`.
 
-    prompter   makes prompt ids with the model's own chat template
-    syntax     call_syntax, or the one the file names, or the one that template teaches
-    limit      tokens a prompt and its completion may have together
+    prompter     makes prompt ids with the model's own chat template
+    syntax       call_syntax, or the one the file names, or the one that template teaches
+    limit        tokens a prompt and its completion may have together
+    call_token   the token that opens a call, where the syntax has one of its own
+    sequences    completions a Batch can write together
 
     Raises ModelError for a file that is no whole GGUF, or one without a chat template, and
     UsageError for a call_syntax nobody knows.
@@ -42,15 +40,18 @@ class LlamaSession:
         context: int | None = None,
         threads: int | None = None,
         call_syntax: str | None = None,
+        sequences: int = 1,
     ) -> None:
         import llama_cpp
 
         self.path = Path(model_path)
-        self.engine = Engine(self.path, CONTEXT if context is None else context, threads)
+        context = CONTEXT if context is None else context
+        self.engine = Engine(self.path, context, threads, sequences)
         self.limit = self.engine.context
         self.vocabulary = read_vocabulary(llama_cpp.llama_model_get_vocab(self.engine.llama.model))
         self.prompter = self._prompter(call_syntax)
         self.syntax = self.prompter.syntax
+        self.call_token = self.vocabulary.markers.get(self.syntax.START)
 
     def __enter__(self) -> LlamaSession:
         return self
@@ -83,39 +84,18 @@ class LlamaSession:
         PromptTooLong when the context has no room for the prompt and one token more.
         """
         started = time.perf_counter()
-        self._require_room(prompt_ids)
-        written, finished = self._write(prompt_ids, sampling, constraint, on_token)
-        text = self.vocabulary.text(written[:-1] if finished else written)
-        shortened = constraint is not None and constraint.shortened
-        seconds = time.perf_counter() - started
-        return Completion(text, tuple(written), finished, seconds, shortened)
+        budget = self.budget(prompt_ids, sampling)
+        writing = Writing(self, budget, sampling, constraint, on_token)
+        writing.take(self.engine.read(prompt_ids))
+        first = time.perf_counter() - started
+        while not writing.done:
+            writing.take(self.engine.step(writing.last))
+        return writing.completion(time.perf_counter() - started, first)
 
-    def _write(
-        self,
-        prompt_ids: Sequence[int],
-        sampling: Sampling,
-        constraint: Constraint | None,
-        on_token: OnToken | None,
-    ) -> tuple[list[int], bool]:
-        """The token ids [C] and whether a stop token is the last of them."""
-        generator = np.random.default_rng(sampling.seed)
-        stop_ids, pieces = self.vocabulary.stop_ids, self.vocabulary.pieces
-        budget = min(sampling.max_completion_length, self.limit - len(prompt_ids))
-        written: list[int] = []
-        logits = self.engine.read(prompt_ids)
-        while True:
-            allowed = logits if constraint is None else constraint.mask(logits)
-            token = choose(allowed, sampling, generator)
-            if constraint is not None:
-                token = constraint.advance(token, budget - len(written) - 1)
-            written.append(token)
-            if token in stop_ids:
-                return written, True
-            if on_token is not None:
-                on_token(pieces[token])
-            if len(written) >= budget:
-                return written, False
-            logits = self.engine.step(token)
+    def budget(self, prompt_ids: Sequence[int], sampling: Sampling) -> int:
+        """Tokens a completion of prompt_ids [P] may have. Raises PromptTooLong."""
+        self._require_room(prompt_ids)
+        return min(sampling.max_completion_length, self.limit - len(prompt_ids))
 
     def _require_room(self, prompt_ids: Sequence[int]) -> None:
         if not prompt_ids:

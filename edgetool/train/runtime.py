@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
-from edgetool.calls.runtime import Completion, Constraint, Sampling
+from edgetool.calls.runtime import ARMS, FREE, Completion, Constraint, Sampling, row_seed
 from edgetool.calls.types import Example
 from edgetool.errors import UsageError
 from edgetool.train.policy import Policy
-from edgetool.train.rollout import completion_seed, rollout
+from edgetool.train.rollout import Written, rollout
 
-ConstraintFactory = Callable[[Example], Constraint]
+ConstraintFactory = Callable[[Example, str], Constraint | None]
 
 
 class PolicyRuntime:
     """Completions from a torch policy, in batches of prompts of like length.
 
-    constraint   makes the constraint of an example's completion, for the constrained arm; given by
-                 the caller, because the engines of constraints live in `serve`
+    constraint    makes the constraint of an example's completion in an arm; given by the caller,
+                  because the engines of constraints live in `serve`
+    arms          those that `constraint` knows
+    fingerprint   names the weights, by the caller too: a policy may be anything by now
     """
 
     def __init__(
@@ -27,52 +30,64 @@ class PolicyRuntime:
         *,
         name: str = "policy",
         constraint: ConstraintFactory | None = None,
+        arms: Sequence[str] = (FREE,),
+        fingerprint: str = "",
         batch_size: int = 64,
     ) -> None:
         self.policy, self.name, self.batch_size = policy, name, batch_size
         self.syntax = policy.prompter.syntax
         self._constraint = constraint
+        self.arms, self.fingerprint = tuple(arms), fingerprint
 
     def prompt_ids(self, example: Example) -> list[int]:
         """Token ids [P] of the example's prompt."""
         return self.policy.prompter.ids(example.messages, example.tools)
 
     def generate(
-        self, examples: Sequence[Example], sampling: Sampling, *, constrained: bool
-    ) -> Iterator[Completion]:
-        """One completion per example, in order; a batch shares its time evenly.
+        self, examples: Sequence[Example], sampling: Sampling, arm: str = FREE
+    ) -> Iterator[tuple[int, Completion]]:
+        """One completion per example, a batch at a time; a batch shares its time evenly.
 
-        Raises UsageError for constrained=True on a runtime without a constraint.
+        Raises UsageError for an arm that is not offered.
         """
-        if constrained and self._constraint is None:
-            raise UsageError(f"{self.name}: the constrained arm needs a constraint engine")
+        if arm not in self.arms:
+            known = ", ".join(name for name in ARMS if name in self.arms)
+            raise UsageError(f"{self.name}: arm '{arm}' is not offered here; choose of: {known}")
         prompts = [self.prompt_ids(example) for example in examples]
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-        done: dict[int, Completion] = {}
         for start in range(0, len(order), self.batch_size):
             batch = order[start : start + self.batch_size]
-            picked = [examples[i] for i in batch]
-            written = self._batch(batch, picked, prompts, sampling, constrained)
-            done.update(zip(batch, written, strict=True))
-        for number in range(len(prompts)):
-            yield done[number]
+            picked = [(examples[i], prompts[i]) for i in batch]
+            yield from zip(batch, self._batch(picked, sampling, arm), strict=True)
 
     def _batch(
-        self,
-        numbers: Sequence[int],
-        examples: Sequence[Example],
-        prompts: Sequence[Sequence[int]],
-        sampling: Sampling,
-        constrained: bool,
+        self, rows: Sequence[tuple[Example, Sequence[int]]], sampling: Sampling, arm: str
     ) -> list[Completion]:
         started = time.perf_counter()
-        make = self._constraint if constrained else None
-        constraints = [make(example) for example in examples] if make else None
-        seeds = [[completion_seed(sampling.seed, number)] for number in numbers]
-        written = rollout(self.policy, [prompts[i] for i in numbers], sampling, seeds, constraints)
-        seconds = (time.perf_counter() - started) / len(numbers)
-        shortened = [c.shortened for c in constraints] if constraints else [False] * len(written)
+        constraints = [self._held(example, arm) for example, _ in rows]
+        held = [constraint for constraint in constraints if constraint is not None]
+        seeds = [[row_seed(sampling.seed, example.id)] for example, _ in rows]
+        prompts = [prompt for _, prompt in rows]
+        written = rollout(self.policy, prompts, sampling, seeds, held or None)
+        seconds = (time.perf_counter() - started) / len(rows)
         return [
-            Completion(w.text, w.token_ids, w.finished, seconds, early)
-            for [w], early in zip(written, shortened, strict=True)
+            _completion(one, constraint, seconds)
+            for [one], constraint in zip(written, constraints, strict=True)
         ]
+
+    def _held(self, example: Example, arm: str) -> Constraint | None:
+        return self._constraint(example, arm) if self._constraint and arm != FREE else None
+
+
+def _completion(written: Written, held: Constraint | None, seconds: float) -> Completion:
+    found = Completion(written.text, written.token_ids, written.finished, seconds)
+    if held is None:
+        return found
+    cut = None if held.cut is None else held.cut / max(1, len(written.token_ids))
+    return replace(
+        found,
+        shortened=held.shortened,
+        forced=held.forced,
+        cut_mass=cut,
+        unconstrained=held.unconstrained,
+    )

@@ -17,30 +17,34 @@ import yaml
 from rich.console import Console
 
 from edgetool.allocator import keep_freed_memory
-from edgetool.calls.runtime import Sampling
+from edgetool.calls.runtime import CONSTRAINED, FREE, Sampling, in_order
 from edgetool.calls.types import Example
 from edgetool.config import Config, build_config
 from edgetool.data import demo, sources
 from edgetool.data.rows import write_rows
 from edgetool.errors import EdgetoolError
-from edgetool.eval.evaluate import ARMS, ArmResult
+from edgetool.eval.evaluate import ArmResult
 from edgetool.eval.report import write_report
 from edgetool.eval.tables import rich_table
 from edgetool.export.fidelity import compare_logits, greedy_agreement
 from edgetool.export.receipt import record_fidelity
 from edgetool.export.run import export_gguf
 from edgetool.files import write_text
+from edgetool.serve.runtime import GGUFRuntime
+from edgetool.serve.session import LlamaSession
 from edgetool.train.checkpoint import newest
 from edgetool.train.load import LoadSettings, load_policy
 from edgetool.train.memory import peak_resident_mb
 from edgetool.train.runtime import PolicyRuntime
-from edgetool.verbs.evaluating import gguf_runtime, policy_runtime, run_arms
+from edgetool.verbs.evaluating import run_arms
 from edgetool.verbs.exporting import export_run, merge_run
 from edgetool.verbs.run_folder import RunFolder
+from edgetool.verbs.runtimes import gguf_runtime, policy_runtime
 from edgetool.verbs.training import open_policy, run_training
 
 SHIPPED = ("Q8_0", "Q4_K_M")
 REFERENCE = "F16"
+ARMS = (FREE, CONSTRAINED)
 LOGIT_PROMPTS = 32  # prompts whose every logit is compared; agreement is measured on all rows
 
 
@@ -117,9 +121,10 @@ def _measure_fidelity(
     """The F16 file in llama.cpp against the merged folder in transformers."""
     gguf = folder / f"model.{REFERENCE}.gguf"
     plain = PolicyRuntime(load_policy(merged, None, LoadSettings(load_in_4bit=False)))
-    ours = [c.token_ids for c in plain.generate(examples, sampling, constrained=False)]
-    with gguf_runtime(gguf) as runtime:
-        theirs = [c.token_ids for c in runtime.generate(examples, sampling, constrained=False)]
+    ours = [c.token_ids for c in in_order(plain.generate(examples, sampling))]
+    with LlamaSession(gguf) as session:
+        runtime = GGUFRuntime(session)
+        theirs = [c.token_ids for c in in_order(runtime.generate(examples, sampling))]
         same_prompts = sum(plain.prompt_ids(e) == runtime.prompt_ids(e) for e in examples)
     prompts = [plain.prompt_ids(example) for example in examples[:LOGIT_PROMPTS]]
     return {

@@ -1,62 +1,132 @@
-"""`edgetool eval`: a run's policy or a GGUF file on rows with known calls, arm by arm."""
+"""`edgetool eval`, `compare` and `report`."""
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from edgetool.allocator import keep_freed_memory
 from edgetool.calls.runtime import Runtime, Sampling
 from edgetool.calls.types import Example
 from edgetool.data import sources
-from edgetool.errors import UsageError
-from edgetool.eval.evaluate import ArmResult, evaluate
+from edgetool.errors import DataError, UsageError
+from edgetool.eval import suites
+from edgetool.eval.compare import compare_facts, comparison_tables
+from edgetool.eval.evaluate import ArmResult, RowResult, evaluate
+from edgetool.eval.finished import Finished, open_finished, relabelled, results_folder
+from edgetool.eval.kept import Kept
 from edgetool.eval.measures import summarize
 from edgetool.eval.report import write_report
 from edgetool.eval.tables import rich_table
+from edgetool.files import write_text
 from edgetool.verbs.run_folder import RunFolder
+from edgetool.verbs.runtimes import hashes, open_runtimes
 
-if TYPE_CHECKING:
-    from edgetool.train.policy import Policy
+KEPT_FILE = "completions.jsonl"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What to evaluate: rows by category ("" for one's own) and those that cannot be scored."""
+
+    by_category: dict[str, tuple[Example, ...]] = field(default_factory=dict)
+    skipped: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def all(self) -> list[Example]:
+        return [example for rows in self.by_category.values() for example in rows]
+
+
+def load(
+    data: str | None, chosen: Sequence[str], root: Path | None, count: int | None = None
+) -> Rows:
+    """Rows of --data and of every --suite, at most `count` of each category."""
+    if not data and not chosen:
+        raise UsageError(
+            f"say what to evaluate: --data rows.jsonl, or --suite with one of: "
+            f"{', '.join(suites.names())}"
+        )
+    rows = Rows()
+    if data:
+        rows.by_category[""] = tuple(sources.load(data, "validation", count))
+    for spec in chosen:
+        for category, loaded in suites.load(spec, root).items():
+            if not loaded.examples:
+                raise DataError([f"{category}: no row can be scored", *loaded.skipped])
+            rows.by_category[category] = loaded.examples[:count]
+            rows.skipped[category] = loaded.skipped
+    return rows
 
 
 def run_eval(
-    target: Path,
-    data: str,
+    target: str,
+    rows: Rows,
     arms: Sequence[str],
     console: Console,
     *,
     base: bool,
-    rows: int | None,
     sampling: Sampling,
-    out: Path | None,
-) -> None:
-    """Evaluate, print a table and, for a run or with `out`, write report.json and report.html."""
+    samples: int = 1,
+    model: str | None = None,
+    out: Path | None = None,
+    fresh: bool = False,
+    asked: Mapping[str, Any] | None = None,
+) -> Path:
+    """Evaluate, print a table and write the report; returns report.json.
+
+    An evaluation that was interrupted goes on where it was, row by row; `fresh` begins anew.
+    """
     keep_freed_memory()
     started = time.perf_counter()
-    examples = sources.load(data, "validation", rows)
+    folder = out or results_folder(target)
+    for category, reasons in rows.skipped.items():
+        _tell_skipped(category, reasons, console)
+    if fresh:
+        (folder / KEPT_FILE).unlink(missing_ok=True)
     finished: list[ArmResult] = []
-    for model, runtime in _runtimes(target, base):
-        finished += run_arms(runtime, examples, model, arms, sampling, console)
-    folder = out or (target / "eval" if target.is_dir() else None)
+    with Kept(folder / KEPT_FILE) as kept:
+        for held in open_runtimes(target, base=base, model=model):
+            for category, examples in rows.by_category.items():
+                finished += run_arms(
+                    held.runtime,
+                    examples,
+                    held.model,
+                    arms,
+                    sampling,
+                    console,
+                    samples=samples,
+                    category=category,
+                    kept=kept,
+                )
     console.print(rich_table([summarize(arm) for arm in finished]))
-    if folder is not None:
-        path = write_report(
-            folder,
-            arms=finished,
-            job_seconds=time.perf_counter() - started,
-            metrics=RunFolder(target).metrics(),
-            config={"target": str(target), "data": data, **asdict(sampling)},
-            fidelity={},
-            examples=examples,
-        )
-        console.print(f"report: {path.with_suffix('.html')}")
+    path = write_report(
+        folder,
+        arms=finished,
+        job_seconds=time.perf_counter() - started,
+        metrics=RunFolder(Path(target)).metrics(),
+        config={"target": target, **(asked or {}), "samples": samples, **asdict(sampling)},
+        fidelity={},
+        examples=rows.all,
+        skipped=rows.skipped,
+        hashes=hashes(target),
+    )
+    console.print(f"report: {path.with_suffix('.html')}")
+    return path
 
 
 def run_arms(
@@ -66,54 +136,125 @@ def run_arms(
     arms: Sequence[str],
     sampling: Sampling,
     console: Console,
+    *,
+    samples: int = 1,
+    category: str = "",
+    kept: Kept | None = None,
 ) -> list[ArmResult]:
-    """Every arm of one runtime, with a progress line."""
+    """Every arm of one runtime on one category, with progress."""
     finished = []
     for arm in arms:
-        with console.status(f"{model} · {runtime.name} · {arm}: {len(examples)} rows"):
-            done = evaluate(runtime, examples, model=model, arm=arm, sampling=sampling)
-        exact = sum(row.verdict.exact for row in done.results)
-        console.print(f"{done.label}: {exact} of {len(examples)} rows exact")
+        label = " · ".join(part for part in (model, runtime.name, arm, category) if part)
+        with _progress(label, samples * len(examples), console) as on_row:
+            done = evaluate(
+                runtime,
+                examples,
+                model=model,
+                arm=arm,
+                sampling=sampling,
+                samples=samples,
+                category=category,
+                kept=kept,
+                on_row=on_row,
+            )
+        console.print(f"{label}: {_told(done)}")
         finished.append(done)
     return finished
 
 
-def _runtimes(target: Path, base: bool) -> Iterator[tuple[str, Runtime]]:
-    if target.suffix == ".gguf":
-        if base:
-            raise UsageError("--base needs a run folder: a GGUF file does not hold its base model")
-        with gguf_runtime(target) as runtime:
-            yield target.stem, runtime
-    else:
-        yield from _policy_runtimes(RunFolder.open(target), base)
+def run_compare(targets: Sequence[str], console: Console, out: Path | None) -> None:
+    """Any number of finished evaluations side by side; with `out`, a report of them all."""
+    if len(targets) < 2:
+        raise UsageError("compare needs at least two finished evaluations")
+    evaluations = [open_finished(target) for target in targets]
+    arms = relabelled(evaluations)
+    facts = compare_facts(arms)
+    for table in comparison_tables(facts):
+        console.print(table)
+    if out is not None:
+        path = _write(out, evaluations, arms)
+        write_text(out / "compare.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+        console.print(f"report: {path.with_suffix('.html')}")
+
+
+def run_report(target: str, console: Console, out: Path | None) -> None:
+    """The report of a finished evaluation once more, from its stored rows."""
+    found = open_finished(target)
+    path = _write(out or found.folder, [found], found.arms)
+    console.print(f"report: {path.with_suffix('.html')}")
+
+
+def _write(folder: Path, evaluations: Sequence[Finished], arms: Sequence[ArmResult]) -> Path:
+    """A report of finished evaluations; of several, what each was asked stands under its name."""
+    facts = [each.facts for each in evaluations]
+    one = len(evaluations) == 1
+    names = [each.name for each in evaluations]
+    found = {e.id: e for each in evaluations for e in each.examples()}
+    prints = {} if one else {n: f.get("hashes", {}) for n, f in zip(names, facts, strict=True)}
+    run = next((r for each in evaluations if (r := _run_of(each.folder)) is not None), None)
+    configs = {n: f.get("config", {}) for n, f in zip(names, facts, strict=True)}
+    flat = {f"{n}/{key}": value for n, each in prints.items() for key, value in each.items()}
+    return write_report(
+        folder,
+        arms=arms,
+        job_seconds=sum(each["job_seconds"] for each in facts),
+        metrics=run.metrics() if run else [],
+        config=facts[0].get("config", {}) if one else configs,
+        fidelity=facts[0].get("fidelity", {}) if one else {},
+        examples=list(found.values()),
+        skipped={k: v for each in facts for k, v in each.get("skipped", {}).items()},
+        hashes=facts[0].get("hashes", {}) if one else flat,
+    )
+
+
+def _run_of(folder: Path) -> RunFolder | None:
+    """The run an evaluation's folder belongs to."""
+    for place in (folder, folder.parent):
+        if (place / "run.json").is_file():
+            return RunFolder(place)
+    return None
+
+
+def _told(done: ArmResult) -> str:
+    exact = sum(row.verdict.exact for row in done.results)
+    free = sum(row.unconstrained is not None for row in done.results)
+    broken = sum(row.error is not None for row in done.results)
+    notes = [f"{exact} of {len(done.results)} rows exact"]
+    if free:
+        notes.append(f"{free} not constrained (their schemas cannot be held by this grammar)")
+    if broken:
+        notes.append(f"{broken} failed in the engine")
+    return ", ".join(notes)
+
+
+def _tell_skipped(category: str, reasons: Sequence[str], console: Console) -> None:
+    if reasons:
+        console.print(f"{category}: {len(reasons)} rows cannot be scored and are left out:")
+        for reason in reasons[: DataError.SHOWN]:
+            console.print(f"  {reason}", markup=False)
+        if len(reasons) > DataError.SHOWN:
+            console.print(f"  ... and {len(reasons) - DataError.SHOWN} more, in report.json")
 
 
 @contextmanager
-def gguf_runtime(path: Path) -> Iterator[Runtime]:
-    """A GGUF file in llama.cpp, named after its quantization: gguf:Q8_0."""
-    from edgetool.serve.runtime import GGUFRuntime
-    from edgetool.serve.session import LlamaSession
+def _progress(label: str, total: int, console: Console) -> Iterator[Any]:
+    """A bar with what is left; gives the function to call after each row."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[exact]} exact"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    shown = console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=not shown) as bar:
+        task, exact = bar.add_task(label, total=total, exact=0), 0
 
-    quant = path.stem.rsplit(".", 1)[-1]
-    with LlamaSession(path) as session:
-        yield GGUFRuntime(session, f"gguf:{quant}")
+        def on_row(row: RowResult) -> None:
+            nonlocal exact
+            exact += row.verdict.exact
+            bar.update(task, advance=1, exact=exact)
 
-
-def _policy_runtimes(run: RunFolder, base: bool) -> Iterator[tuple[str, Runtime]]:
-    from edgetool.verbs.training import open_policy
-
-    policy = open_policy(run, trained=True)
-    runtime = policy_runtime(policy)
-    if base:
-        with policy.reference():
-            yield "base", runtime
-    yield "trained", runtime
-
-
-def policy_runtime(policy: Policy, name: str = "policy") -> Runtime:
-    """A torch policy with both arms."""
-    from edgetool.serve.constrained import for_tokenizer
-    from edgetool.train.runtime import PolicyRuntime
-
-    constraint = for_tokenizer(policy.tokenizer, policy.prompter.syntax)
-    return PolicyRuntime(policy, name=name, constraint=constraint)
+        yield on_row

@@ -11,7 +11,7 @@ import pytest
 from edgetool.calls import formats
 from edgetool.calls.formats import CallSyntax
 from edgetool.calls.match import judge
-from edgetool.calls.runtime import Completion, Sampling
+from edgetool.calls.runtime import ARMS, Completion, Sampling
 from edgetool.calls.types import Example
 from edgetool.errors import EngineError
 from edgetool.eval.evaluate import ArmResult, RowResult
@@ -36,16 +36,15 @@ class Replay:
     syntax: CallSyntax = HERMES
     finished: bool = True
     together: bool = False
-    asked: list[tuple[list[str], bool]] = field(default_factory=list)
-
-    def prompt_ids(self, example: Example) -> list[int]:
-        return []
+    asked: list[tuple[list[str], str]] = field(default_factory=list)
+    arms: tuple[str, ...] = ARMS
+    fingerprint: str = "replay"
 
     def generate(
-        self, examples: Sequence[Example], sampling: Sampling, *, constrained: bool
-    ) -> Iterator[Completion]:
-        self.asked.append(([example.id for example in examples], constrained))
-        written = (self._complete(example) for example in examples)
+        self, examples: Sequence[Example], sampling: Sampling, arm: str = "free"
+    ) -> Iterator[tuple[int, Completion]]:
+        self.asked.append(([example.id for example in examples], arm))
+        written = ((number, self._complete(example)) for number, example in enumerate(examples))
         yield from list(written) if self.together else written
 
     def _complete(self, example: Example) -> Completion:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from edgetool.calls.runtime import Sampling
+from edgetool.calls.runtime import ARMS, Sampling
 from edgetool.errors import DataError, EngineError, PromptTooLong, UsageError
 from edgetool.eval.evaluate import evaluate
 from tests.eval.conftest import OSLO, RECORDED, Replay
@@ -23,11 +23,11 @@ def test_recorded_right_completions_are_all_exact(examples):
     assert [row.expects_call for row in result.results] == [True, True, False]
 
 
-@pytest.mark.parametrize(("arm", "constrained"), [("free", False), ("constrained", True)])
-def test_the_arm_decides_whether_the_engine_is_constrained(examples, arm, constrained):
+@pytest.mark.parametrize("arm", ARMS)
+def test_the_engine_is_told_the_arm(examples, arm):
     runtime = Replay(RECORDED)
     run(runtime, examples, arm)
-    assert runtime.asked == [(["one", "two", "none"], constrained)]
+    assert runtime.asked == [(["one", "two", "none"], arm)]
 
 
 def test_every_row_is_reported_as_it_comes(examples):
@@ -91,7 +91,9 @@ def test_surrounded_calls_are_not_valid(examples):
 
 
 def test_an_unknown_arm_names_the_known_ones(examples):
-    with pytest.raises(UsageError, match="'fre' is not known; choose one of: free, constrained"):
+    with pytest.raises(
+        UsageError, match="'fre' is not known; choose one of: free, constrained, names_only, gbnf"
+    ):
         run(Replay(RECORDED), examples, "fre")
 
 

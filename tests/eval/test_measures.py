@@ -6,16 +6,9 @@ import pytest
 
 from edgetool.errors import UsageError
 from edgetool.eval.evaluate import ArmResult
-from edgetool.eval.measures import (
-    interaction,
-    mcnemar,
-    newcombe,
-    paired_difference,
-    percentile,
-    summarize,
-    wilson,
-    without_call,
-)
+from edgetool.eval.intervals import mcnemar, newcombe, percentile, wilson
+from edgetool.eval.measures import summarize
+from edgetool.eval.pairing import interaction, paired_difference, without_call
 from tests.eval.conftest import arm, row
 
 KEYS = {

@@ -140,8 +140,9 @@ def test_what_a_row_or_a_name_says_is_escaped(tmp_path, examples):
 
 
 def test_the_page_shows_the_square_the_curves_and_the_rows_that_flipped(page):
-    assert page.count('<svg class="chart"') == 3
-    assert len(re.findall(r"<title id=", page)) == len(re.findall(r"<desc id=", page)) == 3
+    # exact match, the 2x2, times, and two curves
+    assert page.count('<svg class="chart"') == 5
+    assert len(re.findall(r"<title id=", page)) == len(re.findall(r"<desc id=", page)) == 5
     assert "33.3 points" in page  # trained - base, free
     assert page.count('<article class="example">') == 2
     assert '<p class="said">“weather in Oslo please”</p>' in page

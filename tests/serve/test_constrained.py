@@ -35,7 +35,7 @@ def engine(request, session, tiny_model, examples):
 
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     hf_maker = for_tokenizer(tokenizer, session.syntax)
-    return lambda: hf_maker(examples[0]), encode, size, tokenizer.eos_token_id
+    return lambda: hf_maker(examples[0].tools), encode, size, tokenizer.eos_token_id
 
 
 def test_a_call_opens_with_its_single_token_and_a_line_break(engine):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgetool.calls.runtime import Runtime, Sampling
+from edgetool.calls.runtime import ARMS, CONSTRAINED, Runtime, Sampling, in_order
 from edgetool.calls.types import Example
 from edgetool.errors import UsageError
 from edgetool.train.policy import Policy
@@ -19,7 +19,7 @@ SHORT = Sampling(max_completion_length=6)
 class Only:
     """Allows one token."""
 
-    shortened = False
+    shortened, forced, cut, unconstrained = False, 0, 0.0, None
 
     def __init__(self, token: int) -> None:
         self.token = token
@@ -35,11 +35,11 @@ class Only:
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 64])
-def test_completions_come_in_the_order_of_the_examples(
+def test_completions_come_with_the_index_of_their_example(
     policy: Policy, examples: list[Example], batch_size: int
 ) -> None:
     runtime: Runtime = PolicyRuntime(policy, batch_size=batch_size)
-    got = list(runtime.generate(examples, SHORT, constrained=False))
+    got = in_order(runtime.generate(examples, SHORT))
     for example, completion in zip(examples, got, strict=True):
         [[alone]] = rollout(policy, [runtime.prompt_ids(example)], SHORT, [[0]])
         assert completion.token_ids == alone.token_ids
@@ -54,7 +54,7 @@ def test_sampled_completions_do_not_depend_on_the_batch_size(
     one, all_ = (
         [
             c.token_ids
-            for c in PolicyRuntime(policy, batch_size=n).generate(examples, warm, constrained=False)
+            for c in in_order(PolicyRuntime(policy, batch_size=n).generate(examples, warm))
         ]
         for n in (1, 3)
     )
@@ -65,15 +65,17 @@ def test_the_constrained_arm_gets_each_example_its_own_constraint(
     policy: Policy, examples: list[Example]
 ) -> None:
     token = {example.id: 40 + i for i, example in enumerate(examples)}
-    runtime = PolicyRuntime(policy, constraint=lambda example: Only(token[example.id]))
-    got = list(runtime.generate(examples, SHORT, constrained=True))
+    runtime = PolicyRuntime(
+        policy, constraint=lambda example, _: Only(token[example.id]), arms=ARMS
+    )
+    got = in_order(runtime.generate(examples, SHORT, CONSTRAINED))
     assert [c.token_ids for c in got] == [(token[e.id],) * 6 for e in examples]
 
 
 def test_the_constrained_arm_needs_an_engine(policy: Policy, examples: list[Example]) -> None:
-    with pytest.raises(UsageError, match="constraint"):
-        list(PolicyRuntime(policy).generate(examples, SHORT, constrained=True))
+    with pytest.raises(UsageError, match="'constrained' is not offered here; choose of: free"):
+        list(PolicyRuntime(policy).generate(examples, SHORT, CONSTRAINED))
 
 
 def test_no_examples_no_completions(policy: Policy) -> None:
-    assert list(PolicyRuntime(policy).generate([], SHORT, constrained=False)) == []
+    assert list(PolicyRuntime(policy).generate([], SHORT)) == []

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from edgetool.calls.runtime import Sampling
+from edgetool.calls.runtime import Sampling, in_order
 from edgetool.calls.types import Example
 from edgetool.errors import ConfigError, UsageError
 from edgetool.train import fitting, sft
@@ -186,7 +186,7 @@ def test_a_tiny_model_learns_its_batch_by_heart_and_then_writes_it(
     assert losses[0] > 5 and losses[-1] < 0.05
     assert result.last["mean_token_accuracy"] == 1.0
     greedy = Sampling(max_completion_length=80, temperature=0.0)
-    written = PolicyRuntime(policy).generate(examples, greedy, constrained=False)
+    written = in_order(PolicyRuntime(policy).generate(examples, greedy))
     expected = prepare_supervised(policy, examples, settings).rows
     assert [tuple(c.token_ids) for c in written] == [row.completion for row in expected]
 

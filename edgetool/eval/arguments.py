@@ -1,0 +1,92 @@
+"""Arguments one by one: how many are right, and whether calls fit their tools' schemas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import jsonschema_rs
+
+from edgetool.calls.formats.base import dumps, loads
+from edgetool.calls.mistakes import (
+    EXTRA_ARGUMENT,
+    EXTRA_CALL,
+    MISSING_ARGUMENT,
+    MISSING_CALL,
+    SHOULD_ABSTAIN,
+    WRONG_TOOL,
+    Mistake,
+)
+from edgetool.calls.types import ExpectedCall, Tool, ToolCall
+
+_NOT_ASKED_FOR = (WRONG_TOOL, EXTRA_CALL, SHOULD_ABSTAIN)
+
+
+def argument_counts(
+    calls: Sequence[ToolCall], expected: Sequence[ExpectedCall], errors: Iterable[Mistake]
+) -> tuple[int, int, int]:
+    """(right, made, expected) arguments, for precision right/made and recall right/expected.
+
+    An argument is right when its call has a partner among the expected ones and the judge finds
+    nothing wrong in it. Expected are those that are right and those that should have been; one that
+    may be left out and was counts on neither side.
+    """
+    errors = list(errors)
+    made = sum(len(call.arguments) for call in calls)
+    unasked = {mistake.call for mistake in errors if mistake.kind in _NOT_ASKED_FOR}
+    right, missed = 0, 0
+    for number, call in enumerate(calls):
+        if number in unasked:
+            continue
+        about = [mistake for mistake in errors if mistake.call == number]
+        wrong = {name for m in about if (name := _argument(m.path, call)) is not None}
+        absent = [m for m in about if m.kind == MISSING_ARGUMENT and not _argument(m.path, call)]
+        right += len(call.arguments) - len(wrong)
+        extra = {m.path for m in about if m.kind == EXTRA_ARGUMENT and m.path in wrong}
+        missed += len(wrong - extra) + len(absent)
+    unmade = [_unmade(m) for m in errors if m.kind in (WRONG_TOOL, MISSING_CALL)]
+    if not calls:  # nothing could be read: the judge says so once and for all
+        unmade = [want.name for want in expected]
+    by_name = {want.name: want for want in expected}
+    missed += sum(_asked(by_name[name]) for name in unmade if name in by_name)
+    return right, made, right + missed
+
+
+def _argument(path: str, call: ToolCall) -> str | None:
+    """The argument of `call` that a mistake's path is in."""
+    inside = [n for n in call.arguments if path == n or path.startswith((f"{n}.", f"{n}["))]
+    return max(inside, key=len, default=None)
+
+
+def _unmade(mistake: Mistake) -> str:
+    return str(mistake.expected if mistake.kind == WRONG_TOOL else mistake.tool)
+
+
+def _asked(want: ExpectedCall) -> int:
+    return sum(name not in want.optional for name in want.arguments)
+
+
+def fits_schemas(calls: Iterable[ToolCall], tools: Iterable[Tool]) -> bool:
+    """Whether every call names one of `tools` and its arguments fit that tool's schema.
+
+    Arguments a schema does not name are refused unless it invites them, as the grammars have it. A
+    schema that cannot be compiled holds nothing.
+    """
+    by_name = {tool.name: tool for tool in tools}
+    for call in calls:
+        tool = by_name.get(call.name)
+        if tool is None:
+            return False
+        check = _validator(dumps({"additionalProperties": False, **tool.parameters}))
+        if check is not None and not check.is_valid(call.arguments):
+            return False
+    return True
+
+
+@lru_cache(maxsize=1024)
+def _validator(schema: str) -> Any:
+    try:
+        return jsonschema_rs.validator_for(loads(schema))
+    except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError):
+        return None

@@ -1,0 +1,107 @@
+"""The report's pictures of shares, times and calibration, as inline SVG (see svg.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from edgetool.eval.intervals import percentile
+from edgetool.eval.svg import BOTTOM, LEFT, TOP, WIDTH, Scale, drawing, label, ticks
+
+ROW, NAMES = 24, 128  # height of a row and width of its name, in drawing units
+SIDE = 210  # of the square that calibration is drawn in
+
+
+def share_bars(entries: Sequence[Mapping[str, Any]], *, name: str, title: str) -> Markup:
+    """A bar with its interval for each of {"label", "value", "low", "high"}, shares in [0, 1]."""
+    scale = Scale(0.0, 1.0, NAMES, WIDTH - 44)
+    parts = [_rules([0.0, 0.25, 0.5, 0.75, 1.0], scale, len(entries), lambda v: f"{100 * v:.0f}")]
+    for number, entry in enumerate(entries):
+        y = TOP + number * ROW + ROW / 2
+        value, low, high = (scale(entry[key]) for key in ("value", "low", "high"))
+        form = (
+            '<path class="bar" d="M{:.1f} {:.1f}H{:.1f}"/>'
+            '<path class="whisker" d="M{:.1f} {:.1f}H{:.1f}"/>'
+        )
+        parts.append(Markup(form).format(scale(0.0), y, value, low, y, high))
+        parts.append(label(NAMES - 8, y + 4, entry["label"], "end", "tick"))
+        parts.append(label(WIDTH, y + 4, f"{100 * entry['value']:.1f}", "end", "value"))
+    told = "; ".join(
+        f"{e['label']}: {100 * e['value']:.1f} ({100 * e['low']:.1f} to {100 * e['high']:.1f})"
+        for e in entries
+    )
+    return drawing(name, title, told, parts, _height(entries))
+
+
+def time_ranges(entries: Sequence[tuple[str, Sequence[float]]], *, name: str, title: str) -> Markup:
+    """For each (label, milliseconds): a line from p5 to p95, a bar over the middle half, a dot."""
+    found = [
+        (text, [percentile(values, q) or 0.0 for q in (5, 25, 50, 75, 95)])
+        for text, values in entries
+        if values
+    ]
+    if not found:
+        return Markup("")
+    marks = ticks(0.0, max(spread[-1] for _, spread in found), count=4)
+    scale = Scale(marks[0], marks[-1], NAMES, WIDTH - 44)
+    parts = [_rules(marks, scale, len(found), lambda v: f"{v:g}")]
+    for number, (text, spread) in enumerate(found):
+        y = TOP + number * ROW + ROW / 2
+        p5, p25, p50, p75, p95 = map(scale, spread)
+        form = (
+            '<path class="whisker" d="M{:.1f} {:.1f}H{:.1f}"/><path class="bar" d="M{:.1f} '
+            '{:.1f}H{:.1f}"/><circle class="middle" cx="{:.1f}" cy="{:.1f}" r="3.5"/>'
+        )
+        parts.append(Markup(form).format(p5, y, p95, p25, y, p75, p50, y))
+        parts.append(label(NAMES - 8, y + 4, text, "end", "tick"))
+        parts.append(label(WIDTH, y + 4, f"{spread[2]:.0f}", "end", "value"))
+    told = "; ".join(f"{text}: median {spread[2]:.0f} ms" for text, spread in found)
+    return drawing(name, title, told, parts, _height(found))
+
+
+def reliability(found: Mapping[str, Any], *, name: str, title: str) -> Markup:
+    """What measures.calibration gives: predicted against seen, best on the diagonal."""
+    to_x = Scale(0.0, 1.0, LEFT, LEFT + SIDE)
+    to_y = Scale(0.0, 1.0, TOP + SIDE, TOP)
+    parts = []
+    for mark in (0.0, 0.25, 0.5, 0.75, 1.0):
+        rule = '<path class="rule" d="M{:.1f} {:.1f}H{:.1f}"/>'
+        parts.append(Markup(rule).format(to_x(0), to_y(mark), to_x(1)))
+        parts.append(label(LEFT - 6, to_y(mark) + 4, f"{100 * mark:.0f}", "end", "tick"))
+        parts.append(label(to_x(mark), TOP + SIDE + 15, f"{100 * mark:.0f}", "middle", "tick"))
+    best = '<path class="best" d="M{:.1f} {:.1f}L{:.1f} {:.1f}"/>'
+    parts.append(Markup(best).format(to_x(0), to_y(0), to_x(1), to_y(1)))
+    for part in found["bins"]:
+        x, share = to_x(part["mean"]), part["wants_call"]
+        low, high = map(to_y, share["ci95"])
+        form = (
+            '<path class="whisker" d="M{:.1f} {:.1f}V{:.1f}"/>'
+            '<circle class="dot" cx="{:.1f}" cy="{:.1f}" r="{:.1f}"/>'
+        )
+        radius = 2.5 + 4.5 * (part["n"] / found["n"]) ** 0.5
+        parts.append(Markup(form).format(x, low, high, x, to_y(share["value"]), radius))
+    parts.append(
+        label(to_x(0.5), TOP + SIDE + BOTTOM - 2, "model's probability", "middle", "label")
+    )
+    told = "; ".join(
+        f"{100 * part['mean']:.0f} % said, {100 * part['wants_call']['value']:.0f} % of "
+        f"{part['n']} rows"
+        for part in found["bins"]
+    )
+    return drawing(name, title, told, parts, TOP + SIDE + BOTTOM + 4)
+
+
+def _rules(marks: Sequence[float], scale: Scale, rows: int, spell: Any) -> Markup:
+    bottom = TOP + rows * ROW
+    parts = []
+    for mark in marks:
+        rule = '<path class="rule" d="M{:.1f} {}V{}"/>'
+        parts.append(Markup(rule).format(scale(mark), TOP, bottom))
+        parts.append(label(scale(mark), bottom + 14, spell(mark), "middle", "tick"))
+    return Markup("").join(parts)
+
+
+def _height(rows: Sequence[Any]) -> float:
+    return TOP + len(rows) * ROW + 22

@@ -1,0 +1,102 @@
+"""Finished evaluations side by side: what each scored, and which differences are real."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from itertools import combinations
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from edgetool.errors import UsageError
+from edgetool.eval.evaluate import ArmResult
+from edgetool.eval.measures import summarize
+from edgetool.eval.pairing import paired_difference
+from edgetool.eval.report import squares
+from edgetool.eval.summary import p_text, points
+from edgetool.eval.tables import percent, rich_table
+
+
+def compare_facts(arms: Sequence[ArmResult]) -> dict[str, Any]:
+    """Plain JSON values: the rows, every pair of models that saw the same rows, the 2x2s.
+
+    Two models are compared in the same arm and category, whatever their runtimes.
+    """
+    return {
+        "rows": [summarize(arm) for arm in arms],
+        "pairs": list(_pairs(arms)),
+        "squares": squares(_one_runtime(arms)),
+    }
+
+
+def _pairs(arms: Sequence[ArmResult]) -> Iterator[dict[str, Any]]:
+    for first, second in combinations(arms, 2):
+        same = (first.arm, first.category) == (second.arm, second.category)
+        if not same or (first.model, first.runtime) == (second.model, second.runtime):
+            continue
+        head = {"arm": first.arm, "category": first.category}
+        names = {"before": f"{first.model} {first.runtime}"}
+        names["after"] = f"{second.model} {second.runtime}"
+        try:
+            found = asdict(paired_difference(first, second))
+        except UsageError as error:
+            yield {**head, **names, "not_comparable": str(error)}
+        else:
+            yield {**head, **names, **found}
+
+
+def _one_runtime(arms: Sequence[ArmResult]) -> Sequence[ArmResult]:
+    """The arms, as of one runtime where every model ran in just one: files quantized alike."""
+    from dataclasses import replace
+
+    runtimes = {model: {a.runtime for a in arms if a.model == model} for model in _models(arms)}
+    if any(len(names) > 1 for names in runtimes.values()):
+        return arms
+    label = " / ".join(dict.fromkeys(arm.runtime for arm in arms))
+    return [replace(arm, runtime=label) for arm in arms]
+
+
+def _models(arms: Sequence[ArmResult]) -> list[str]:
+    return list(dict.fromkeys(arm.model for arm in arms))
+
+
+def comparison_tables(facts: Mapping[str, Any]) -> list[Table]:
+    """What compare_facts found, for a terminal."""
+    tables = [rich_table(facts["rows"]), _pair_table(facts["pairs"])]
+    return tables + [_square_table(square) for square in facts["squares"]]
+
+
+def _pair_table(pairs: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(title="Differences in exact match, on the same rows", title_justify="left")
+    for column in ("category", "arm", "from", "to", "points [95 % CI]", "McNemar p", "rows"):
+        table.add_column(column)
+    for pair in pairs:
+        where = (pair["category"] or "own rows", pair["arm"], pair["before"], pair["after"])
+        if "not_comparable" in pair:
+            found = ("not the same rows", "", "")
+        else:
+            low, high = pair["ci95"]
+            better, worse = len(pair["flipped_to_right"]), len(pair["flipped_to_wrong"])
+            change = f"{points(pair['points'])} [{points(low)}, {points(high)}]"
+            found = (change, p_text(pair["p_value"]).removeprefix("= "), f"+{better} -{worse}")
+        table.add_row(*(Text(cell) for cell in (*where, *found)))
+    return table
+
+
+def _square_table(square: Mapping[str, Any]) -> Table:
+    where = " · ".join(filter(None, (square.get("category"), square["runtime"])))
+    table = Table(title=f"Training x decoding, exact match: {where}", title_justify="left")
+    held, cells = square["arm"], square["cells"]
+    for column in ("", "free", held, "gain"):
+        table.add_column(column)
+    for model in ("base", "trained"):
+        free, constrained = cells[f"{model}/free"], cells[f"{model}/{held}"]
+        gain = points(100 * (constrained - free))
+        table.add_row(model, percent(free), percent(constrained), gain)
+    gains = [100 * (cells[f"trained/{arm}"] - cells[f"base/{arm}"]) for arm in ("free", held)]
+    low, high = square["ci95"]
+    corner = f"{points(square['points'])} [{points(low)}, {points(high)}]"
+    table.add_row("gain", *map(points, gains), corner)
+    return table

@@ -1,0 +1,45 @@
+"""When2Call (arXiv:2504.18851): whether to call, to ask back or to say that it cannot be done.
+
+The 300 rows of the test set for judges. A row is right when the expected call is made, or, where
+asking back or declining is right, when no call is made; what is said instead is not judged.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+from edgetool.calls.types import Example, Tool
+from edgetool.data.bfcl import json_schema
+from edgetool.eval.suites.base import Loaded, Row, Unscorable, collect, expected
+
+NAME = "when2call"
+FOLDERS = ("when2call",)
+FILE = "when2call_test_llm_judge.jsonl"
+_CATEGORIES = ("tool_call", "request_for_info", "cannot_answer")
+
+
+def categories(folder: Path) -> tuple[str, ...]:
+    return _CATEGORIES if (folder / FILE).is_file() else ()
+
+
+def load(folder: Path, category: str) -> Loaded:
+    lines = (folder / FILE).read_text(encoding="utf-8").splitlines()
+    rows = [row for row in map(json.loads, lines) if row.get("correct_answer") == category]
+    return collect([(row["uuid"], row) for row in rows], partial(_example, category))
+
+
+def _example(category: str, name: str, row: Row) -> Example:
+    tools = tuple(_tool(json.loads(text)) for text in row["tools"])
+    if not tools:
+        raise Unscorable("no tools on offer")
+    calls = []
+    if category == "tool_call":
+        answer = json.loads(row["answers"]["tool_call"])
+        calls = [expected(tools, answer["name"], answer["arguments"])]
+    return Example(name, ({"role": "user", "content": row["question"]},), tools, tuple(calls))
+
+
+def _tool(function: Row) -> Tool:
+    return Tool(function["name"], function["description"], json_schema(function["parameters"]))

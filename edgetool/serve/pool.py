@@ -1,0 +1,299 @@
+"""A GGUF file in child processes, as a Runtime: a crash of the engine costs one row.
+
+A small model is run once per core with one thread each, since its matrices are too small to be
+shared among threads; a larger one once, with all of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from edgetool.calls import formats
+from edgetool.calls.formats.base import dumps
+from edgetool.calls.runtime import FREE, Completion, Sampling, failed
+from edgetool.calls.types import Example
+from edgetool.errors import EdgetoolError, ModelError, UsageError
+from edgetool.serve.engine import SMALL_FILE
+from edgetool.serve.fingerprint import fingerprint
+
+# Completions written together by one process. On a CPU more of them make a token no cheaper (four
+# take a third off a small model's step), and each needs a KV cache.
+SEQUENCES = 4
+# A child that says nothing for so long is taken for dead.
+SILENCE_SECONDS = 600.0
+_PACKAGE = Path(__file__).resolve().parents[2]
+_TAIL = 400  # characters of a crashed child's stderr that are shown
+
+
+class PoolRuntime:
+    """Completions from a GGUF file, by as many processes as pay.
+
+    name      what a report calls it: "gguf:Q8_0"
+    workers   processes; threads and sequences of each
+
+    Raises ModelError for a file that cannot be used.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        name: str = "gguf",
+        *,
+        workers: int | None = None,
+        threads: int | None = None,
+        sequences: int = SEQUENCES,
+        context: int | None = None,
+        call_syntax: str | None = None,
+    ) -> None:
+        cores = _cores()
+        small = path.is_file() and path.stat().st_size < SMALL_FILE
+        count = workers or (cores if small else 1)
+        self.path, self.name, self.peak_mb = path, name, 0.0
+        settings = {
+            "path": str(path),
+            "context": context,
+            "threads": threads or max(1, cores // count),
+            "sequences": sequences,
+            "call_syntax": call_syntax,
+        }
+        self._workers = [_Worker(settings) for _ in range(count)]
+        try:
+            first, *_ = [worker.hello() for worker in self._workers]
+        except EdgetoolError:
+            self.close()
+            raise
+        self.syntax = formats.get(first["syntax"])
+        self.arms = tuple(first["arms"])
+        self._sequences = first["sequences"]
+
+    def __enter__(self) -> PoolRuntime:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        for worker in self._workers:
+            worker.stop()
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint([self.path])
+
+    def generate(
+        self, examples: Sequence[Example], sampling: Sampling, arm: str = FREE
+    ) -> Iterator[tuple[int, Completion]]:
+        """One completion per example, as they are done; rows with the same tools follow each
+        other, so that what their prompts share is read once.
+
+        Raises UsageError for an arm that is not offered.
+        """
+        if arm not in self.arms:
+            raise UsageError(f"arm '{arm}' is not offered here; choose of: {', '.join(self.arms)}")
+        work = _Work(examples, sampling, arm, self._sequences)
+        threads = [
+            threading.Thread(target=work.run, args=(worker,), daemon=True)
+            for worker in self._workers
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            running = len(threads)
+            while running:
+                found = work.done.get()
+                if found is None:
+                    running -= 1
+                elif isinstance(found, BaseException):
+                    raise found
+                else:
+                    number, completion, peak = found
+                    self.peak_mb = max(self.peak_mb, peak)
+                    yield number, completion
+        finally:  # also when nobody wants the rest
+            work.given_up = True
+            if any(thread.is_alive() for thread in threads):
+                self.close()
+            for thread in threads:
+                thread.join()
+
+
+class _Work:
+    """The rows of one `generate`, taken by several workers. `done` ends with None from each."""
+
+    def __init__(
+        self, examples: Sequence[Example], sampling: Sampling, arm: str, together: int
+    ) -> None:
+        self._examples, self._sampling, self._arm = examples, asdict(sampling), arm
+        tools = [dumps([tool.as_openai() for tool in example.tools]) for example in examples]
+        first: dict[str, int] = {}
+        for number, text in enumerate(tools):
+            first.setdefault(text, number)
+        self._todo = deque(sorted(range(len(examples)), key=lambda i: first[tools[i]]))
+        self._together = together
+        self.done: queue.Queue[tuple[int, Completion, float] | BaseException | None] = queue.Queue()
+        self.given_up = False
+
+    def run(self, worker: _Worker) -> None:
+        try:
+            self._run(worker)
+        except EdgetoolError as error:
+            self.done.put(error)
+        self.done.put(None)
+
+    def _run(self, worker: _Worker) -> None:
+        flying: list[int] = []
+        while not self.given_up:
+            while len(flying) < self._together and (number := self._next()) is not None:
+                worker.say(self._job(number))
+                flying.append(number)
+            if not flying:
+                return
+            if not self._receive(worker, flying) and not self.given_up:
+                self._one_by_one(worker, flying)
+                flying = []
+
+    def _next(self) -> int | None:
+        try:
+            return self._todo.popleft()
+        except IndexError:
+            return None
+
+    def _receive(self, worker: _Worker, flying: list[int]) -> bool:
+        """Take one finished row off `flying`; False when the child is gone."""
+        message = worker.hear()
+        if message is None:
+            return False
+        if "refused" in message:
+            raise _error(message)
+        found = message["completion"]
+        completion = Completion(**{**found, "token_ids": tuple(found["token_ids"])})
+        flying.remove(message["job"])
+        self.done.put((message["job"], completion, message["peak_mb"]))
+        return True
+
+    def _one_by_one(self, worker: _Worker, suspects: list[int]) -> None:
+        """After a crash: each row that was on its way once more, alone, in a new child."""
+        last_words = worker.restart()
+        for number in suspects:
+            if len(suspects) > 1 and not self.given_up:
+                worker.say(self._job(number))
+                if self._receive(worker, [number]):
+                    continue
+                last_words = worker.restart()
+            self.done.put((number, failed(last_words), 0.0))
+
+    def _job(self, number: int) -> dict[str, Any]:
+        example = self._examples[number]
+        return {
+            "job": number,
+            "arm": self._arm,
+            "sampling": self._sampling,
+            "id": example.id,
+            "messages": list(example.messages),
+            "tools": [vars(tool) for tool in example.tools],
+        }
+
+
+class _Worker:
+    """One child and the pipes to it."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._settings = settings
+        self._start()
+
+    def _start(self) -> None:
+        path = os.pathsep.join(filter(None, [str(_PACKAGE), os.environ.get("PYTHONPATH")]))
+        self._noise = tempfile.TemporaryFile()  # noqa: SIM115 - closed in stop
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "edgetool.serve.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._noise,
+            encoding="ascii",
+            env={**os.environ, "PYTHONPATH": path},
+        )
+        self.say(self._settings)
+
+    def hello(self) -> dict[str, Any]:
+        """What the child says once it has loaded the model."""
+        message = self.hear()
+        if message is None:
+            raise ModelError(f"{self._settings['path']}: {self._last_words()}")
+        if "refused" in message:
+            raise _error(message)
+        return message
+
+    def say(self, message: dict[str, Any]) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(message) + "\n")
+            self._process.stdin.flush()
+        except (BrokenPipeError, ValueError):  # it is gone: `hear` will tell
+            pass
+
+    def hear(self) -> dict[str, Any] | None:
+        """The child's next message; None when it has ended or keeps silent for too long."""
+        assert self._process.stdout is not None
+        watch = threading.Timer(SILENCE_SECONDS, self._process.kill)
+        watch.start()
+        try:
+            line = self._process.stdout.readline()
+        except ValueError:  # closed under our hands
+            return None
+        finally:
+            watch.cancel()
+        return json.loads(line) if line.endswith("\n") else None
+
+    def restart(self) -> str:
+        """Replace a child that crashed; returns what is known of why."""
+        self._process.wait()
+        words = self._last_words()
+        self.stop()
+        self._start()
+        self.hello()
+        return words
+
+    def stop(self) -> None:
+        if self._process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
+        try:
+            self._process.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._noise.close()
+
+    def _last_words(self) -> str:
+        self._process.wait()
+        self._noise.seek(0)
+        said = self._noise.read().decode("utf-8", "replace").strip()[-_TAIL:]
+        return f"the engine's process ended with {self._process.returncode}" + (
+            f": {said}" if said else ""
+        )
+
+
+def _error(message: dict[str, Any]) -> EdgetoolError:
+    return (UsageError if message["usage"] else ModelError)(message["refused"])
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,126 @@
+"""What `edgetool eval` can hold: a run's policy, a model folder, a GGUF file, an endpoint."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgetool.calls.runtime import ARMS, CONSTRAINED, FREE, NAMES_ONLY, Runtime
+from edgetool.errors import UsageError
+from edgetool.eval.pairing import BASE, TRAINED
+from edgetool.serve.fingerprint import fingerprint, sha256
+from edgetool.verbs.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from edgetool.serve.pool import PoolRuntime
+    from edgetool.train.policy import Policy
+
+POLICY_ARMS = (FREE, CONSTRAINED, NAMES_ONLY)
+WEIGHTS = ("*.safetensors", "config.json", "tokenizer.json")
+
+
+@dataclass(frozen=True)
+class Held:
+    """A model in a runtime, under the name it has in a report."""
+
+    model: str
+    runtime: Runtime
+
+
+def open_runtimes(target: str, *, base: bool, model: str | None) -> Iterator[Held]:
+    """Each runtime of a target in turn, the base model's first; one is over when the next comes.
+
+    model   the name an endpoint knows its model by
+    """
+    path = Path(target)
+    if re.match(r"https?://", target):
+        yield Held(model or "", _endpoint(target, model, base))
+    elif path.suffix == ".gguf":
+        if base:
+            raise UsageError("--base needs a run folder: a GGUF file does not hold its base model")
+        with gguf_runtime(path) as runtime:
+            yield Held(path.stem, runtime)
+    elif (path / "config.json").is_file():
+        if base:
+            raise UsageError(f"--base needs a run folder: {path} does not hold its base model")
+        yield Held(path.name, merged_runtime(path))
+    else:
+        yield from _policy_runtimes(RunFolder.open(path), base)
+
+
+@contextmanager
+def gguf_runtime(path: Path) -> Iterator[PoolRuntime]:
+    """A GGUF file in llama.cpp, named after its quantization: gguf:Q8_0."""
+    from edgetool.serve.pool import PoolRuntime
+
+    with PoolRuntime(path, f"gguf:{path.stem.rsplit('.', 1)[-1]}") as runtime:
+        yield runtime
+
+
+def merged_runtime(path: Path) -> Runtime:
+    """An ordinary transformers folder in torch, in its own precision."""
+    from edgetool.train.load import LoadSettings, load_policy
+
+    policy = load_policy(path, None, LoadSettings(load_in_4bit=False))
+    return policy_runtime(policy, "merged", folder_fingerprint(path))
+
+
+def policy_runtime(policy: Policy, name: str = "policy", print_: str = "") -> Runtime:
+    """A torch policy with every arm that needs no process of its own."""
+    from edgetool.serve.arms import Arms
+    from edgetool.serve.constrained import for_tokenizer
+    from edgetool.train.runtime import PolicyRuntime
+
+    arms = Arms(lambda: for_tokenizer(policy.tokenizer, policy.prompter.syntax))
+    return PolicyRuntime(
+        policy,
+        name=name,
+        constraint=lambda example, arm: arms.constraint(example.tools, arm),
+        arms=[arm for arm in ARMS if arm in POLICY_ARMS],
+        fingerprint=print_,
+    )
+
+
+def _policy_runtimes(run: RunFolder, base: bool) -> Iterator[Held]:
+    from edgetool.verbs.training import open_policy
+
+    policy = open_policy(run, trained=True)
+    weights = Path(run.facts["base"])
+    files = [*_weights(weights), *_weights(run.adapter), run.path / "run.json"]
+    if base:
+        with policy.reference():
+            yield Held(BASE, policy_runtime(policy, print_=f"base {fingerprint(files)}"))
+    yield Held(TRAINED, policy_runtime(policy, print_=fingerprint(files)))
+
+
+def _endpoint(url: str, model: str | None, base: bool) -> Runtime:
+    from edgetool.serve.endpoint import EndpointRuntime
+
+    if base or not model:
+        raise UsageError(f"{url}: an endpoint needs --model NAME, and has no --base")
+    return EndpointRuntime(url, model)
+
+
+def folder_fingerprint(path: Path) -> str:
+    """Names the weights and tokenizer in a folder."""
+    return fingerprint(_weights(path))
+
+
+def hashes(target: str) -> dict[str, str]:
+    """SHA-256 of the files that a target's figures depend on, by name."""
+    path = Path(target)
+    if path.is_file():
+        return {path.name: sha256(path)}
+    files = _weights(path) if path.is_dir() else []
+    adapter = path / "adapter"
+    return {str(file.relative_to(path)): sha256(file) for file in [*files, *_weights(adapter)]}
+
+
+def _weights(folder: Path) -> list[Path]:
+    if not folder.is_dir():  # a hub id: its name is in run.json
+        return []
+    return sorted(file for pattern in WEIGHTS for file in folder.glob(pattern))
