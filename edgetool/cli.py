@@ -99,15 +99,37 @@ def export(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or a model.")],
     gguf: Annotated[bool, typer.Option("--gguf", help="Write GGUF (the only format).")] = True,
     quant: Annotated[
-        list[str] | None, typer.Option(help="F16, Q8_0, Q4_K_M, ...; may be repeated.")
+        list[str] | None,
+        typer.Option(help="F16, Q8_0, Q4_K_M, ...; may be repeated. Q4_K_M by default."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder; the run's own by default.")] = None,
-    merge_into: MergeIntoOption = None,
+    merge_into: Annotated[
+        str | None,
+        typer.Option(help="nf4 | base, see merge; auto: the better one on the held-out rows."),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Held-out rows to measure on; the configuration's by default."),
+    ] = None,
+    rows: Annotated[
+        int | None, typer.Option(help="Only the first so many (200); 0 measures nothing.")
+    ] = None,
+    imatrix: Annotated[
+        str | None,
+        typer.Option(metavar="ROWS", help="Rows for an importance matrix."),
+    ] = None,
+    max_drop: Annotated[
+        float | None, typer.Option(help="Points of exact match a file may lose, or exit 1.")
+    ] = None,
 ) -> None:
     """Adapter + base -> GGUF files with a receipt."""
-    from edgetool.verbs.exporting import run_export
+    from edgetool.verbs.exporting import ExportOptions, run_export
 
-    run_export(run, quant, out, merge_into, _console())
+    options = ExportOptions(
+        quants=quant or (), out=out, merge_into=merge_into, data=data, rows=rows,
+        imatrix=imatrix, max_drop=max_drop,
+    )  # fmt: skip
+    run_export(run, options, _console())
 
 
 @app.command("eval")
