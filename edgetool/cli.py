@@ -193,6 +193,18 @@ def serve(
 
 
 @app.command()
+def inspect(
+    model: ModelArgument,
+    json_: Annotated[bool, typer.Option("--json", help="For other programs.")] = False,
+    tensors: Annotated[bool, typer.Option("--tensors", help="Every tensor, too.")] = False,
+) -> None:
+    """What a GGUF file holds, and whether its template shows tools."""
+    from edgetool.verbs.inspecting import run_inspect
+
+    run_inspect(model, _console(), as_json=json_, tensors=tensors)
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/demo"),
     max_steps: Annotated[int | None, typer.Option(help="Shorten or lengthen it.")] = None,
