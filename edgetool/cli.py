@@ -121,13 +121,27 @@ def export(
     max_drop: Annotated[
         float | None, typer.Option(help="Points of exact match a file may lose, or exit 1.")
     ] = None,
+    adapter_only: Annotated[
+        bool, typer.Option("--adapter-only", help="LoRA as GGUF, for a base GGUF you have.")
+    ] = False,
+    beside: Annotated[
+        Path | None, typer.Option(metavar="BASE.gguf", help="Try --adapter-only out with it.")
+    ] = None,
+    ollama: Annotated[bool, typer.Option("--ollama", help="Write a Modelfile, too.")] = False,
+    lmstudio: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="LM Studio's models folder.")
+    ] = None,
+    publisher: Annotated[
+        str | None, typer.Option(help="Whose models they are, for --lmstudio.")
+    ] = None,
 ) -> None:
     """Adapter + base -> GGUF files with a receipt."""
     from edgetool.verbs.exporting import ExportOptions, run_export
 
     options = ExportOptions(
         quants=quant or (), out=out, merge_into=merge_into, data=data, rows=rows,
-        imatrix=imatrix, max_drop=max_drop,
+        imatrix=imatrix, max_drop=max_drop, adapter_only=adapter_only, beside=beside,
+        ollama=ollama, lm_studio=lmstudio, **({"publisher": publisher} if publisher else {}),
     )  # fmt: skip
     run_export(run, options, _console())
 
@@ -190,6 +204,18 @@ def serve(
     from edgetool.verbs.serving import run_serve
 
     run_serve(model, tools, host=host, port=port, api_key=api_key)
+
+
+@app.command()
+def push(
+    run: RunArgument,
+    repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="A Hugging Face repository.")],
+    public: Annotated[bool, typer.Option("--public", help="Everybody may see it.")] = False,
+) -> None:
+    """Exported files to the Hugging Face hub, private unless asked."""
+    from edgetool.verbs.shipping import run_push
+
+    run_push(run, repo, _console(), public=public)
 
 
 @app.command()

@@ -62,8 +62,9 @@ def write_receipt(
     source: Source,
     files: Iterable[ExportedFile],
     notes: Mapping[str, Any] | None = None,
+    name: str = FILE,
 ) -> Path:
-    """Writes receipt.json into `folder`, with further entries, and returns its path."""
+    """Writes receipt.json, or `name`, into `folder`, with further entries; returns its path."""
     receipt = {
         "edgetool": __version__,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -73,7 +74,7 @@ def write_receipt(
         "fidelity": {},
         **(notes or {}),
     }
-    return _save(folder / FILE, receipt)
+    return _save(folder / name, receipt)
 
 
 def record_fidelity(receipt: Path, name: str, result: dict[str, Any]) -> None:

@@ -10,10 +10,13 @@ from rich.console import Console
 
 from edgetool.allocator import keep_freed_memory
 from edgetool.errors import EdgetoolError, UsageError
+from edgetool.export.lm_studio import PUBLISHER
 from edgetool.export.merge import merge
 from edgetool.export.receipt import ExportedFile
 from edgetool.export.run import QUANT, export_gguf
+from edgetool.verbs.adapter_only import run_adapter_only
 from edgetool.verbs.run_folder import RunFolder
+from edgetool.verbs.shipping import check_ollama, ship
 from edgetool.verbs.survey import Subject, held_out, survey
 
 
@@ -42,6 +45,9 @@ class ExportOptions:
     data, rows  held-out rows to measure on, None: what the run's configuration names
     imatrix     rows for an importance matrix
     max_drop    points of exact match a file may lose against the adapter
+    adapter_only, beside   only the adapter as GGUF, and a base GGUF to try it out with
+    ollama      write a Modelfile, too
+    lm_studio   its models folder, to put the files into under `publisher`
     """
 
     quants: Sequence[str] = ()
@@ -51,6 +57,11 @@ class ExportOptions:
     rows: int | None = None
     imatrix: str | None = None
     max_drop: float | None = None
+    adapter_only: bool = False
+    beside: Path | None = None
+    ollama: bool = False
+    lm_studio: Path | None = None
+    publisher: str = PUBLISHER
 
 
 def run_export(path: str, options: ExportOptions, console: Console) -> list[ExportedFile]:
@@ -62,6 +73,10 @@ def run_export(path: str, options: ExportOptions, console: Console) -> list[Expo
     subject = Subject.at(path)
     out = _out_folder(path, subject, options)
     rows = held_out(subject, options.data, options.rows)
+    if options.adapter_only:
+        return [run_adapter_only(subject, out, rows, options.beside, console)]
+    if options.ollama:
+        check_ollama(subject)
     if not rows.examples:
         console.print(f"not measured: {rows.why}")
     found = survey(
@@ -83,6 +98,10 @@ def run_export(path: str, options: ExportOptions, console: Console) -> list[Expo
     )
     for file in files:
         console.print(f"{file.path}  {file.size / 2**20:.1f} MB  sha256 {file.sha256[:12]}…")
+    ship(
+        files, subject, out, console, ollama=options.ollama,
+        lm_studio=options.lm_studio, publisher=options.publisher,
+    )  # fmt: skip
     _require_none_rejected(files, options)
     return files
 

@@ -17,6 +17,7 @@ from edgetool.catalogue import locate
 from edgetool.data import sources
 from edgetool.errors import UsageError
 from edgetool.export import imatrix
+from edgetool.export.gguf_writer import Plan
 from edgetool.export.imatrix import ImportanceMatrix
 from edgetool.export.plan import check_exportable, make_plan
 from edgetool.export.receipt import sha256_of
@@ -69,6 +70,10 @@ class Subject:
 
     def weights(self, merge_into: str) -> TrainedWeights:
         return TrainedWeights.open(self.base, self.adapter, merge_into, self.policy_dtype)
+
+    def plan(self) -> Plan:
+        weights = self.weights(self.merge_into)
+        return make_plan(weights, name=None, finetune=self.finetune, call_syntax=self.call_syntax)
 
     @property
     def sampling(self) -> Sampling:
@@ -230,8 +235,7 @@ def _importance(
         [*runtime.prompt_ids(example), *completion.token_ids]
         for example, completion in zip(examples, completions, strict=True)
     )
-    plan = make_plan(subject.weights(subject.merge_into), name=None, finetune=None)
-    names = {source: name for name, source in plan.sources.items()}
+    names = {source: name for name, source in subject.plan().sources.items()}
     return imatrix.collect(policy.causal, sequences, names, dataset)
 
 

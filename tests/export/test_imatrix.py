@@ -136,7 +136,7 @@ def test_a_weighed_file_rounds_what_matters_more_finely() -> None:
 
 
 def test_no_rows_make_no_matrix(tiny_model: Path) -> None:
-    with pytest.raises(DataError, match="rows.jsonl: no rows"):
+    with pytest.raises(DataError, match=r"rows\.jsonl: no rows"):
         collect(load(tiny_model), [], names_of(tiny_model), "rows.jsonl")
 
 
