@@ -213,7 +213,7 @@ def push(
     public: Annotated[bool, typer.Option("--public", help="Everybody may see it.")] = False,
 ) -> None:
     """Exported files to the Hugging Face hub, private unless asked."""
-    from edgetool.verbs.shipping import run_push
+    from edgetool.verbs.pushing import run_push
 
     run_push(run, repo, _console(), public=public)
 
@@ -270,6 +270,8 @@ _EXTRAS = {
     "peft": "train",
     "bitsandbytes": "train",
     "gguf": "export",
+    "huggingface_hub": "export",
+    "tokenizers": "export",
     "safetensors": "train",
     "llama_cpp": "device",
     "outlines": "device",

@@ -69,7 +69,8 @@ def _hub_id(name: str | None) -> str | None:
 def _results(receipt: Mapping[str, Any]) -> list[Any]:
     from huggingface_hub import EvalResult
 
-    rows = f"{receipt.get('held_out', {}).get('source') or 'held-out'} rows"
+    source = receipt.get("held_out", {}).get("source")
+    rows = f"{Path(source).name if source else 'held-out'} rows"
     return [
         EvalResult(
             task_type="text-generation",

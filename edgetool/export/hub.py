@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from edgetool.errors import EdgetoolError, ModelError, UsageError
-from edgetool.export import card, imatrix, modelfile, receipt
+from edgetool.export import card, modelfile, receipt
 from edgetool.export.receipt import read_receipt, sha256_of
 
-COMPANIONS = (card.FILE, modelfile.FILE, imatrix.FILE)
+COMPANIONS = (card.FILE, modelfile.FILE)
 
 
 def push(folder: Path, repo: str, *, public: bool = False) -> str:
-    """Uploads the files of `folder`'s receipt and what stands beside them; returns their address.
+    """Uploads the files of `folder`'s receipt and what stands beside them.
+
+    Returns their address and who may see it.
 
     repo     owner/name, made when it does not exist
     public   False: the repository is private, and a public one is refused
@@ -43,6 +45,7 @@ def _vouched_for(folder: Path, content: Mapping[str, Any]) -> Iterator[Path]:
     listed = [file for file in content["files"] if not file.get("rejected")]
     if not listed:
         raise UsageError(f"{folder}: every file was rejected; there is nothing to push")
+    listed += [content["imatrix"]] if "imatrix" in content else []
     for entry in listed:
         name = str(entry["path"])
         file = folder / name
@@ -72,10 +75,11 @@ def _upload(api: Any, repo: str, operations: list[Any], public: bool) -> str:
 
     try:
         address = api.create_repo(repo, private=not public, exist_ok=True)
-        if not public and not api.model_info(repo).private:
+        private = api.model_info(repo).private
+        if not public and not private:
             raise UsageError(f"{repo} is a public repository; push there with --public")
         api.create_commit(repo, operations, commit_message="Add an export of edgetool")
     except (HfHubHTTPError, HFValidationError, httpx.HTTPError, ValueError, OSError) as error:
         reason = str(error).strip().split("\n")[0]
         raise EdgetoolError(f"{repo}: the Hugging Face hub refused: {reason}") from error
-    return str(address)
+    return f"{address} ({'private' if private else 'public'})"

@@ -39,6 +39,8 @@ def lay_out(
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
+    if target.exists() and target.samefile(source):
+        return  # renaming one link over another of the same file would leave both
     part = part_path(target)
     part.unlink(missing_ok=True)
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -12,9 +12,10 @@ from edgetool.errors import UsageError
 from edgetool.export.adapter_gguf import export_adapter
 from edgetool.export.fidelity import PROBES, llama_logits, summarize
 from edgetool.export.receipt import ExportedFile, Source, record_fidelity, write_receipt
-from edgetool.train.policy import Policy
-from edgetool.verbs import steps
 from edgetool.verbs.survey import HeldOut, Subject
+
+if TYPE_CHECKING:
+    from edgetool.train.policy import Policy
 
 RECEIPT = "adapter.receipt.json"
 PROMPTS = 32
@@ -31,6 +32,11 @@ def run_adapter_only(
     source = Source(subject.base, subject.adapter, "base", subject.policy_dtype)
     receipt = write_receipt(out, source, [file], name=RECEIPT)
     console.print(f"{file.path}  {file.size / 2**20:.1f} MB  sha256 {file.sha256[:12]}…")
+    if subject.merge_into != "base":
+        console.print(
+            "it was trained on NF4-rounded weights; beside a base GGUF it computes what "
+            "`edgetool export --merge-into base` does"
+        )
     if beside is None:
         console.print("not tried out: name a base GGUF with --beside to compare the two")
         return file
@@ -47,6 +53,8 @@ def run_adapter_only(
 
 def _compare(subject: Subject, lora: Path, rows: HeldOut, beside: Path) -> dict[str, Any]:
     """llama.cpp with both files against transformers with the adapter merged into the base."""
+    from edgetool.verbs import steps
+
     policy = steps.load_plain(subject.base, subject.call_syntax)
     prompts = _prompts(policy, rows)
     steps.fill(policy, subject.weights("base"))

@@ -1,4 +1,4 @@
-"""Where an exported model goes next: a model card, Ollama, LM Studio, the hub."""
+"""Where an exported model goes next: a model card, Ollama, LM Studio."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from edgetool.calls import formats
-from edgetool.errors import UsageError
-from edgetool.export import card, hub
+from edgetool.export import card
 from edgetool.export.gguf_writer import Plan
 from edgetool.export.lm_studio import lay_out
 from edgetool.export.model_folder import ModelFolder
@@ -79,14 +78,3 @@ def _origin(subject: Subject, plan: Plan) -> card.Origin:
 def _name(source: str) -> str:
     """A source as the world may know it, without this machine's folders."""
     return Path(source).name if Path(source).exists() else source
-
-
-def run_push(folder: Path, repo: str, console: Console, *, public: bool) -> None:
-    """`edgetool push`: the files of a receipt to the hub."""
-    if not (folder / FILE).is_file():
-        raise UsageError(
-            f"{folder}: no {FILE}, so nothing was exported there; type `edgetool export {folder}`"
-        )
-    with console.status(f"pushing to {repo}"):
-        address = hub.push(folder, repo, public=public)
-    console.print(f"{address} ({'public' if public else 'private'})")

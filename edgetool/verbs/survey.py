@@ -1,4 +1,7 @@
-"""What an export finds out on the way: a yardstick, a merge target, an importance matrix."""
+"""What an export finds out on the way: a yardstick, a merge target, an importance matrix.
+
+torch is only imported where something is measured: a plain model is exported without it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -23,14 +26,13 @@ from edgetool.export.plan import check_exportable, make_plan
 from edgetool.export.receipt import sha256_of
 from edgetool.export.run import REFERENCE, Judgement
 from edgetool.export.weights import MERGE_INTO, MERGE_TARGETS, TrainedWeights
-from edgetool.train.policy import Policy
-from edgetool.train.runtime import PolicyRuntime
-from edgetool.verbs import steps
 from edgetool.verbs.measuring import StepResult, Yardstick
 from edgetool.verbs.merge_choice import AUTO, MergeChoice, choose
 from edgetool.verbs.receipt_table import receipt_table
 from edgetool.verbs.run_folder import RunFolder
-from edgetool.verbs.training import open_policy
+
+if TYPE_CHECKING:
+    from edgetool.train.policy import Policy
 
 HELD_OUT_ROWS = 200  # of which one is half a point
 IMATRIX_ROWS = 512
@@ -66,6 +68,9 @@ class Subject:
         return cls(check_exportable(locate(path)), None, None, "base")
 
     def policy(self) -> Policy:
+        from edgetool.verbs import steps
+        from edgetool.verbs.training import open_policy
+
         return open_policy(self.run, trained=True) if self.run else steps.load_plain(self.base)
 
     def weights(self, merge_into: str) -> TrainedWeights:
@@ -140,6 +145,8 @@ class Survey:
 
     def judge(self, files: Mapping[str, Path]) -> Judgement:
         """Measure every file, the reference first, and reject what loses too much."""
+        from edgetool.verbs import steps
+
         yardstick = self.yardstick
         assert yardstick is not None, "only a survey with held-out rows judges"
         self.results = [yardstick.result, *([self.merged] if self.merged else [])]
@@ -198,13 +205,13 @@ def _require_rows(rows: HeldOut, merge_into: str | None, max_drop: float | None)
         raise UsageError(f"--max-drop {max_drop}: points that may be lost, 0 or more")
     for option, asked in (("--merge-into auto", merge_into == AUTO), ("--max-drop", max_drop)):
         if asked not in (None, False) and not rows.examples:
-            raise UsageError(
-                f"{option} is measured on held-out rows, and there are none: {rows.why}"
-            )
+            raise UsageError(f"{option} needs held-out rows to measure on: {rows.why}")
 
 
 def _with_policy(subject: Subject, found: Survey, out: Path, imatrix_rows: str | None) -> None:
     """The yardstick, and the activations of the model's own completions."""
+    from edgetool.verbs import steps
+
     started = time.perf_counter()
     policy = subject.policy()
     seconds = time.perf_counter() - started
@@ -229,6 +236,8 @@ def _importance(
     policy: Policy, subject: Subject, examples: Sequence[Example], dataset: str
 ) -> ImportanceMatrix:
     """Over each prompt and what the model itself writes behind it."""
+    from edgetool.train.runtime import PolicyRuntime
+
     runtime = PolicyRuntime(policy)
     completions = runtime.generate(examples, subject.sampling, constrained=False)
     sequences = (
@@ -258,6 +267,8 @@ def _overlap(some: Sequence[Example], others: Sequence[Example]) -> int:
 
 def _with_merged(subject: Subject, found: Survey, merge_into: str | None) -> None:
     """The merged model, into one target or into both."""
+    from edgetool.verbs import steps
+
     yardstick = found.yardstick
     assert yardstick is not None, "the policy came first"
     targets = _targets(subject, merge_into)
