@@ -43,6 +43,13 @@ def building_files(targets: Iterable[Path]) -> Iterator[list[Path]]:
             part.unlink(missing_ok=True)
 
 
+def publish(part: Path, target: Path) -> None:
+    """Give a file that is whole its final name."""
+    flush(part)
+    part.replace(target)
+    flush(target.parent)
+
+
 @contextmanager
 def building_folder(target: Path) -> Iterator[Path]:
     """Yields an empty folder beside `target`; on success it takes `target`'s place."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -69,15 +70,21 @@ class Mismatch:
 
 
 def compare_logits(
-    merged: Path, gguf: Path, prompts: Sequence[Sequence[int]], *, kv: str = "f16"
+    merged: Path,
+    gguf: Path,
+    prompts: Sequence[Sequence[int]],
+    *,
+    kv: str = "f16",
+    lora: Path | None = None,
 ) -> Fidelity:
     """Logits of a GGUF file in llama.cpp against the merged folder in transformers, in float32.
 
     prompts   token ids [P] each; every position counts
     kv        f16 | f32, llama.cpp's cache; f16 is what a user runs
+    lora      an adapter in GGUF, loaded beside `gguf`
     """
     reference = _transformers_logits(merged, prompts)
-    return summarize(zip(reference, _llama_logits(gguf, prompts, kv), strict=True))
+    return summarize(zip(reference, llama_logits(gguf, prompts, kv, lora), strict=True))
 
 
 def summarize(pairs: Iterable[tuple[Floats, Floats]]) -> Fidelity:
@@ -170,19 +177,40 @@ def _transformers_logits(folder: Path, prompts: Sequence[Sequence[int]]) -> Iter
             yield model(torch.tensor([list(prompt)])).logits[0].numpy()  # [P, V]
 
 
-def _llama_logits(gguf: Path, prompts: Sequence[Sequence[int]], kv: str) -> Iterable[Floats]:
+def llama_logits(
+    gguf: Path, prompts: Sequence[Sequence[int]], kv: str = "f16", lora: Path | None = None
+) -> Iterator[Floats]:
+    """Logits [P, V] of every prompt in llama.cpp; arguments as for `compare_logits`.
+
+    Raises EngineError when llama.cpp cannot load the file, or the adapter beside it.
+    """
     longest = max(map(len, prompts), default=1)
     engine = _load(
         gguf, n_ctx=longest, n_batch=longest, n_ubatch=longest, logits_all=True,
         type_k=KV_TYPES[kv], type_v=KV_TYPES[kv],
     )  # fmt: skip
     try:
+        if lora:
+            _put_on(engine, lora)
         for prompt in prompts:
             engine.reset()
             engine.eval(list(prompt))
             yield engine.scores[: len(prompt)].copy()  # [P, V]
     finally:
-        engine.close()
+        engine.close()  # frees an adapter, too
+
+
+def _put_on(engine: Any, lora: Path) -> None:
+    """llama-cpp-python's own `lora_path` takes the null of a failed load for an adapter, and the
+    process dies of it."""
+    import llama_cpp
+
+    adapter = llama_cpp.llama_adapter_lora_init(engine._model.model, str(lora).encode())
+    if not adapter:
+        raise EngineError(f"{lora}: llama.cpp cannot load it beside {engine.model_path}")
+    adapters = (llama_cpp.llama_adapter_lora_p_ctypes * 1)(adapter)
+    scales = (ctypes.c_float * 1)(1.0)
+    llama_cpp.llama_set_adapters_lora(engine._ctx.ctx, adapters, 1, scales)
 
 
 def _load(gguf: Path, **settings: Any) -> Any:
@@ -190,5 +218,5 @@ def _load(gguf: Path, **settings: Any) -> Any:
 
     try:
         return Llama(str(gguf), verbose=False, n_gpu_layers=0, **settings)
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:
         raise EngineError(f"{gguf}: llama.cpp cannot load it: {error}") from error

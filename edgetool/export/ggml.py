@@ -48,10 +48,13 @@ def tensor_bytes(kind: str, shape: tuple[int, ...]) -> int:
     return rows * _library().ggml_row_size(TYPES[kind], shape[-1])
 
 
-def quantize(values: Floats, kind: str, threads: int = 0) -> NDArray[np.uint8]:
+def quantize(
+    values: Floats, kind: str, threads: int = 0, importance: Floats | None = None
+) -> NDArray[np.uint8]:
     """float32 [..., columns] -> its bytes in type `kind`, rows shared out over threads.
 
-    threads   0: as many as the machine has processors
+    threads      0: as many as the machine has processors
+    importance   float32 [columns], how much an error in each column matters; None: all alike
     Raises EngineError when ggml reports another size than it promised.
     """
     values = np.ascontiguousarray(values, dtype=np.float32)
@@ -61,19 +64,30 @@ def quantize(values: Floats, kind: str, threads: int = 0) -> NDArray[np.uint8]:
     rows = values.size // values.shape[-1]
     workers = min(threads or os.cpu_count() or 1, max(1, values.size // VALUES_PER_THREAD), rows)
     edges = [rows * part // workers for part in range(workers + 1)]
+    weights = None if importance is None else np.ascontiguousarray(importance, dtype=np.float32)
     with ThreadPoolExecutor(workers) as pool:
-        written = pool.map(lambda a, b: _chunk(values, out, kind, a, b), edges[:-1], edges[1:])
+        written = pool.map(
+            lambda a, b: _chunk(values, out, kind, a, b, weights), edges[:-1], edges[1:]
+        )
         if sum(written) != out.nbytes:
             raise EngineError(f"ggml_quantize_chunk wrote another size than {kind} should have")
     return out
 
 
-def _chunk(values: Floats, out: NDArray[np.uint8], kind: str, first: int, last: int) -> int:
+def _chunk(
+    values: Floats,
+    out: NDArray[np.uint8],
+    kind: str,
+    first: int,
+    last: int,
+    importance: Floats | None,
+) -> int:
     """Rows [first, last). ctypes frees the interpreter lock meanwhile: chunks run in parallel."""
     columns = values.shape[-1]
     source, target = values.ctypes.data, out.ctypes.data
+    weights = None if importance is None else importance.ctypes.data
     return _library().ggml_quantize_chunk(
-        TYPES[kind], source, target, first * columns, last - first, columns, None
+        TYPES[kind], source, target, first * columns, last - first, columns, weights
     )
 
 

@@ -91,11 +91,15 @@ class GgufFile:
         writer.write_ti_data_to_file()
         return cls(plan, quant, types, writer)
 
-    def add(self, name: str, values: Floats) -> None:
-        """Quantizes and writes the next tensor. Raises ModelError when F16 cannot hold it."""
+    def add(self, name: str, values: Floats, importance: Floats | None = None) -> None:
+        """Quantizes and writes the next tensor; `importance` as for `ggml.quantize`.
+
+        Raises ModelError when F16 cannot hold it.
+        """
         if self.types[name] == "F16":
             require_float16(name, values)
-        self.writer.write_tensor_data(ggml.quantize(values, self.types[name]))
+        packed = ggml.quantize(values, self.types[name], importance=importance)
+        self.writer.write_tensor_data(packed)
 
     def close(self) -> None:
         self.writer.close()

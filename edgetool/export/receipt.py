@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from importlib import metadata
@@ -26,6 +26,7 @@ class ExportedFile:
 
     size           bytes
     tensor_types   how many tensors have each ggml type
+    rejected       it lost more than was allowed, and has a name that says so
     """
 
     path: Path
@@ -33,6 +34,7 @@ class ExportedFile:
     size: int
     sha256: str
     tensor_types: dict[str, int]
+    rejected: bool = False
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "path": self.path.name}
@@ -55,8 +57,14 @@ class Source:
         return found
 
 
-def write_receipt(folder: Path, source: Source, files: Iterable[ExportedFile]) -> Path:
-    """Writes receipt.json into `folder` and returns its path."""
+def write_receipt(
+    folder: Path,
+    source: Source,
+    files: Iterable[ExportedFile],
+    notes: Mapping[str, Any] | None = None,
+    name: str = FILE,
+) -> Path:
+    """Writes receipt.json, or `name`, into `folder`, with further entries; returns its path."""
     receipt = {
         "edgetool": __version__,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -64,8 +72,9 @@ def write_receipt(folder: Path, source: Source, files: Iterable[ExportedFile]) -
         "files": [file.as_json() for file in files],
         "versions": _versions(),
         "fidelity": {},
+        **(notes or {}),
     }
-    return _save(folder / FILE, receipt)
+    return _save(folder / name, receipt)
 
 
 def record_fidelity(receipt: Path, name: str, result: dict[str, Any]) -> None:
@@ -73,12 +82,19 @@ def record_fidelity(receipt: Path, name: str, result: dict[str, Any]) -> None:
 
     Raises ModelError when `receipt` is not a receipt.
     """
-    try:
-        content = json.loads(receipt.read_text(encoding="utf-8"))
-        content["fidelity"][name] = result
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{receipt}: not a receipt; run the export again") from error
+    content = read_receipt(receipt)
+    content["fidelity"][name] = result
     _save(receipt, content)
+
+
+def read_receipt(path: Path) -> dict[str, Any]:
+    """What `write_receipt` wrote. Raises ModelError when the file is not a receipt."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        _ = content["files"][0]["sha256"], content["fidelity"].keys()
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ModelError(f"{path}: not a receipt; run the export again") from error
+    return dict(content)
 
 
 def sha256_of(file: Path) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from edgetool.errors import UsageError
 from edgetool.export.fidelity import require_same_tokens
@@ -12,10 +14,28 @@ from edgetool.export.gguf_writer import GgufFile, Plan
 from edgetool.export.plan import make_plan, read_tensor
 from edgetool.export.quantize import Quant, get_quant
 from edgetool.export.receipt import ExportedFile, Source, sha256_of, write_receipt
+from edgetool.export.safetensors_io import Floats
 from edgetool.export.weights import MERGE_INTO, TrainedWeights
-from edgetool.files import building_files, require_space
+from edgetool.files import part_path, publish, require_space
 
 QUANT = "Q4_K_M"
+REFERENCE = "F16"  # written for a measurement, and removed when nobody asked for it
+REJECTED = ".rejected"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What measuring the files found.
+
+    rejected   quantizations whose file must not get its final name
+    measured   for the receipt
+    """
+
+    rejected: Collection[str] = ()
+    measured: Mapping[str, Any] = field(default_factory=dict)
+
+
+Judge = Callable[[Mapping[str, Path]], Judgement]  # given the files by quantization
 
 
 def export_gguf(
@@ -30,6 +50,9 @@ def export_gguf(
     finetune: str | None = None,
     stem: str | None = "model",
     call_syntax: str | None = None,
+    importance: Mapping[str, Floats] | None = None,
+    judge: Judge | None = None,
+    notes: Mapping[str, Any] | None = None,
 ) -> list[ExportedFile]:
     """Writes one GGUF file per quantization into `out_dir`, and receipt.json beside them.
 
@@ -39,6 +62,10 @@ def export_gguf(
     name, finetune  for the file's metadata, see `metadata.describe`
     call_syntax     what it was trained to write, None: what its chat template teaches
     stem            files are `<stem>.<quant>.gguf`; None: named by GGUF's naming convention
+    importance      float32 [columns] by GGUF tensor name, see `imatrix`
+    judge           measures the files, an F16 one among them, before they get their names; one it
+                    rejects is kept as `<name>.rejected`
+    notes           further entries of the receipt
 
     All files appear together and whole, after llama.cpp has been seen to cut text into the same
     tokens as the model's own tokenizer. Raises ModelError for a model that cannot be exported,
@@ -49,35 +76,62 @@ def export_gguf(
     chosen = list({quant.name: quant for quant in map(get_quant, quants)}.values())
     weights = TrainedWeights.open(base, adapter, merge_into, policy_dtype)
     plan = make_plan(weights, name=name, finetune=finetune, call_syntax=call_syntax)
+    written = _with_reference(chosen) if judge else chosen
     out_dir.mkdir(parents=True, exist_ok=True)
-    require_space(out_dir, sum(plan.estimate(quant) for quant in chosen))
-    targets = [out_dir / _file_name(plan, quant, stem) for quant in chosen]
-    with building_files(targets) as parts:
-        types = _write(parts, chosen, plan, weights)
-        require_same_tokens(parts[0], weights.base, [plan.chat_template])
-    exported = [
-        ExportedFile(path, quant.name, path.stat().st_size, sha256_of(path), counts)
-        for path, quant, counts in zip(targets, chosen, types, strict=True)
-    ]
-    write_receipt(out_dir, Source(base, adapter, merge_into, policy_dtype), exported)
+    require_space(out_dir, sum(plan.estimate(quant) for quant in written))
+    targets = {quant.name: out_dir / _file_name(plan, quant, stem) for quant in written}
+    parts = {quant: part_path(target) for quant, target in targets.items()}
+    try:
+        counts = _write(parts, written, plan, weights, importance or {})
+        require_same_tokens(next(iter(parts.values())), weights.base, [plan.chat_template])
+        judgement = judge(parts) if judge else Judgement()
+        exported = [
+            _describe(name, parts[name], targets[name], counts[name], judgement)
+            for name in (quant.name for quant in chosen)
+        ]
+        for file in exported:
+            publish(parts[file.quant], file.path)
+    finally:
+        for part in parts.values():
+            part.unlink(missing_ok=True)
+    source = Source(base, adapter, merge_into, policy_dtype)
+    write_receipt(out_dir, source, exported, {**(notes or {}), **judgement.measured})
     return exported
 
 
+def _with_reference(chosen: list[Quant]) -> list[Quant]:
+    reference = get_quant(REFERENCE)
+    return chosen if reference in chosen else [*chosen, reference]
+
+
 def _write(
-    paths: Sequence[Path], quants: Sequence[Quant], plan: Plan, weights: TrainedWeights
-) -> list[dict[str, int]]:
+    paths: Mapping[str, Path],
+    quants: Sequence[Quant],
+    plan: Plan,
+    weights: TrainedWeights,
+    importance: Mapping[str, Floats],
+) -> dict[str, dict[str, int]]:
     """All files side by side, so that each tensor is read and merged once."""
     with ExitStack() as stack:
         files = []
-        for path, quant in zip(paths, quants, strict=True):
-            file = GgufFile.create(path, plan, quant)
+        for quant in quants:
+            file = GgufFile.create(paths[quant.name], plan, quant)
             stack.callback(file.close)
             files.append(file)
         for name in plan.tensors:
             values = read_tensor(name, plan, weights)
             for file in files:
-                file.add(name, values)
-        return [file.type_counts for file in files]
+                file.add(name, values, importance.get(name))
+        return {file.quant.name: file.type_counts for file in files}
+
+
+def _describe(
+    quant: str, part: Path, target: Path, counts: dict[str, int], judgement: Judgement
+) -> ExportedFile:
+    """A whole file under the name it will have."""
+    rejected = quant in judgement.rejected
+    final = target.with_name(target.name + REJECTED) if rejected else target
+    return ExportedFile(final, quant, part.stat().st_size, sha256_of(part), counts, rejected)
 
 
 def _file_name(plan: Plan, quant: Quant, stem: str | None) -> str:

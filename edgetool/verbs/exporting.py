@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
-from edgetool.catalogue import locate
-from edgetool.errors import UsageError
+from edgetool.allocator import keep_freed_memory
+from edgetool.errors import EdgetoolError, UsageError
+from edgetool.export.lm_studio import PUBLISHER
 from edgetool.export.merge import merge
-from edgetool.export.plan import check_exportable
 from edgetool.export.receipt import ExportedFile
 from edgetool.export.run import QUANT, export_gguf
-from edgetool.export.weights import MERGE_INTO
+from edgetool.verbs.adapter_only import run_adapter_only
 from edgetool.verbs.run_folder import RunFolder
+from edgetool.verbs.shipping import check_ollama, ship
+from edgetool.verbs.survey import Subject, held_out, survey
 
 
 def run_merge(path: Path, out: Path | None, merge_into: str | None, console: Console) -> Path:
@@ -27,46 +30,110 @@ def run_merge(path: Path, out: Path | None, merge_into: str | None, console: Con
 
 def merge_run(run: RunFolder, out: Path, merge_into: str | None = None) -> Path:
     """`merge_into` None: into the weights the adapter was trained on."""
-    base, dtype = Path(run.facts["base"]), run.facts["policy_dtype"]
-    target = merge_into or _trained_on(run)
-    return merge(base, run.adapter, out, target, policy_dtype=dtype)
+    subject = Subject.of_run(run)
+    target = merge_into or subject.merge_into
+    return merge(subject.base, run.adapter, out, target, policy_dtype=subject.policy_dtype)
 
 
-def _trained_on(run: RunFolder) -> str:
-    return MERGE_INTO if run.config.load_in_4bit else "base"
+@dataclass(frozen=True)
+class ExportOptions:
+    """What `edgetool export` is told.
+
+    quants      none: Q4_K_M
+    out         None: the run's own folder
+    merge_into  auto | base | nf4; None: what the adapter was trained on
+    data, rows  held-out rows to measure on, None: what the run's configuration names
+    imatrix     rows for an importance matrix
+    max_drop    points of exact match a file may lose against the adapter
+    adapter_only, beside   only the adapter as GGUF, and a base GGUF to try it out with
+    ollama      write a Modelfile, too
+    lm_studio   its models folder, to put the files into under `publisher`
+    """
+
+    quants: Sequence[str] = ()
+    out: Path | None = None
+    merge_into: str | None = None
+    data: str | None = None
+    rows: int | None = None
+    imatrix: str | None = None
+    max_drop: float | None = None
+    adapter_only: bool = False
+    beside: Path | None = None
+    ollama: bool = False
+    lm_studio: Path | None = None
+    publisher: str = PUBLISHER
 
 
-def run_export(
-    path: str,
-    quants: Sequence[str] | None,
-    out: Path | None,
-    merge_into: str | None,
-    console: Console,
-) -> list[ExportedFile]:
-    """A run (or a plain model folder) -> GGUF files and their receipt."""
-    quants = quants or (QUANT,)
-    if (Path(path) / "run.json").is_file():
-        files = export_run(RunFolder.open(Path(path)), out or Path(path), quants, merge_into)
-    else:
-        if out is None:
-            raise UsageError(f"{path} is a model, not a run; say where to write with --out FOLDER")
-        files = export_gguf(check_exportable(locate(path)), None, out, quants, merge_into="base")
+def run_export(path: str, options: ExportOptions, console: Console) -> list[ExportedFile]:
+    """A run (or a plain model) -> GGUF files, measured, and their receipt.
+
+    Raises EdgetoolError when a file lost more than `max_drop`; it is kept as `<name>.rejected`.
+    """
+    keep_freed_memory()
+    subject = Subject.at(path)
+    out = _out_folder(path, subject, options)
+    rows = held_out(subject, options.data, options.rows)
+    if options.adapter_only:
+        return [run_adapter_only(subject, out, rows, options.beside, console)]
+    if options.ollama:
+        check_ollama(subject)
+    if not rows.examples:
+        console.print(f"not measured: {rows.why}")
+    found = survey(
+        subject, rows, console, out=out, merge_into=options.merge_into,
+        imatrix_rows=options.imatrix, max_drop=options.max_drop,
+    )  # fmt: skip
+    files = export_gguf(
+        subject.base,
+        subject.adapter,
+        out,
+        options.quants or (QUANT,),
+        merge_into=found.merge_into,
+        policy_dtype=subject.policy_dtype,
+        finetune=subject.finetune,
+        call_syntax=subject.call_syntax,
+        importance=found.importance.weights if found.importance else None,
+        judge=found.judge if rows.examples else None,
+        notes=found.notes,
+    )
     for file in files:
         console.print(f"{file.path}  {file.size / 2**20:.1f} MB  sha256 {file.sha256[:12]}…")
+    ship(
+        files, subject, out, console, ollama=options.ollama,
+        lm_studio=options.lm_studio, publisher=options.publisher,
+    )  # fmt: skip
+    _require_none_rejected(files, options)
     return files
+
+
+def _out_folder(path: str, subject: Subject, options: ExportOptions) -> Path:
+    if options.out is None and subject.run is None:
+        raise UsageError(f"{path} is a model, not a run; say where to write with --out FOLDER")
+    return options.out or Path(path)
+
+
+def _require_none_rejected(files: Sequence[ExportedFile], options: ExportOptions) -> None:
+    rejected = [file for file in files if file.rejected]
+    if rejected:
+        raise EdgetoolError(
+            f"{', '.join(file.quant for file in rejected)}: lost more than --max-drop "
+            f"{options.max_drop} points against the adapter; kept as {rejected[0].path.name}. "
+            "Try --imatrix with rows of yours, a larger --quant, or --merge-into auto"
+        )
 
 
 def export_run(
     run: RunFolder, out: Path, quants: Sequence[str], merge_into: str | None = None
 ) -> list[ExportedFile]:
-    """GGUF files of a run's trained model; `merge_into` as for `merge_run`."""
+    """GGUF files of a run's trained model, not measured; `merge_into` as for `merge_run`."""
+    subject = Subject.of_run(run)
     return export_gguf(
-        Path(run.facts["base"]),
-        run.adapter,
+        subject.base,
+        subject.adapter,
         out,
         quants,
-        merge_into=merge_into or _trained_on(run),
-        policy_dtype=run.facts["policy_dtype"],
-        finetune=run.path.name,
-        call_syntax=run.config.call_syntax,
+        merge_into=merge_into or subject.merge_into,
+        policy_dtype=subject.policy_dtype,
+        finetune=subject.finetune,
+        call_syntax=subject.call_syntax,
     )

@@ -1,0 +1,54 @@
+"""A GGUF file read without trusting it: what is cut short or mutated is refused, never followed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from edgetool.errors import ModelError
+
+# What the gguf package raises on bytes that make no sense, besides the reader's own refusals.
+MALFORMED = (
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    OverflowError,
+    RecursionError,
+    MemoryError,
+)
+
+
+def open_gguf(path: Path) -> Any:
+    """The gguf package's reader of a file; tensors are mapped, not read.
+
+    Raises ModelError naming the file and what is wrong with it.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file; `edgetool export` writes GGUF files")
+    with path.open("rb") as stream:
+        magic = stream.read(4)
+    if magic != b"GGUF":
+        raise ModelError(f"{path}: not a GGUF file, it begins with {magic!r}")
+    try:
+        return _bounded_reader()(path)
+    except MALFORMED as error:
+        reason = str(error).strip("'\"") or type(error).__name__
+        raise ModelError(f"{path}: damaged or cut short ({reason}); copy it again") from error
+
+
+def _bounded_reader() -> Any:
+    """gguf's reader takes bytes behind the end of a file for empty, and then loops over counts as
+    large as the file claims; here every look beyond the end is refused."""
+    from gguf import GGUFReader
+
+    class BoundedReader(GGUFReader):
+        def _get(self, offset: Any, dtype: Any, count: Any = 1, override_order: Any = None) -> Any:
+            import numpy as np
+
+            end = int(offset) + int(count) * np.dtype(dtype).itemsize
+            if end > len(self.data):
+                raise ValueError(f"{end:,} bytes expected, {len(self.data):,} there")
+            return super()._get(int(offset), dtype, int(count), override_order)
+
+    return BoundedReader

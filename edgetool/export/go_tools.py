@@ -1,0 +1,148 @@
+"""Tools and calls in a rendered prompt, found again and put in terms of Ollama's Go values."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from edgetool.calls.types import Tool, ToolCall
+
+STRING, INTEGER, CHOICE = "Wstring7", "Winteger7", "Wchoice7"
+CHOICES = ["Wred7", "Wblue7"]
+PROBES = (
+    Tool(
+        "Wfirst7",
+        "Wfirstly7",
+        {
+            "type": "object",
+            "properties": {
+                STRING: {"type": "string", "description": "Wfor7"},
+                INTEGER: {"type": "integer", "description": "Wnumber7"},
+                CHOICE: {"type": "string", "description": "Wpick7", "enum": CHOICES},
+            },
+            "required": [STRING],
+        },
+    ),
+    Tool("Wsecond7", "Wsecondly7", {"type": "object", "properties": {}}),
+)
+
+
+class Unreadable(ValueError):
+    """A template does something that has no place in Ollama's."""
+
+
+def literal(text: str) -> str:
+    """Text as a Go template writes it out: no brace may meet the brace of an action."""
+    return re.sub(r"\{(?=\{|$)", '{{ "{" }}', text)
+
+
+def when(condition: str, then: str, otherwise: str = "") -> str:
+    """{{ if ... }}"""
+    rest = "{{ else }}" + otherwise if otherwise else ""
+    return "{{ if " + condition + " }}" + then + rest + "{{ end }}"
+
+
+def each(loop: str, body: str) -> str:
+    """{{ range ... }}"""
+    return "{{ range " + loop + " }}" + body + "{{ end }}"
+
+
+def tools_in_go(text: str, system: str | None) -> str:
+    """Rendered text with PROBES and the word `system` in it -> a Go template.
+
+    Raises Unreadable when the tools are not all there.
+    """
+    start, end, loop = _json_tools(text) or _worded_tools(text)
+    parts = [_with_system(text[:start], system), loop, _with_system(text[end:], system)]
+    go = "".join(parts)
+    if system is not None and "{{ .System }}" not in go:
+        raise Unreadable("with tools it leaves the system message out")
+    return go
+
+
+def _with_system(text: str, system: str | None) -> str:
+    if system is None or system not in text:
+        return literal(text)
+    before, _, after = text.partition(system)
+    return literal(before) + "{{ .System }}" + literal(after)
+
+
+def _json_tools(text: str) -> tuple[int, int, str] | None:
+    """Where the tools lie as JSON objects, and the Go that writes any number of them."""
+    for whole, go in (
+        (True, '{"type": "function", "function": {{ .Function }}}'),
+        (False, "{{ .Function }}"),
+    ):
+        wanted = [tool.as_openai() if whole else tool.as_openai()["function"] for tool in PROBES]
+        spans = [_find_json(text, value) for value in wanted]
+        first, second = spans
+        if first and second and first[1] <= second[0]:
+            between = literal(text[first[1] : second[0]])
+            loop = each("$n, $t := .Tools", when("$n", between) + go)
+            return first[0], second[1], loop
+    return None
+
+
+def _find_json(text: str, wanted: Any) -> tuple[int, int] | None:
+    decoder = json.JSONDecoder()
+    for match in re.finditer(r"\{", text):
+        try:
+            value, end = decoder.raw_decode(text, match.start())
+        except ValueError:
+            continue
+        if value == wanted:
+            return match.start(), end
+    return None
+
+
+def _worded_tools(text: str) -> tuple[int, int, str]:
+    """Tools in words: a name, a description, a line for every parameter."""
+    choices = json.dumps(CHOICES)
+    words = ["Wfirst7", "Wfirstly7", STRING, "Wfor7", INTEGER, "Wnumber7", CHOICE, "Wpick7",
+             choices, "Wsecond7", "Wsecondly7"]  # fmt: skip
+    if any(text.count(word) != 1 for word in words):
+        raise Unreadable("its tools are neither JSON nor plain words")
+    gaps, rest = [], text
+    for word in words:
+        before, _, rest = rest.partition(word)
+        gaps.append(before)
+    start, say, line, plain, again, typed, third, chosen, enum, next_tool, say_again = gaps
+    expected = [(say_again, say), (again, line), (third, line), (chosen, plain)]
+    if any(one != other for one, other in expected) or not start.endswith(next_tool):
+        raise Unreadable("its tools are neither JSON nor plain words")
+    of_type = literal(typed).replace("integer", "{{ $p.Type }}")
+    parameter = (
+        literal(line)
+        + "{{ $k }}"
+        + when('eq (print $p.Type) "string"', literal(plain), of_type)
+        + "{{ $p.Description }}"
+        + when("$p.Enum", literal(enum) + "{{ json $p.Enum }}")
+    )
+    loop = each(
+        ".Tools",
+        literal(next_tool)
+        + "{{ .Function.Name }}"
+        + literal(say)
+        + "{{ .Function.Description }}"
+        + each("$k, $p := .Function.Parameters.Properties", parameter),
+    )
+    return len(start) - len(next_tool), len(text) - len(rest), loop
+
+
+def calls_in_go(text: str, calls: Sequence[ToolCall]) -> str:
+    """Two rendered calls -> the Go that writes any number of them.
+
+    Raises Unreadable when a call's name is not there, followed by its arguments as JSON.
+    """
+    one, two = calls
+    first, second = _find_json(text, one.arguments), _find_json(text, two.arguments)
+    names = text.find(one.name), text.find(two.name)
+    if not first or not second or not 0 <= names[0] < first[0] < names[1] < second[0]:
+        raise Unreadable("it does not write a call's name and then its arguments as JSON")
+    opening = literal(text[: names[0]])
+    middle = literal(text[names[0] + len(one.name) : first[0]])
+    between, ending = literal(text[first[1] : names[1]]), literal(text[second[1] :])
+    call = "{{ $c.Function.Name }}" + middle + "{{ $c.Function.Arguments }}"
+    return each("$n, $c := .ToolCalls", when("$n", between, opening) + call) + ending

@@ -1,0 +1,152 @@
+"""What a GGUF file says about itself. Nothing of it is loaded into llama.cpp, nothing believed."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgetool.calls import formats
+from edgetool.calls.formats import SYNTAX_KEY
+from edgetool.errors import ModelError
+from edgetool.export.gguf_reader import MALFORMED, open_gguf
+
+TEMPLATE = "tokenizer.chat_template"
+LONG = 8  # arrays with more entries are shown by their length
+RENDER_SECONDS = 10  # a template of a stranger may loop for ever
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """shape: numpy order, rows last; size in bytes."""
+
+    name: str
+    type: str
+    shape: tuple[int, ...]
+    size: int
+
+
+@dataclass(frozen=True)
+class ToolSupport:
+    """Whether the chat template shows tools to the model.
+
+    why           it does not: there is no template, or what it did with a tool
+    call_syntax   what the file names, or what its template teaches
+    """
+
+    renders: bool
+    why: str | None
+    call_syntax: str | None
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A GGUF file. metadata: every key but the template; long arrays by their length."""
+
+    path: Path
+    size: int
+    metadata: Mapping[str, Any]
+    tensors: tuple[TensorInfo, ...]
+    template: str | None
+    tools: ToolSupport
+
+    @property
+    def types(self) -> dict[str, dict[str, int]]:
+        """Tensors and bytes by ggml type, the largest share first."""
+        found: dict[str, dict[str, int]] = {}
+        for tensor in self.tensors:
+            entry = found.setdefault(tensor.type, {"tensors": 0, "bytes": 0})
+            entry["tensors"] += 1
+            entry["bytes"] += tensor.size
+        return dict(sorted(found.items(), key=lambda item: -item[1]["bytes"]))
+
+    @property
+    def parameters(self) -> int:
+        return sum(math.prod(tensor.shape) for tensor in self.tensors)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "path": str(self.path),
+            "size": self.size,
+            "parameters": self.parameters,
+            "types": self.types,
+            "tokenizer": {
+                key.removeprefix("tokenizer.ggml."): value
+                for key, value in self.metadata.items()
+                if key.startswith("tokenizer.ggml.")
+            },
+            "tools": vars(self.tools),
+            "chat_template": self.template,
+            "metadata": dict(self.metadata),
+            "tensors": [vars(tensor) | {"shape": list(tensor.shape)} for tensor in self.tensors],
+        }
+
+
+def inspect_gguf(path: Path) -> Inspection:
+    """Raises ModelError for a file that is no whole GGUF file."""
+    reader = open_gguf(path)
+    try:
+        metadata = {name: _value(field) for name, field in reader.fields.items()}
+        tensors = tuple(
+            TensorInfo(
+                tensor.name,
+                tensor.tensor_type.name,
+                tuple(int(size) for size in reversed(tensor.shape.tolist())),
+                int(tensor.n_bytes),
+            )
+            for tensor in reader.tensors
+        )
+    except MALFORMED as error:
+        raise ModelError(f"{path}: damaged metadata ({error}); copy it again") from error
+    template = metadata.pop(TEMPLATE, None)
+    template = template if isinstance(template, str) else None
+    support = _tool_support(template, metadata.get(SYNTAX_KEY))
+    return Inspection(path, path.stat().st_size, metadata, tensors, template, support)
+
+
+def _value(field: Any) -> Any:
+    """A metadata value as JSON has it."""
+    from gguf import GGUFValueType
+
+    if field.types and field.types[0] == GGUFValueType.ARRAY and len(field.data) > LONG:
+        return f"{len(field.data)} x {field.types[-1].name.lower()}"
+    return _finite(field.contents())
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_finite(entry) for entry in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _tool_support(template: str | None, named: Any) -> ToolSupport:
+    if template is None:
+        return ToolSupport(False, "no chat template in the file", None)
+    syntax = named if isinstance(named, str) else formats.detect(template).NAME
+    problem = _rendering_problem(template)
+    return ToolSupport(problem is None, problem, syntax)
+
+
+def _rendering_problem(template: str) -> str | None:
+    """Why a tool is not in the prompt; found out in a process that can be ended."""
+    command = [sys.executable, "-m", "edgetool.export.render_tool"]
+    try:
+        done = subprocess.run(
+            command,
+            input=json.dumps(template),
+            capture_output=True,
+            text=True,
+            timeout=RENDER_SECONDS,
+            check=True,
+        )
+    except subprocess.TimeoutExpired:
+        return f"the chat template is not done after {RENDER_SECONDS} seconds"
+    except subprocess.CalledProcessError:
+        return "the chat template broke the process it was rendered in"
+    problem = json.loads(done.stdout)
+    return str(problem) if problem else None

@@ -1,0 +1,81 @@
+"""`edgetool export --adapter-only`: LoRA as GGUF, tried out beside a base GGUF."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from edgetool.errors import UsageError
+from edgetool.export.adapter_gguf import export_adapter
+from edgetool.export.fidelity import PROBES, llama_logits, summarize
+from edgetool.export.receipt import ExportedFile, Source, record_fidelity, write_receipt
+from edgetool.verbs.survey import HeldOut, Subject
+
+if TYPE_CHECKING:
+    from edgetool.train.policy import Policy
+
+RECEIPT = "adapter.receipt.json"
+PROMPTS = 32
+
+
+def run_adapter_only(
+    subject: Subject, out: Path, rows: HeldOut, beside: Path | None, console: Console
+) -> ExportedFile:
+    """Writes adapter.gguf and its receipt; with a base GGUF, the two are compared with the merged
+    model, logit by logit. Raises UsageError for a model that has no adapter."""
+    if subject.adapter is None:
+        raise UsageError("--adapter-only needs a run: a plain model has no adapter")
+    file = export_adapter(subject.base, subject.adapter, out, finetune=subject.finetune)
+    source = Source(subject.base, subject.adapter, "base", subject.policy_dtype)
+    receipt = write_receipt(out, source, [file], name=RECEIPT)
+    console.print(f"{file.path}  {file.size / 2**20:.1f} MB  sha256 {file.sha256[:12]}…")
+    if subject.merge_into != "base":
+        console.print(
+            "it was trained on NF4-rounded weights; beside a base GGUF it computes what "
+            "`edgetool export --merge-into base` does"
+        )
+    if beside is None:
+        console.print("not tried out: name a base GGUF with --beside to compare the two")
+        return file
+    with console.status(f"{file.path.name} beside {beside.name}"):
+        found = _compare(subject, file.path, rows, beside)
+    record_fidelity(receipt, "beside", found)
+    console.print(
+        f"beside {beside.name}: the merged model's likeliest token at "
+        f"{100 * found['argmax_agreement']:.2f} % of {found['positions']} positions, largest "
+        f"difference {100 * found['relative']:.3f} % of the logits' range"
+    )
+    return file
+
+
+def _compare(subject: Subject, lora: Path, rows: HeldOut, beside: Path) -> dict[str, Any]:
+    """llama.cpp with both files against transformers with the adapter merged into the base."""
+    from edgetool.verbs import steps
+
+    policy = steps.load_plain(subject.base, subject.call_syntax)
+    prompts = _prompts(policy, rows)
+    steps.fill(policy, subject.weights("base"))
+    theirs = llama_logits(beside, prompts, lora=lora)
+    fidelity = summarize(zip(_logits(policy, prompts), theirs, strict=True))
+    return {**fidelity.as_json(), "base": beside.name, "prompts": len(prompts)}
+
+
+def _prompts(policy: Policy, rows: HeldOut) -> list[list[int]]:
+    """The rows' prompts; without rows, texts of all kinds."""
+    if rows.examples:
+        make = policy.prompter.ids
+        return [make(row.messages, row.tools) for row in rows.examples[:PROMPTS]]
+    return [list(policy.prompter.encode(text)) for text in PROBES]
+
+
+def _logits(policy: Policy, prompts: Sequence[Sequence[int]]) -> Iterator[Any]:
+    import torch
+
+    with policy.decoding() as network:
+        for prompt in prompts:
+            ids = torch.tensor([list(prompt)], device=policy.device)
+            hidden = network.hidden(ids).last_hidden_state[0]
+            yield network.logits(hidden).cpu().numpy()

@@ -1,0 +1,80 @@
+"""Where an exported model goes next: a model card, Ollama, LM Studio."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from edgetool.calls import formats
+from edgetool.export import card
+from edgetool.export.gguf_writer import Plan
+from edgetool.export.lm_studio import lay_out
+from edgetool.export.model_folder import ModelFolder
+from edgetool.export.modelfile import modelfile, write_modelfile
+from edgetool.export.receipt import FILE, ExportedFile, read_receipt
+from edgetool.verbs.run_folder import SFT
+from edgetool.verbs.survey import Subject
+
+MARK = "Made with edgetool"  # a card of ours, which the next export may replace
+
+
+def check_ollama(subject: Subject) -> None:
+    """Raises ModelError, before any work is done, when no Modelfile could be written."""
+    modelfile("model.gguf", subject.plan(), ModelFolder.open(subject.base))
+
+
+def ship(
+    files: Sequence[ExportedFile],
+    subject: Subject,
+    out: Path,
+    console: Console,
+    *,
+    ollama: bool,
+    lm_studio: Path | None,
+    publisher: str,
+) -> None:
+    """What is written beside files that were not rejected."""
+    plan, good = subject.plan(), [file for file in files if not file.rejected]
+    _card(subject, plan, out, console)
+    if not good:
+        return
+    if ollama:
+        for note in write_modelfile(out, good[0].path.name, plan, ModelFolder.open(subject.base)):
+            console.print(f"Modelfile: {note}")
+        console.print(f"try: ollama create {out.resolve().name.lower()} -f {out}/Modelfile")
+    if lm_studio:
+        for path in lay_out(good, plan, lm_studio, publisher):
+            console.print(f"LM Studio: {path}")
+
+
+def _card(subject: Subject, plan: Plan, out: Path, console: Console) -> None:
+    path = out / card.FILE
+    if path.exists() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
+        console.print(f"{path} is not ours and stays as it is; no model card was written")
+        return
+    card.write_card(out, _origin(subject, plan), read_receipt(out / FILE))
+
+
+def _origin(subject: Subject, plan: Plan) -> card.Origin:
+    named = plan.call_syntax
+    syntax = formats.get(named) if named else formats.detect(plan.chat_template)
+    config = subject.run.config if subject.run else None
+    base = config.model if config and not Path(config.model).exists() else plan.metadata.base
+    method = None
+    if subject.run:
+        method = "sft" if subject.run.verb == SFT else "grpo"
+    return card.Origin(
+        name=plan.metadata.name,
+        base=base,
+        license=plan.metadata.license,
+        rows=_name(config.data.train) if config else None,
+        method=method,
+        syntax=syntax.NAME,
+    )
+
+
+def _name(source: str) -> str:
+    """A source as the world may know it, without this machine's folders."""
+    return Path(source).name if Path(source).exists() else source
