@@ -18,7 +18,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -42,6 +42,7 @@ class DataSettings:
 class Config:
     """Everything a training run is told.
 
+    backend       plain, or unsloth: its patches under our trainer, on an NVIDIA GPU
     call_syntax   None: the one the model's chat template teaches
     rewards       reward function name -> weight
     """
@@ -49,6 +50,7 @@ class Config:
     model: str
     output_dir: str
     load_in_4bit: bool = True
+    backend: Literal["plain", "unsloth"] = "plain"
     call_syntax: str | None = None
     data: DataSettings = field(default_factory=DataSettings)
     rewards: dict[str, float] = field(default_factory=lambda: {"paper": 1.0})
