@@ -106,9 +106,9 @@ def _describe(error: Any) -> str:
 
 
 def folder() -> Path:
-    """Where cards and nano are: beside the package in a checkout, inside it in a wheel."""
-    beside = _PACKAGE.parent / "models"
-    return beside if beside.is_dir() else _PACKAGE / "models"
+    """Where cards and nano are: inside the package in a wheel, beside it in a checkout."""
+    inside = _PACKAGE / "models"
+    return inside if inside.is_dir() else _PACKAGE.parent / "models"
 
 
 @lru_cache(maxsize=1)

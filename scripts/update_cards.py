@@ -1,13 +1,18 @@
-"""Write the planner's recommendations into the cards of models/; a test holds them equal.
+"""Write the planner's recommendations and what was measured into the cards of models/.
 
-python scripts/update_cards.py
+    python scripts/update_cards.py
+
+Nobody types these: a test holds them equal to the planner and to what scripts/bench/plan_memory.py
+wrote down.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -15,7 +20,7 @@ from edgetool import catalogue
 from edgetool.verbs.planning import recommendation
 
 GPUS_GIB = (8, 12)
-BLOCK = re.compile(r"^recommended:.*\n(?:[ ].*\n)*", re.MULTILINE)
+MEASURED = Path(__file__).resolve().parent / "bench" / "measured"
 
 
 def main() -> None:
@@ -23,17 +28,48 @@ def main() -> None:
         card = catalogue.read_card(path)
         if card.shape is not None:
             text = path.read_text(encoding="utf-8")
-            path.write_text(BLOCK.sub(block(card), text, count=1), encoding="utf-8")
+            text = _put(text, "recommended", recommended_block(card))
+            path.write_text(_put(text, "measured", measured_block(card)), encoding="utf-8")
 
 
-def block(card: catalogue.Card) -> str:
-    """The key `recommended` as YAML, a line for each GPU."""
+def _put(text: str, key: str, block: str) -> str:
+    """The card with another block in place of a key's own."""
+    old = re.compile(rf"^{key}:.*\n(?:[ -].*\n)*", re.MULTILINE)
+    return old.sub(lambda _: block, text, count=1)
+
+
+def recommended_block(card: catalogue.Card) -> str:
+    """A line for each GPU."""
     lines = ["recommended:"]
     for memory in GPUS_GIB:
         found = recommendation(card.name, memory)
-        values = ", ".join(f"{k}: {v}" for k, v in found.model_dump().items()) if found else ""
-        lines.append(f"  {memory}: " + (f"{{{values}}}" if found else "null"))
+        lines.append(f"  {memory}: " + (_inline(found.model_dump()) if found else "null"))
     return "\n".join(lines) + "\n"
+
+
+def measured_block(card: catalogue.Card) -> str:
+    """A line for each run of scripts/bench/plan_memory.py."""
+    rows = measured(card.name)
+    if not rows:
+        return "measured: not measured\n"
+    return "\n".join(["measured:", *(f"  - {_inline(row)}" for row in rows)]) + "\n"
+
+
+def measured(name: str) -> list[dict[str, Any]]:
+    """What the benchmark wrote down of a model, as cards have it."""
+    rows = []
+    for path in sorted(MEASURED.glob("plan_*.json")):
+        for row in json.loads(path.read_text(encoding="utf-8")):
+            if row["model"] == name and "measured_mb" in row:
+                told = ", ".join(f"{key} {row[key]}" for key in ("P", "C", "G", "B"))
+                values = {"device": row["device"], "date": row["date"], "settings": told}
+                rows.append({**values, "peak_mb": row["measured_mb"]})
+    return rows
+
+
+def _inline(values: dict[str, Any]) -> str:
+    told = {k: json.dumps(v) if isinstance(v, str) else str(v) for k, v in values.items()}
+    return "{" + ", ".join(f"{key}: {value}" for key, value in told.items()) + "}"
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,16 @@ def test_recommended_settings_are_the_planners_own(card):
 
 
 @each
+def test_measured_memory_is_what_the_benchmark_wrote_down(card):
+    pytest.importorskip("torch")
+    sys.path.insert(0, str(catalogue.folder().parent))
+    from scripts.update_cards import measured
+
+    told = [] if card.measured == "not measured" else [m.model_dump() for m in card.measured]
+    assert told == measured(card.name), "run scripts/update_cards.py"
+
+
+@each
 def test_a_call_syntax_that_is_named_reads_the_call_that_is_shown(card):
     if card.call_syntax is None:
         return
@@ -145,6 +157,15 @@ def test_models_for_comparison_are_refused_for_training_with_their_licence(card)
 def test_folders_and_trainable_models_are_not_refused():
     for typed in ("nano", "Qwen/Qwen3-0.6B", "someone/their-model", "/some/folder"):
         catalogue.require_trainable(typed)
+
+
+def test_a_wheel_brings_every_card_and_nano(tmp_path):
+    wheel = pytest.importorskip("hatchling.builders.wheel")
+    root = catalogue.folder().parent
+    [built] = wheel.WheelBuilder(str(root)).build(directory=str(tmp_path), versions=["standard"])
+    names = set(zipfile.ZipFile(built).namelist())
+    cards = {f"edgetool/models/{path.name}" for path in catalogue.folder().glob("*.yaml")}
+    assert cards | {"edgetool/models/nano/config.json"} <= names
 
 
 def a_card(**changes: Any) -> dict[str, Any]:

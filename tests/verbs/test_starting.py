@@ -94,6 +94,4 @@ def test_train_runs_what_init_wrote_for_a_step(tmp_path, monkeypatch):
     run_init(tmp_path / "my.yaml", quiet())
     assert yaml.safe_load((tmp_path / "my.yaml").read_text())["grpo"]["max_steps"] == 200
     config = load_config(tmp_path / "my.yaml", ["grpo.max_steps=1"])
-    assert (
-        run_training(config, quiet()).adapter == tmp_path.relative_to(tmp_path) / "runs/my/adapter"
-    )
+    assert run_training(config, quiet()).adapter == Path("runs/my/adapter")
