@@ -62,7 +62,8 @@ def measured(name: str) -> list[dict[str, Any]]:
         for row in json.loads(path.read_text(encoding="utf-8")):
             if row["model"] == name and "measured_mb" in row:
                 told = ", ".join(f"{key} {row[key]}" for key in ("P", "C", "G", "B"))
-                values = {"device": row["device"], "date": row["date"], "settings": told}
+                settings = f"GRPO, random weights, {told}"
+                values = {"device": row["device"], "date": row["date"], "settings": settings}
                 rows.append({**values, "peak_mb": row["measured_mb"]})
     return rows
 

@@ -24,6 +24,7 @@ from edgetool.train.settings import ALL_LINEAR, LoraSettings
 from edgetool.train.support import load_config
 from edgetool.train.tokenizer import hf_prompter, load_tokenizer
 
+MAX_SEQ_LENGTH = 32768  # it prepares for so many tokens, where the model could take more
 # What its documentation lists for every decoder; it does not know "all-linear".
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -64,7 +65,7 @@ def load_policy(
     device = torch.device(settings.device or "cuda")
     causal, _ = FastLanguageModel.from_pretrained(
         model_name=str(adapter) if adapter else name,
-        max_seq_length=int(config.max_position_embeddings),
+        max_seq_length=min(int(config.max_position_embeddings), MAX_SEQ_LENGTH),
         dtype=compute_dtype(device, settings.bf16),
         load_in_4bit=settings.load_in_4bit,
         trust_remote_code=False,

@@ -70,7 +70,7 @@ def known_shape(model: str) -> Shape:
 def recommendation(model: str, vram: float) -> Recommended | None:
     """What fits a GPU of `vram` GiB, as cards have it; None when nothing does."""
     fit = largest_fit(Setup(known_shape(model), LoraSettings(), Machine(), vram * GIB))
-    return fit and Recommended(**fitted(fit.grpo), planned_mb=fit.plan.total_mb)
+    return Recommended(**fitted(fit.grpo), planned_mb=fit.plan.total_mb) if fit else None
 
 
 def table_of(planned: Plan) -> Table:

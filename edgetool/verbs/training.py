@@ -15,7 +15,7 @@ from edgetool.calls.types import Example
 from edgetool.catalogue import locate, require_trainable
 from edgetool.config import Config
 from edgetool.data import sources
-from edgetool.errors import UsageError
+from edgetool.errors import ModelError, UsageError
 from edgetool.export.plan import check_exportable
 from edgetool.train import sft_panel, unsloth
 from edgetool.train.init_adapter import WEIGHTS, find_adapter, start_from
@@ -30,7 +30,6 @@ from edgetool.train.settings import GRPOSettings, StepSettings
 from edgetool.train.sft import fine_tune
 from edgetool.verbs.planning import (
     Comparison,
-    Outlook,
     check_memory,
     known_shape,
     look_ahead,
@@ -137,7 +136,7 @@ def _run(
         loading = _loading(config, settings, device)
         on_step: OnStep = panel.show
         if isinstance(settings, GRPOSettings):
-            on_step = _watched(panel, look_ahead(config, shape_of(base), loading))
+            on_step = _watched(panel, config, base, loading)
         policy = _load(config, base, loading)
         if start:
             start_from(policy, start, panel.note)
@@ -158,8 +157,16 @@ def _run(
     return result
 
 
-def _watched(panel: Panel, outlook: Outlook) -> OnStep:
-    """Warn when memory looks too small, and after some steps say how the plan has done."""
+def _watched(panel: Panel, config: Config, base: str, loading: LoadSettings) -> OnStep:
+    """Warn when memory looks too small, and after some steps say how the plan has done.
+
+    A model whose sizes nobody knows trains without a plan.
+    """
+    try:
+        outlook = look_ahead(config, shape_of(base), loading)
+    except ModelError as error:
+        panel.note(f"memory is not planned: {error}")
+        return panel.show
     if warning := check_memory(outlook):
         panel.note(warning)
     comparison = Comparison(outlook)

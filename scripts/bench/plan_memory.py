@@ -26,7 +26,7 @@ from scripts.bench.sides import Spec
 
 # P, C, G, B
 GPU_SETTINGS = ((1024, 256, 8, 1), (2048, 512, 8, 2))
-CPU_SETTINGS = ((256, 32, 4, 1), (512, 64, 8, 2))
+CPU_SETTINGS = ((256, 32, 4, 1), (512, 48, 4, 1))
 GPU_MODELS = ("Qwen2.5-0.5B-Instruct", "Qwen2.5-1.5B-Instruct", "Qwen2.5-3B-Instruct")
 CPU_MODELS = ("nano", "Qwen2.5-0.5B-Instruct")
 

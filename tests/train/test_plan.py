@@ -10,7 +10,8 @@ import pytest
 from edgetool.train.fit import GIB, USABLE, Setup, largest_fit, largest_groups
 from edgetool.train.plan import ALWAYS, MIB, ROLLOUT, TRAINING, Machine, Plan, plan
 from edgetool.train.settings import GRPOSettings, LoraSettings
-from edgetool.train.shape import Shape
+from edgetool.train.shape import KNOWN, Shape
+from edgetool.train.support import ARCHITECTURES
 
 # 2 layers; q 64 x 64, k and v 64 x 32, o 64 x 64, gate and up 64 x 128, down 128 x 64:
 # 4096 + 2048 + 2048 + 4096 + 3 * 8192 = 36864 weights a layer
@@ -39,6 +40,10 @@ def made(grpo: GRPOSettings = GRPO, machine: Machine | None = None, **lora: Any)
 def size(planned: Plan, name: str, when: str = ALWAYS) -> int:
     [part] = [p for p in planned.parts if p.name == name and p.when == when]
     return part.bytes
+
+
+def test_sizes_are_known_of_everything_that_trains():
+    assert set(ARCHITECTURES) <= set(KNOWN)
 
 
 def test_four_bit_weights_are_half_a_byte_each():
