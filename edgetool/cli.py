@@ -39,6 +39,7 @@ MergeIntoOption = Annotated[
 ]
 
 
+JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
 ConfigOption = Annotated[
     Path, typer.Option(metavar="YAML", help="model, data, rewards, output_dir.")
 ]
@@ -46,6 +47,60 @@ SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override; may be repeated.")
 ]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")]
+
+
+@app.command()
+def init(
+    out: Annotated[Path, typer.Argument(metavar="YAML", help="The file to write.")] = Path(
+        "my.yaml"
+    ),
+    model: Annotated[
+        str | None, typer.Option(help="A card's name, a folder or a hub id; nano by default.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="Rows to train on; demo by default.")] = None,
+    vram: Annotated[int, typer.Option(help="GiB of the GPU it is for.")] = 8,
+    recipe: Annotated[str | None, typer.Option(help="slm-tool-use: arXiv:2509.04518.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
+) -> None:
+    """Write a configuration with comments."""
+    from edgetool.verbs.starting import run_init
+
+    run_init(out, _console(), model=model, data=data, vram=vram, recipe=recipe, force=force)
+
+
+@app.command()
+def models(
+    name: Annotated[str | None, typer.Argument(help="Show this one whole.")] = None,
+    json_: JsonOption = False,
+) -> None:
+    """The base models that are known, and what each needs."""
+    from edgetool.verbs.cataloguing import run_models
+
+    run_models(name, _console(), as_json=json_)
+
+
+@app.command()
+def plan(
+    model: Annotated[str, typer.Argument(help="A card's name, a folder or a hub id.")],
+    vram: Annotated[float, typer.Option(help="GiB of the GPU.")] = 8,
+    json_: JsonOption = False,
+) -> None:
+    """What training takes by part, and what fits a GPU."""
+    from edgetool.verbs.planning import run_plan
+
+    run_plan(model, vram, _console(), as_json=json_)
+
+
+@app.command()
+def doctor(
+    model: Annotated[str | None, typer.Option(help="Try this model's chat template.")] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Look for what is missing here, and how to mend it."""
+    from edgetool.verbs.doctor import run_doctor
+
+    if not run_doctor(model, _console(), as_json=json_):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -73,13 +128,19 @@ def train(
         Path | None,
         typer.Option(metavar="FOLDER", help="Start from this run's adapter, or this adapter."),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what memory it would take, and stop.")
+    ] = False,
 ) -> None:
     """Train an adapter with GRPO on a 4-bit base."""
     from edgetool.config import load_config
 
     resolved = load_config(config, set_ or [])
-    from edgetool.verbs.training import run_training
+    from edgetool.verbs.training import run_dry, run_training
 
+    if dry_run:
+        run_dry(resolved, _console())
+        return
     done = run_training(resolved, _console(), resume=resume, init_adapter=init_adapter)
     if done.interrupted:
         raise typer.Exit(130)
@@ -256,6 +317,30 @@ def serve(
     from edgetool.verbs.serving import run_serve
 
     run_serve(model, tools, host=host, port=port, api_key=api_key)
+
+
+bench = typer.Typer(no_args_is_help=True, help="Measure this machine.", rich_markup_mode=None)
+app.add_typer(bench, name="bench")
+
+
+@bench.callback()
+def bench_options() -> None:
+    """Measure this machine."""
+
+
+@bench.command("device")
+def bench_device(
+    model: ModelArgument,
+    rows: Annotated[int, typer.Option(help="Demo rows to answer.")] = 20,
+    max_completion_length: Annotated[int, typer.Option(help="Tokens.")] = 96,
+    json_: JsonOption = False,
+) -> None:
+    """Tokens per second, time to first token and memory of a GGUF file, free and constrained."""
+    from edgetool.verbs.bench_device import run_bench_device
+
+    run_bench_device(
+        model, _console(), rows=rows, max_completion_length=max_completion_length, as_json=json_
+    )
 
 
 @app.command()

@@ -18,7 +18,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import yaml
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
@@ -53,6 +53,7 @@ Reward = Annotated[RewardSettings, BeforeValidator(_weight_alone)]
 class Config:
     """Everything a training run is told.
 
+    backend       plain, or unsloth: its patches under our trainer, on an NVIDIA GPU
     call_syntax   None: the one the model's chat template teaches
     rewards       reward function -> its weight, or more: a name of `edgetool reward list`, or one's
                   own as file.py:function or package:function
@@ -61,6 +62,7 @@ class Config:
     model: str
     output_dir: str
     load_in_4bit: bool = True
+    backend: Literal["plain", "unsloth"] = "plain"
     call_syntax: str | None = None
     data: DataSettings = field(default_factory=DataSettings)
     rewards: dict[str, Reward] = field(default_factory=lambda: {"paper": RewardSettings()})

@@ -33,6 +33,13 @@ USAGE_ERRORS = [
         "did you mean 'paper'?",
     ),
     (["nonsense"], "No such command"),
+    (["plan", "Qwen3-0.6"], "did you mean Qwen3-0.6B"),
+    (["plan", "nano", "--vram", "0"], "--vram 0: expected GiB"),
+    (["plan", "Qwen2.5-3B-Instruct", "--vram", "2"], "edgetool plan "),
+    (["plan", "xLAM-2-1b-fc-r"], "is for evaluation only: its licence"),
+    (["models", "lama-3.2-1b-instruct"], "did you mean Llama-3.2-1B-Instruct"),
+    (["init", "x.yaml", "--recipe", "none"], "known: slm-tool-use"),
+    (["train", "--config", "none.yaml", "--dry-run"], "no configuration at none.yaml"),
 ]
 
 
@@ -141,3 +148,23 @@ def test_the_demo_does_the_whole_job_and_is_quick_the_second_time(tmp_path):
     fidelity = report["fidelity"]["F16"]
     assert fidelity["prompt_parity"] == 1.0 and fidelity["greedy_agreement"] == 1.0
     assert (tmp_path / "runs" / "demo" / "report.html").is_file()
+
+
+def test_what_init_writes_is_what_a_dry_run_plans(tmp_path):
+    made = edgetool("init", "my.yaml", cwd=tmp_path)
+    assert made.returncode == 0 and "edgetool train --config my.yaml --dry-run" in made.stdout
+    planned = edgetool("train", "--config", "my.yaml", "--dry-run", cwd=tmp_path)
+    assert planned.returncode == 0 and "MiB planned" in planned.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["my.yaml"]
+
+
+def test_doctor_speaks_json_and_its_exit_code_is_its_verdict(tmp_path):
+    done = edgetool("doctor", "--json", cwd=tmp_path)
+    states = [row["state"] for row in json.loads(done.stdout)]
+    assert done.returncode == ("fail" in states)
+
+
+def test_models_as_json_says_which_can_be_trained(tmp_path):
+    rows = json.loads(edgetool("models", "--json", cwd=tmp_path).stdout)
+    trains = {row["name"]: row["trains"] for row in rows}
+    assert trains["nano"] and trains["Qwen3-0.6B"] and not trains["Hammer2.1-0.5b"]

@@ -121,9 +121,7 @@ def example_of(value: Any, default_id: str) -> Example:
         raise Problem("rules", rules, f"must be one of {', '.join(RULES)}")
     metadata = mapping("metadata", row.get("metadata", {}))
     columns = {name: value for name, value in row.items() if name not in FIELDS}
-    return Example(
-        str(id_), tuple(messages), tools, expected, completion, rules, metadata, columns
-    )
+    return Example(str(id_), tuple(messages), tools, expected, completion, rules, metadata, columns)
 
 
 def _list(row: dict[str, Any], field: str) -> list[Any]:

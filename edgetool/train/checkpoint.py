@@ -2,7 +2,7 @@
 
     runs/<name>/checkpoints/step-000010/
         adapter/                adapter_model.safetensors, adapter_config.json
-        optimizer.safetensors   AdamW's two moments per matrix
+        optimizer.safetensors   AdamW's two moments per matrix, and of 8-bit ones their scales
         state.json              step, tokens so far, settings, moving averages, AdamW's step counts
         manifest.json           every file's size and SHA-256
     runs/<name>/checkpoints/step-000010-begun/
@@ -192,8 +192,10 @@ def _optimizer_state(
         state = optimizer.state.get(parameter)
         if not state:
             continue
-        for moment in ("exp_avg", "exp_avg_sq"):
-            moments[f"{name}/{moment}"] = state[moment].detach().contiguous()
+        for moment, value in state.items():
+            if moment != "step":
+                # A copy: 8-bit moments share their code tables, which a file may not.
+                moments[f"{name}/{moment}"] = value.detach().clone().contiguous()
         counts[name] = int(state["step"])
     return moments, counts
 
@@ -207,10 +209,15 @@ def _load_optimizer(
     for name, parameter in policy.trainable().items():
         if name not in counts:
             continue
+        # torch's own AdamW counts in a tensor, bitsandbytes' in a number.
+        step: Any = torch.tensor(float(counts[name]))
         optimizer.state[parameter] = {
-            "step": torch.tensor(float(counts[name])),
-            "exp_avg": moments[f"{name}/exp_avg"].to(parameter.device),
-            "exp_avg_sq": moments[f"{name}/exp_avg_sq"].to(parameter.device),
+            "step": step if isinstance(optimizer, torch.optim.AdamW) else counts[name],
+            **{
+                moment: value.to(parameter.device)
+                for key, value in moments.items()
+                if (moment := key.removeprefix(f"{name}/")) != key
+            },
         }
 
 

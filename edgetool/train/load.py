@@ -63,8 +63,7 @@ def load_policy(
     device = torch.device(settings.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     dtype = compute_dtype(device, settings.bf16)
     causal = _load_base(name, config, settings, device, dtype)
-    stop_ids = _stop_ids(causal, tokenizer)
-    policy = Policy(name, causal, tokenizer, prompter, stop_ids, device)
+    policy = Policy(name, causal, tokenizer, prompter, stop_ids(causal, tokenizer), device)
     if lora is not None or adapter is not None:
         _attach(policy, lora, adapter, settings)
     return policy
@@ -148,7 +147,7 @@ def _dequantize(causal: Any, dtype: torch.dtype) -> None:
         del causal.config.quantization_config
 
 
-def _stop_ids(causal: Any, tokenizer: Any) -> tuple[int, ...]:
+def stop_ids(causal: Any, tokenizer: Any) -> tuple[int, ...]:
     """Every token the model or its tokenizer calls an end."""
     found: set[int] = set()
     for value in (causal.generation_config.eos_token_id, tokenizer.eos_token_id):

@@ -28,6 +28,17 @@ def peak_resident_mb() -> float:
     return peak / MIB if sys.platform == "darwin" else peak / 1024
 
 
+def available_mb() -> float:
+    """MiB that processes can still take without swapping; 0 where the system does not tell."""
+    table = Path("/proc/meminfo")
+    if not table.exists():
+        return 0.0
+    for line in table.read_text(encoding="ascii").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
 def device_mb(device: str) -> float:
     """Peak memory torch took on a CUDA device in MiB; 0 for the CPU."""
     if not device.startswith("cuda"):

@@ -1,19 +1,21 @@
 """What a training run is told, and the defaults. The only place where a default of training stands.
 
-Names follow TRL's GRPOConfig and SFTConfig and peft's LoraConfig wherever those have one, with the
-same meaning. Ours alone: `prompts_per_step` (TRL derives it from three other numbers),
-`packed_tokens` (TRL counts sequences, not tokens), `dynamic_sampling`, `no_call_text`, and
-`too_long` (TRL cuts rows, and half a call is nothing to learn from).
+Names follow TRL's GRPOConfig and SFTConfig, transformers' TrainingArguments and peft's LoraConfig
+wherever those have one, with the same meaning. Ours alone: `prompts_per_step` (TRL derives it from
+three other numbers), `packed_tokens` (TRL counts sequences, not tokens), `dynamic_sampling`,
+`no_call_text`, and `too_long` (TRL cuts rows, and half a call is nothing to learn from).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 ALL_LINEAR = "all-linear"
-SCHEDULERS = ("constant", "linear", "cosine")
+RESTARTS = "cosine_with_restarts"
+SCHEDULERS = ("constant", "linear", "cosine", RESTARTS)
+OPTIMIZERS = ("adamw_torch", "adamw_8bit")
 LOSS_TYPES = ("grpo", "dr_grpo", "dapo", "bnpo", "cispo")
 IMPORTANCE_SAMPLING_LEVELS = ("token", "sequence")
 SCALE_REWARDS = ("group", "batch", "none")
@@ -83,14 +85,21 @@ class StepSettings:
                     it small, 16384 elsewhere
     bf16            compute in bfloat16; None: where the hardware is fast at it
     report_to       further places the metrics go; metrics.jsonl is always written
+    optim           adamw_torch, or adamw_8bit with bitsandbytes' 8-bit moments (arXiv:2110.02861)
+    lr_scheduler_kwargs           {num_cycles: N} for cosine_with_restarts; 1 restarts never
+    gradient_accumulation_steps   the step's batch is so many times as large and is taken in so many
+                    parts, which bounds what a rollout holds; the gradient is that of the whole
 
     Raises ValueError naming the key, its value and what is allowed.
     """
 
     max_steps: int = 100
 
+    gradient_accumulation_steps: int = 1
+    optim: str = "adamw_torch"
     learning_rate: float = 1e-5
     lr_scheduler_type: str = "constant"
+    lr_scheduler_kwargs: Mapping[str, int] = field(default_factory=dict)
     warmup_steps: int = 0
     max_grad_norm: float = 1.0
     weight_decay: float = 0.0
@@ -110,7 +119,7 @@ class StepSettings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "report_to", tuple(self.report_to))
-        for name in ("max_steps", "save_steps", "logging_steps"):
+        for name in ("max_steps", "save_steps", "logging_steps", "gradient_accumulation_steps"):
             _within(name, getattr(self, name), 1)
         for name in ("warmup_steps", "seed"):
             _within(name, getattr(self, name), 0)
@@ -122,9 +131,22 @@ class StepSettings:
         for name in ("adam_beta1", "adam_beta2"):
             _within(name, getattr(self, name), 0, 1, open_high=True)
         _one_of("lr_scheduler_type", self.lr_scheduler_type, SCHEDULERS)
+        _one_of("optim", self.optim, OPTIMIZERS)
+        self._check_scheduler()
         _one_of("too_long", self.too_long, TOO_LONG)
         for name in self.report_to:
             _one_of("report_to", name, REPORTERS)
+
+    def _check_scheduler(self) -> None:
+        allowed = {"num_cycles"} if self.lr_scheduler_type == RESTARTS else set()
+        for name, value in self.lr_scheduler_kwargs.items():
+            if name not in allowed:
+                raise ValueError(
+                    f"lr_scheduler_kwargs.{name} = {value}: expected "
+                    f"{'num_cycles' if allowed else 'no keys'} for lr_scheduler_type "
+                    f"'{self.lr_scheduler_type}'"
+                )
+            _within(f"lr_scheduler_kwargs.{name}", value, 1)
 
 
 @dataclass(frozen=True)

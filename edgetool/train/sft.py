@@ -107,7 +107,8 @@ class SFTStepper:
     def run(self, step: int, stop_wanted: Callable[[], bool] = lambda: False) -> SFTReport:
         """Step 0, 1, ..."""
         started, settings = time.perf_counter(), self.settings
-        size = settings.per_device_train_batch_size * self.ranks.size
+        size = settings.per_device_train_batch_size * settings.gradient_accumulation_steps
+        size *= self.ranks.size
         rows = [self.rows[i] for i in visited(step, len(self.rows), size, settings.seed)]
         groups = grouped(rows)
         rate = set_learning_rate(self.optimizer, step, settings)

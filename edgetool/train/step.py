@@ -21,7 +21,7 @@ from edgetool.train.metrics import step_metrics
 from edgetool.train.packing import Group
 from edgetool.train.policy import Policy
 from edgetool.train.ranks import ALONE, Ranks
-from edgetool.train.rollout import completion_seed, rollout
+from edgetool.train.rollout import Written, completion_seed, rollout
 from edgetool.train.rows import Row, digest, visited
 from edgetool.train.sampled import Sampled
 from edgetool.train.scoring import WeightedReward, score, score_together
@@ -156,7 +156,8 @@ class Stepper:
     def _sample(self, step: int) -> Sampled:
         """The step's groups, those of equal rewards replaced where that is asked for."""
         settings = self.settings
-        picked = visited(step, len(self.rows), settings.prompts_per_step, settings.seed)
+        size = settings.prompts_per_step * settings.gradient_accumulation_steps
+        picked = visited(step, len(self.rows), size, settings.seed)
         sampled = self._roll_out([self.rows[i] for i in picked], (step,))
         for attempt in range(1, settings.dynamic_sampling + 1):
             silent = grpo.equal_groups(sampled.rewards).nonzero().flatten().tolist()
@@ -194,7 +195,11 @@ class Stepper:
         sampling = Sampling(
             settings.max_completion_length, settings.temperature, settings.top_p, settings.top_k
         )
-        written = rollout(self.policy, [row.prompt for row in rows], sampling, seeds)
+        written: list[list[Written]] = []
+        for start in range(0, len(rows), settings.prompts_per_step):
+            part = slice(start, start + settings.prompts_per_step)
+            prompts = [row.prompt for row in rows[part]]
+            written += rollout(self.policy, prompts, sampling, seeds[part])
         flat = [(row.example, w) for row, group in zip(rows, written, strict=True) for w in group]
         attempts = [Attempt(example, w.text, w.token_ids) for example, w in flat]
         scored = [  # [N]

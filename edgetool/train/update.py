@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ from edgetool.train.gradient import (
 from edgetool.train.packing import Group, PackedBatch
 from edgetool.train.policy import Network, Policy
 from edgetool.train.ranks import ALONE, Ranks
-from edgetool.train.settings import GRPOSettings, StepSettings
+from edgetool.train.settings import RESTARTS, GRPOSettings, StepSettings
 
 # Logits of so many bytes are alive at a time; the rest is recomputed on the way back.
 LOGITS_BYTES = 64 * 2**20
@@ -302,27 +303,36 @@ def _chunk(
     return head(hidden)
 
 
-def make_optimizer(policy: Policy, settings: StepSettings) -> torch.optim.AdamW:
+def make_optimizer(policy: Policy, settings: StepSettings) -> torch.optim.Optimizer:
     """AdamW on the adapter's matrices and on nothing else."""
-    return torch.optim.AdamW(
+    kind: Any = torch.optim.AdamW
+    if settings.optim == "adamw_8bit":
+        from bitsandbytes.optim import AdamW8bit
+
+        kind = AdamW8bit
+    made: torch.optim.Optimizer = kind(
         policy.trainable().values(),
         lr=settings.learning_rate,
         betas=(settings.adam_beta1, settings.adam_beta2),
         eps=settings.adam_epsilon,
         weight_decay=settings.weight_decay,
     )
+    return made
 
 
 def learning_rate(step: int, settings: StepSettings) -> float:
-    """The rate of step 0, 1, ...: linear warm-up, then constant, a line or half a cosine to 0."""
+    """The rate of step 0, 1, ...: linear warm-up, then constant, a line or half a cosine to 0, once
+    or, with restarts, `num_cycles` times."""
     if step < settings.warmup_steps:
         return settings.learning_rate * (step + 1) / settings.warmup_steps
     decay_steps = max(1, settings.max_steps - settings.warmup_steps)
     done = min(1.0, (step - settings.warmup_steps) / decay_steps)
     if settings.lr_scheduler_type == "linear":
         return settings.learning_rate * (1 - done)
-    if settings.lr_scheduler_type == "cosine":
-        return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+    if settings.lr_scheduler_type in ("cosine", RESTARTS):
+        cycles = settings.lr_scheduler_kwargs.get("num_cycles", 1)
+        turn = cycles * done % 1 if done < 1 else 1.0
+        return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * turn))
     return settings.learning_rate
 
 

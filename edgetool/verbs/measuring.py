@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from edgetool.calls import formats
 from edgetool.calls.formats import CallSyntax
-from edgetool.calls.runtime import Completion, Runtime, Sampling
+from edgetool.calls.runtime import FREE, Completion, Runtime, Sampling
 from edgetool.calls.types import Example
 from edgetool.errors import UsageError
 from edgetool.eval.evaluate import RowResult, evaluate
@@ -36,6 +36,12 @@ REFERENCE_BYTES = 2**30
 Ids = Sequence[int]
 
 
+class Prompting(Runtime, Protocol):
+    """A runtime whose prompts can be looked at."""
+
+    def prompt_ids(self, example: Example) -> list[int]: ...
+
+
 @dataclass(frozen=True)
 class Step:
     """An engine with the model in it, somewhere on the way.
@@ -47,7 +53,7 @@ class Step:
     """
 
     name: str
-    runtime: Runtime
+    runtime: Prompting
     logits: Callable[[Ids, Ids], Floats]
     limit: int
     size: int | None
@@ -153,7 +159,7 @@ class Yardstick:
 
 def _observe(step: Step, examples: Sequence[Example], sampling: Sampling) -> _Seen:
     recorder = _Recorder(step.runtime)
-    arm = evaluate(recorder, examples, model=step.name, arm="free", sampling=sampling)
+    arm = evaluate(recorder, examples, model=step.name, arm=FREE, sampling=sampling)
     prompts = [step.runtime.prompt_ids(example) for example in examples]
     numbers = {example.id: number for number, example in enumerate(examples)}
     written = {numbers[id_]: ids for id_, ids in recorder.written.items() if ids}
@@ -165,18 +171,15 @@ class _Recorder:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime, self.name, self.syntax = runtime, runtime.name, runtime.syntax
+        self.arms, self.fingerprint = runtime.arms, runtime.fingerprint
         self.written: dict[str, tuple[int, ...]] = {}
 
-    def prompt_ids(self, example: Example) -> list[int]:
-        return self._runtime.prompt_ids(example)
-
     def generate(
-        self, examples: Sequence[Example], sampling: Sampling, *, constrained: bool
-    ) -> Iterator[Completion]:
-        completions = self._runtime.generate(examples, sampling, constrained=constrained)
-        for example, completion in zip(examples, completions, strict=True):
-            self.written[example.id] = completion.token_ids
-            yield completion
+        self, examples: Sequence[Example], sampling: Sampling, arm: str = FREE
+    ) -> Iterator[tuple[int, Completion]]:
+        for number, completion in self._runtime.generate(examples, sampling, arm):
+            self.written[examples[number].id] = completion.token_ids
+            yield number, completion
 
 
 def _keep_log_probs(step: Step, seen: _Seen) -> dict[int, Floats]:

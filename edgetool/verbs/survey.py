@@ -239,10 +239,9 @@ def _importance(
     from edgetool.train.runtime import PolicyRuntime
 
     runtime = PolicyRuntime(policy)
-    completions = runtime.generate(examples, subject.sampling, constrained=False)
     sequences = (
-        [*runtime.prompt_ids(example), *completion.token_ids]
-        for example, completion in zip(examples, completions, strict=True)
+        [*runtime.prompt_ids(examples[number]), *completion.token_ids]
+        for number, completion in runtime.generate(examples, subject.sampling)
     )
     names = {source: name for name, source in subject.plan().sources.items()}
     return imatrix.collect(policy.causal, sequences, names, dataset)

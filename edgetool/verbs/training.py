@@ -11,20 +11,28 @@ from rich.console import Console
 
 from edgetool.allocator import keep_freed_memory
 from edgetool.calls.types import Example
-from edgetool.catalogue import locate
+from edgetool.catalogue import locate, require_trainable
 from edgetool.config import Config
 from edgetool.data import sources
-from edgetool.errors import UsageError
+from edgetool.errors import ModelError, UsageError
 from edgetool.export.plan import check_exportable
-from edgetool.train import sft_panel
+from edgetool.train import sft_panel, unsloth
 from edgetool.train.init_adapter import WEIGHTS, find_adapter, start_from
 from edgetool.train.load import LoadSettings, load_policy
-from edgetool.train.loop import TrainResult, require_fresh, train
+from edgetool.train.loop import AnyReport, OnStep, TrainResult, require_fresh, train
 from edgetool.train.panel import Panel
+from edgetool.train.planning import shape_of
 from edgetool.train.policy import Policy
 from edgetool.train.ranks import joined
-from edgetool.train.settings import StepSettings
+from edgetool.train.settings import GRPOSettings, StepSettings
 from edgetool.train.sft import fine_tune
+from edgetool.verbs.planning import (
+    Comparison,
+    check_memory,
+    known_shape,
+    look_ahead,
+    table_of,
+)
 from edgetool.verbs.rewarding import weighted_rewards
 from edgetool.verbs.run_folder import SFT, TRAIN, RunFolder
 
@@ -41,6 +49,18 @@ def run_training(
     start = _adapter_to_start_from(config, TRAIN, resume, init_adapter)
     panel = Panel(console, config.grpo.logging_steps)
     return _run(config, TRAIN, config.grpo, method, panel, resume, start)
+
+
+def run_dry(config: Config, console: Console) -> None:
+    """Say what memory `run_training` would take here, and what is free. Nothing is loaded."""
+    require_trainable(config.model)
+    outlook = look_ahead(config, known_shape(config.model), _loading(config, config.grpo))
+    on = outlook.setup.machine.device
+    free = f"{outlook.free_mb:,.0f} MiB free" if outlook.free_mb else "free memory not known"
+    console.print(f"{config.model} on {on}: {outlook.plan.total_mb:,} MiB planned, {free}")
+    console.print(table_of(outlook.plan))
+    if warning := check_memory(outlook):
+        console.print(warning, markup=False)
 
 
 def run_sft(config: Config, console: Console, *, resume: bool = False) -> TrainResult:
@@ -101,13 +121,20 @@ def _run(
     Under torchrun every rank does this, and the first one speaks and writes.
     """
     keep_freed_memory()
+    require_trainable(config.model)
+    if config.backend == "unsloth":
+        unsloth.require()  # before anything it patches is imported
     base = str(check_exportable(locate(config.model)))
     examples = sources.load_for_training(config.data.train, config.data.train_rows)
     output_dir, console = Path(config.output_dir), panel.console
     with joined() as ranks:
         console.quiet = not ranks.first
         device = ranks.device if ranks.size > 1 else None
-        policy = load_policy(base, config.lora, _loading(config, settings, device))
+        loading = _loading(config, settings, device)
+        on_step: OnStep = panel.show
+        if isinstance(settings, GRPOSettings):
+            on_step = _watched(panel, config, base, loading)
+        policy = _load(config, base, loading)
         if start:
             start_from(policy, start, panel.note)
         if ranks.first:
@@ -118,13 +145,41 @@ def _run(
                 examples,
                 output_dir=output_dir,
                 resume=resume,
-                on_step=panel.show,
+                on_step=on_step,
                 on_note=panel.note,
                 ranks=ranks,
             )
     if ranks.first:
         _say_how_it_ended(result, RunFolder(output_dir), console)
     return result
+
+
+def _watched(panel: Panel, config: Config, base: str, loading: LoadSettings) -> OnStep:
+    """Warn when memory looks too small, and after some steps say how the plan has done.
+
+    A model whose sizes nobody knows trains without a plan.
+    """
+    try:
+        outlook = look_ahead(config, shape_of(base), loading)
+    except ModelError as error:
+        panel.note(f"memory is not planned: {error}")
+        return panel.show
+    if warning := check_memory(outlook):
+        panel.note(warning)
+    comparison = Comparison(outlook)
+
+    def on_step(report: AnyReport) -> None:
+        panel.show(report)
+        if line := comparison.line(report.metrics):
+            panel.note(line)
+
+    return on_step
+
+
+def _load(config: Config, base: str, loading: LoadSettings) -> Policy:
+    if config.backend == "unsloth":
+        return unsloth.load_policy(base, config.lora, loading)
+    return load_policy(base, config.lora, loading)
 
 
 def open_policy(run: RunFolder, *, trained: bool) -> Policy:

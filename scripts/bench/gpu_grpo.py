@@ -1,10 +1,10 @@
 """GRPO on a small GPU: peak memory and tokens per second, ours, TRL's and Unsloth's.
 
     python scripts/bench/gpu_grpo.py --json build/gpu.json
-    python scripts/bench/gpu_grpo.py --model 0.5B --cap 8 --side ours --side trl
+    python scripts/bench/gpu_grpo.py --model Qwen3-0.6B --cap 8 --side ours --side trl
     python scripts/bench/gpu_grpo.py --device cpu --tiny          # does it run at all?
 
-Models have the shape of Qwen2.5 and random weights in NF4; LoRA on all linear layers, bfloat16,
+Models have their cards' shapes and random weights in NF4; LoRA on all linear layers, bfloat16,
 gradient checkpointing, one prompt of P tokens with G completions of exactly C tokens. torch is held
 to each `--cap` as if the card had no more. Rivals live in venvs of their own under build/bench.
 What fails, out of memory or at installation, is a row that says how, and the rest goes on.
@@ -22,6 +22,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from edgetool import catalogue
 from scripts.bench import sides
 from scripts.bench.sides import Spec
 
@@ -29,27 +30,17 @@ PROMPT, COMPLETION, GENERATIONS, CAPS_GIB = 1024, 256, 8, (8.0, 12.0)
 TIMEOUT_S = 3600.0
 
 
-def _qwen(hidden: int, intermediate: int, layers: int, heads: int) -> dict[str, Any]:
-    return {
-        "vocab_size": 151936,
-        "hidden_size": hidden,
-        "intermediate_size": intermediate,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "num_key_value_heads": 2,
-        "max_position_embeddings": 4096,
-        "tie_word_embeddings": True,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 1e6},
-        "dtype": "bfloat16",
-    }
-
-
-MODELS = {
-    "0.5B": _qwen(896, 4864, 24, 14),
-    "1.5B": _qwen(1536, 8960, 28, 12),
-    "3B": _qwen(2048, 11008, 36, 16),
+MODELS = ("Qwen2.5-0.5B-Instruct", "Qwen2.5-1.5B-Instruct", "Qwen2.5-3B-Instruct")
+TINY = {
+    "vocab_size": 256,
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "tie_word_embeddings": True,
+    "dtype": "bfloat16",
 }
-TINY = {**_qwen(64, 128, 2, 4), "vocab_size": 256}
 
 # The child script of each side, and how to get the Python that runs it.
 SIDES: dict[str, tuple[str, Callable[[], str]]] = {
@@ -66,16 +57,20 @@ def main() -> None:
             "gpu_grpo: this Python's torch finds no CUDA GPU; run it on a machine with one, or try "
             "`--device cpu --tiny`"
         )
-    models = {"tiny": TINY} if options.tiny else {name: MODELS[name] for name in options.model}
+    models = {"tiny": TINY} if options.tiny else {name: _shape(name) for name in options.model}
     caps = options.cap if options.device == "cuda" else [None]
     rows = []
     for (name, config), cap in itertools.product(models.items(), caps):
-        model = sides.make_model(sides.BUILD / f"qwen2.5-{name}", config)
+        model = sides.make_model(sides.BUILD / name, config)
         spec = _spec(str(model), config, cap, options)
         for side in options.side:
             rows.append({"model": name, "cap_gib": cap, "side": side, **_attempt(side, spec)})
             print(_line(rows[-1]), flush=True)
             sides.write_json(options.json, rows)
+
+
+def _shape(name: str) -> dict[str, Any]:
+    return {**(catalogue.get(name).shape or {}), "dtype": "bfloat16"}
 
 
 def _spec(model: str, config: dict[str, Any], cap: float | None, options: Any) -> Spec:
@@ -105,7 +100,7 @@ def _attempt(side: str, spec: Spec) -> dict[str, Any]:
 
 def _line(row: dict[str, Any]) -> str:
     cap = "no cap" if row["cap_gib"] is None else f"{row['cap_gib']:g} GiB"
-    start = f"{row['model']:>5} {cap:>7} {row['side']:>8}"
+    start = f"{row['model']:>22} {cap:>7} {row['side']:>8}"
     if "failed" in row:
         return f"{start}  failed: {row['failed']}"
     return (
@@ -123,7 +118,7 @@ def _cuda_works() -> bool:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--model", action="append", choices=MODELS, help="repeatable")
+    parser.add_argument("--model", action="append", help="a card's name; repeatable")
     parser.add_argument("--cap", type=float, action="append", metavar="GIB", help="repeatable")
     parser.add_argument("--side", action="append", choices=SIDES, help="repeatable")
     parser.add_argument("--steps", type=int, default=3, help="measured steps, after a warm-up")

@@ -32,7 +32,7 @@ def main() -> None:
     policy.stop_ids = (-1,)  # completions of equal length, whatever the model says
     example = Example("bench", ({"role": "user", "content": ""},), (), ())
     rows = [Row(example, tuple(ids)) for ids in spec.prompt_ids()]
-    stepper = ByText(policy, rows, [WeightedReward("none", 1.0, nothing)], _settings(spec))
+    stepper = ByText(policy, rows, [WeightedReward("none", 1.0, nothing)], settings_of(spec))
     steps = [stepper.run(step).metrics for step in range(1 + spec.steps)]
     tell(spec, [(step["rollout_time"], step["train_time"]) for step in steps])
 
@@ -55,7 +55,7 @@ def nothing(parsed: object, example: object) -> float:
     return 0.0
 
 
-def _settings(spec: Spec) -> GRPOSettings:
+def settings_of(spec: Spec) -> GRPOSettings:
     return GRPOSettings(
         num_generations=spec.generations,
         prompts_per_step=spec.prompts,

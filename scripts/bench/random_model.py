@@ -1,6 +1,6 @@
-"""Make a Qwen2 with random weights and a tokenizer whose word "w7" is token 7. A benchmark's child.
+"""Make a model with random weights and a tokenizer whose word "w7" is token 7. A benchmark's child.
 
-random_model.py FOLDER '{"hidden_size": 512, ..., "dtype": "float32"}'
+random_model.py FOLDER '{"model_type": "qwen2", "hidden_size": 512, ..., "dtype": "float32"}'
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from scripts.bench.sides import PAD, STOP
 
@@ -24,10 +24,12 @@ TEMPLATE = (
 def main() -> None:
     folder, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
     dtype = getattr(torch, settings.pop("dtype", "float32"))
-    config = Qwen2Config(**settings, eos_token_id=STOP, pad_token_id=PAD, bos_token_id=None)
+    settings = {"model_type": "qwen2", **settings}
+    ends = {"eos_token_id": STOP, "pad_token_id": PAD, "bos_token_id": None}
+    config = AutoConfig.for_model(**settings, **ends)
     torch.manual_seed(0)
     torch.set_default_dtype(dtype)
-    model = Qwen2ForCausalLM(config)
+    model = AutoModelForCausalLM.from_config(config)
     print(f"{folder.name}: {model.num_parameters():,} parameters", file=sys.stderr)
     model.save_pretrained(folder)
     words = {f"w{number}": number for number in range(STOP + 1, config.vocab_size)}

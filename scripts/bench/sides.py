@@ -165,7 +165,7 @@ def rival_python(name: str, *requirements: str) -> str:
 
 
 def make_model(folder: Path, config: dict[str, Any]) -> Path:
-    """A Qwen2 with random weights and a tokenizer of one word per token, made in a child."""
+    """A model with random weights and a tokenizer of one word per token, made in a child."""
     if not (folder / "tokenizer_config.json").exists():  # written last
         command = [sys.executable, str(HERE / "random_model.py"), str(folder), json.dumps(config)]
         subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})

@@ -1,0 +1,154 @@
+"""`edgetool init`: a configuration with comments, for a model, a GPU and rows, or of a paper."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+
+from edgetool import catalogue
+from edgetool.catalogue import NANO, Recommended
+from edgetool.config import build_config
+from edgetool.errors import UsageError
+from edgetool.files import write_text
+
+SLM_TOOL_USE = "slm-tool-use"
+RECIPES = (SLM_TOOL_USE,)
+# The models of arXiv:2509.04518; the first unless another is asked for.
+PAPER_MODELS = ("Qwen2.5-1.5B-Instruct", "Qwen2.5-3B-Instruct", "Llama-3.2-3B-Instruct")
+DEMO_REWARDS = {"paper": 0.25, "exact": 0.75, "abstain": 1.0}
+
+
+def run_init(
+    out: Path,
+    console: Console,
+    *,
+    model: str | None = None,
+    data: str | None = None,
+    vram: int = 8,
+    recipe: str | None = None,
+    force: bool = False,
+) -> None:
+    """Write a configuration that `edgetool train --config` runs as it is.
+
+    Raises UsageError when the file is there already, for a model that must not be trained and for
+    an unknown recipe.
+    """
+    if out.exists() and not force:
+        raise UsageError(f"{out} is there already; add --force to replace it, or name another")
+    if recipe is not None and recipe not in RECIPES:
+        raise UsageError(f"--recipe {recipe}: known: {', '.join(RECIPES)}")
+    chosen = model or (PAPER_MODELS[0] if recipe else NANO)
+    catalogue.require_trainable(chosen)
+    name = out.stem
+    text = _paper(chosen, data, name) if recipe else _plain(chosen, data, vram, name)
+    build_config(yaml.safe_load(text), str(out))  # whoever gets it need not find out later
+    write_text(out, text)
+    console.print(f"wrote {out}; next: edgetool train --config {out} --dry-run", markup=False)
+
+
+def _settings_for(model: str, vram: int) -> Recommended:
+    """What fits a GPU of so many GiB: from the card, or planned now."""
+    card = None if Path(model).is_dir() else catalogue.find(model)
+    found = card.recommended.get(vram) if card else None
+    if found is None:
+        from edgetool.verbs.planning import recommendation
+
+        found = recommendation(model, vram)
+    if found is None:
+        raise UsageError(
+            f"{model} does not fit {vram} GiB; `edgetool plan {model} --vram {vram}` says what does"
+        )
+    return found
+
+
+def _plain(model: str, data: str | None, vram: int, name: str) -> str:
+    found = _settings_for(model, vram)
+    on_demo = data is None
+    rewards = DEMO_REWARDS if on_demo else {"paper": 1.0}
+    return f"""\
+# Written by `edgetool init`. `edgetool train --config` runs it; every key can also be set on the
+# command line, as in --set grpo.max_steps=50. Keys that are not here keep their defaults.
+model: {_quoted(model)}{_remark(model)}
+output_dir: {_quoted(f"runs/{name}")}
+
+# Rows: `demo`, or a file with one JSON object a line: messages, tools, calls.
+data:
+  train: {_quoted(data or "demo")}
+  validation: demo{"" if on_demo else "  # better: rows of yours that are not trained on"}
+
+# Reward functions and their weights. paper: arXiv:2509.04518's graded one; exact: 1 for a call
+# that is right to the last argument; abstain: whether calling at all was right.
+rewards: {json.dumps(rewards)}
+
+lora:
+  r: 16             # more learns more and takes more memory
+  lora_alpha: 32
+
+grpo:
+  # Chosen by `edgetool plan` for a GPU of {vram} GiB.
+  num_generations: {found.num_generations}                # completions a prompt
+  prompts_per_step: {found.prompts_per_step}               # prompts in one rollout
+  gradient_accumulation_steps: {found.gradient_accumulation_steps}    # rollouts in one step
+  max_prompt_length: {found.max_prompt_length}           # tokens; longer rows are left out
+  max_completion_length: {found.max_completion_length}
+  packed_tokens: {found.packed_tokens}              # tokens in one training pass
+  gradient_checkpointing: true
+
+  max_steps: 200
+  learning_rate: 1.0e-5
+  lr_scheduler_type: linear
+  # optim: adamw_8bit           # less memory for the optimizer; needs bitsandbytes
+  # scale_rewards: none         # where near misses should weigh less than hits
+  save_steps: 50    # `--resume` goes on from the newest checkpoint
+"""
+
+
+def _remark(model: str) -> str:
+    card = catalogue.find(model)
+    return f"  # {card.licence}" if card and card.hub else ""
+
+
+def _quoted(text: str) -> str:
+    """As YAML would write it, whatever it holds."""
+    return yaml.safe_dump(text, default_flow_style=True, width=1000).splitlines()[0]
+
+
+def _paper(model: str, data: str | None, name: str) -> str:
+    if model not in PAPER_MODELS:
+        raise UsageError(
+            f"--recipe {SLM_TOOL_USE} --model {model}: the paper has {', '.join(PAPER_MODELS)}"
+        )
+    return f"""\
+# arXiv:2509.04518, "Advancing SLM Tool-Use Capability using Reinforcement Learning", as far as it
+# says; what it does not say is marked (ours).
+model: {model}{_remark(model)}
+output_dir: {_quoted(f"runs/{name}")}
+load_in_4bit: true                     # (ours): the paper names LoRA and a T4
+
+# 4,000 rows of Salesforce/xlam-function-calling-60k (CC-BY-4.0), in edgetool's rows.
+data:
+  train: {_quoted(data or "xlam.jsonl")}
+  train_rows: 4000
+  validation: {_quoted(data or "xlam.jsonl")}
+  validation_rows: 300                 # (ours); better: rows that are not trained on
+
+rewards: {{paper: 1.0}}                  # 0.125 valid + 0.375 names + 0.5 arguments
+
+lora: {{r: 64, lora_alpha: 64}}          # lora_alpha (ours)
+
+grpo:
+  num_generations: 8
+  prompts_per_step: 1                  # (ours)
+  gradient_accumulation_steps: 4
+  max_steps: 500
+  learning_rate: 5.0e-6
+  lr_scheduler_type: cosine_with_restarts
+  lr_scheduler_kwargs: {{num_cycles: 1}} # (ours): transformers' default
+  optim: adamw_8bit
+  max_completion_length: 8192
+  max_prompt_length: 2048              # (ours)
+  save_steps: 50
+"""
