@@ -177,6 +177,8 @@ def _head(say: Any, frame: Frame, syntax: CallSyntax, notes: list[str]) -> str:
         shown = _plain_tools(syntax)
         in_both = system.replace("{{ .System }}", "{{ .System }}" + shown, 1)
         in_tools = literal(frame.system_start) + shown.lstrip("\n") + literal(frame.system_end)
+    if "{{ .Function }}" in in_tools:
+        notes.append("Ollama writes the JSON of tools without the blanks that training had")
     without = when(".System", system, literal(frame.head))
     return when(".Tools", when(".System", in_both, in_tools), without)
 

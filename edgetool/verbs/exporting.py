@@ -69,6 +69,7 @@ def run_export(path: str, options: ExportOptions, console: Console) -> list[Expo
 
     Raises EdgetoolError when a file lost more than `max_drop`; it is kept as `<name>.rejected`.
     """
+    _require_sense(options)
     keep_freed_memory()
     subject = Subject.at(path)
     out = _out_folder(path, subject, options)
@@ -104,6 +105,20 @@ def run_export(path: str, options: ExportOptions, console: Console) -> list[Expo
     )  # fmt: skip
     _require_none_rejected(files, options)
     return files
+
+
+def _require_sense(options: ExportOptions) -> None:
+    """Raises UsageError for options that would be ignored beside others."""
+    files_only = {
+        "--quant": options.quants, "--merge-into": options.merge_into,
+        "--imatrix": options.imatrix, "--max-drop": options.max_drop is not None,
+        "--ollama": options.ollama, "--lmstudio": options.lm_studio,
+    }  # fmt: skip
+    if options.adapter_only:
+        for option in (name for name, given in files_only.items() if given):
+            raise UsageError(f"{option} is about whole models; leave it out with --adapter-only")
+    elif options.beside:
+        raise UsageError("--beside BASE.gguf goes with --adapter-only")
 
 
 def _out_folder(path: str, subject: Subject, options: ExportOptions) -> Path:

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
-
 from edgetool.calls import formats
 from edgetool.calls.formats import CallSyntax
 from edgetool.calls.runtime import FREE, Completion, Runtime, Sampling
@@ -32,6 +30,7 @@ from edgetool.export.safetensors_io import Floats
 # What the yardstick's log-probabilities may take in memory: 1,800 tokens of a 150,000-word model.
 # Rows beyond it are compared by their calls alone.
 REFERENCE_BYTES = 2**30
+SHOWN = 5  # rows named where prompts differ
 
 Ids = Sequence[int]
 
@@ -65,6 +64,7 @@ class StepResult:
     """One line of the receipt.
 
     prompt_parity    share of rows whose prompt has the adapter's token ids, every one
+    other_prompts    ids of the first rows where it has not
     call_agreement   share of rows with the adapter's calls, greedy decoding
     lost, gained     rows the adapter had right and this has not, and the other way round
     kl_mean, kl_p99  KL(adapter || this) in nats per token of the adapter's completions
@@ -78,6 +78,7 @@ class StepResult:
     exact_match: float
     exact_match_ci95: tuple[float, float]
     prompt_parity: float
+    other_prompts: tuple[str, ...]
     call_agreement: float
     lost: int
     gained: int
@@ -218,6 +219,7 @@ def _result(
     pairs = list(zip(before, exact, strict=True))
     divergence = summarize_kl(divergences)
     same_prompts = [a == b for a, b in zip(seen.prompts, reference.prompts, strict=True)]
+    others = [row.id for row, same in zip(seen.rows, same_prompts, strict=True) if not same]
     return StepResult(
         step=step.name,
         runtime=step.runtime.name,
@@ -225,7 +227,8 @@ def _result(
         exact=sum(exact),
         exact_match=sum(exact) / count,
         exact_match_ci95=wilson(sum(exact), count),
-        prompt_parity=float(np.mean(same_prompts)),
+        prompt_parity=sum(same_prompts) / count,
+        other_prompts=tuple(others[:SHOWN]),
         call_agreement=sum(seen.calls(i) == reference.calls(i) for i in range(count)) / count,
         lost=sum(was and not now for was, now in pairs),
         gained=sum(now and not was for was, now in pairs),

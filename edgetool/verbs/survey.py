@@ -161,6 +161,10 @@ class Survey:
             if result.step in files and self._drop(result) > self._allowed
         ]  # fmt: skip
         self.console.print(receipt_table(self.results, rejected))
+        for result in self.results:
+            if result.other_prompts:
+                named = ", ".join(result.other_prompts)
+                self.console.print(f"{result.step}: prompts with other token ids, first: {named}")
         measured = {"measured": [result.as_json() for result in self.results]}
         return Judgement(rejected, measured | {"max_drop": self.max_drop})
 

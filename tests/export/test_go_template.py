@@ -106,7 +106,7 @@ def run_go(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def compare(run_go: Any, template: str, skip: tuple[str, ...] = ()) -> None:
     go = go_template(template, formats.detect(template), {"eos_token": EOS})
-    assert not [note for note in go.notes if "result" not in note]
+    assert not [note for note in go.notes if "result" not in note and "blanks" not in note]
     cases = [
         (name, messages, tools)
         for name, messages in CONVERSATIONS.items() if name not in skip
@@ -185,8 +185,10 @@ def test_a_template_that_is_no_conversation_is_refused() -> None:
         go_template("{{ messages[0].content }}", formats.get("hermes"))
 
 
-def test_the_tiny_models_template_can_be_read_off() -> None:
-    assert "{{ range $n, $t := .Tools }}" in go_template(TINY_TEMPLATE, formats.get("json")).text
+def test_tools_in_json_are_read_off_and_their_blanks_spoken_of() -> None:
+    go = go_template(TINY_TEMPLATE, formats.get("hermes"))
+    assert "{{ range $n, $t := .Tools }}" in go.text
+    assert "without the blanks that training had" in go.notes[0]
 
 
 @pytest.mark.parametrize(

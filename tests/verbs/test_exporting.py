@@ -95,7 +95,14 @@ def test_what_is_measured_needs_rows(run: Path, console: Said, option: dict[str,
 
 
 @pytest.mark.parametrize(
-    ("option", "named"), [({"merge_into": "best"}, "auto, nf4, base"), ({"max_drop": -1.0}, "-1")]
+    ("option", "named"),
+    [
+        ({"merge_into": "best"}, "auto, nf4, base"),
+        ({"max_drop": -1.0}, "-1"),
+        ({"adapter_only": True, "imatrix": "demo"}, "--imatrix is about whole models"),
+        ({"adapter_only": True, "max_drop": 0.0}, "--max-drop is about whole models"),
+        ({"beside": Path("x.gguf")}, "goes with --adapter-only"),
+    ],
 )
 def test_impossible_options_are_refused_before_any_work(
     run: Path, console: Said, option: dict[str, Any], named: str

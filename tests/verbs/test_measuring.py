@@ -52,6 +52,17 @@ def test_the_yardstick_measured_by_itself_differs_in_nothing(
     assert again.kl_tokens > 8 and yardstick.result.kl_mean is None
 
 
+def test_rows_with_other_prompts_are_named(policy: Policy, yardstick: Yardstick) -> None:
+    """The same model, shown another system message."""
+    prompter = policy.prompter
+    other = replace(prompter, template="{{ '<|im_start|>user\n?' }}" + prompter.template)
+    found = yardstick.measure(
+        steps.policy_step(replace(policy, prompter=other), "other", 0.0)
+    )  # fmt: skip
+    assert found.prompt_parity == 0.0
+    assert found.other_prompts == tuple(row.id for row in yardstick.examples[:5])
+
+
 def test_perplexity_is_transformers_own_loss_on_the_calls(
     policy: Policy, yardstick: Yardstick, rows: Sequence[Example]
 ) -> None:
@@ -163,8 +174,8 @@ def scrambled(folder: Path) -> Path:
 
 RESULT = StepResult(
     step="merged", runtime="policy", rows=100, exact=50, exact_match=0.5,
-    exact_match_ci95=(0.4, 0.6), prompt_parity=1.0, call_agreement=1.0, lost=0, gained=0,
-    kl_mean=0.1, kl_p99=0.2, kl_tokens=10, perplexity=1.1, size=None, load_seconds=0.1,
+    exact_match_ci95=(0.4, 0.6), prompt_parity=1.0, other_prompts=(), call_agreement=1.0, lost=0,
+    gained=0, kl_mean=0.1, kl_p99=0.2, kl_tokens=10, perplexity=1.1, size=None, load_seconds=0.1,
 )  # fmt: skip
 
 
