@@ -27,6 +27,10 @@ class Tool:
     description: str
     parameters: JsonObject
 
+    def __hash__(self) -> int:
+        """By name, so that what is made of a tool (a validator, its text) can be kept beside it."""
+        return hash(self.name)
+
     def as_openai(self) -> JsonObject:
         """The form chat templates and OpenAI clients expect."""
         function = {

@@ -70,8 +70,8 @@ def _require_schema(text: str) -> None:
 
 
 @lru_cache(maxsize=_KEPT)
-def _validator(text: str) -> Any:
-    return jsonschema_rs.validator_for(json.loads(text))
+def _validator(tool: Tool) -> Any:
+    return jsonschema_rs.validator_for(tool.parameters)
 
 
 def misfit(arguments: dict[str, Any], tool: Tool) -> Any:
@@ -79,7 +79,7 @@ def misfit(arguments: dict[str, Any], tool: Tool) -> Any:
 
     Raises ValueError or jsonschema_rs.ValidationError for a schema that no engine can check.
     """
-    validator = _validator(dumps(tool.parameters))
+    validator = _validator(tool)
     return None if validator.is_valid(arguments) else next(validator.iter_errors(arguments))
 
 

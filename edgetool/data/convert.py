@@ -24,9 +24,9 @@ from edgetool.calls.types import Example
 from edgetool.data import importers, records
 from edgetool.data.check import Problem, mapping
 from edgetool.data.draft import Draft, finish
-from edgetool.data.rows import EVALUATION_ONLY, row_of
+from edgetool.data.rows import EVALUATION_ONLY, line_of
 from edgetool.errors import DataError, UsageError
-from edgetool.files import building_files, open_text
+from edgetool.files import building_files
 
 # Records are handed out this many at a time: enough to make a message to a process worth its cost.
 _CHUNK = 512
@@ -48,10 +48,15 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a chunk: canonical lines, and lines for rejected.jsonl."""
+    """What became of a chunk: canonical lines, lines for rejected.jsonl, and how many of each.
 
-    written: list[str] = field(default_factory=list)
-    rejected: list[str] = field(default_factory=list)
+    Bytes, because one process hands them to another that only writes them down.
+    """
+
+    written: int
+    rejected: int
+    rows: bytes
+    reasons: bytes
 
 
 @dataclass
@@ -93,10 +98,10 @@ def convert(source: str, out: Path, rejected: Path, options: Options) -> Summary
     rejected.parent.mkdir(parents=True, exist_ok=True)
     jobs = options.jobs if _size(source) >= _WORTH_PROCESSES else 1
     with building_files([out, rejected]) as parts:
-        with open_text(parts[0]) as rows, open_text(parts[1]) as reasons:
+        with parts[0].open("wb") as rows, parts[1].open("wb") as reasons:
             for chunk, outcome in converted(chunks, jobs):
-                rows.writelines(outcome.written)
-                reasons.writelines(outcome.rejected)
+                rows.write(outcome.rows)
+                reasons.write(outcome.reasons)
                 _count(summary, chunk, outcome)
         if not summary.written:
             raise DataError(_why_nothing(source, summary))
@@ -127,10 +132,15 @@ def convert_chunk(chunk: Chunk) -> Outcome:
     """Every row of the chunk's records, written or rejected."""
     importer = importers.named(chunk.importer)
     companions = _companions(chunk.importer, chunk.path)
-    outcome = Outcome()
+    rows: list[str] = []
+    reasons: list[str] = []
     for number, raw in chunk.records:
-        _convert_record(chunk, importer, companions, number, raw, outcome)
-    return outcome
+        _convert_record(chunk, importer, companions, number, raw, rows, reasons)
+    return Outcome(len(rows), len(reasons), _bytes(rows), _bytes(reasons))
+
+
+def _bytes(lines: list[str]) -> bytes:
+    return "".join(lines).encode("utf-8", errors="replace")
 
 
 def _convert_record(
@@ -139,7 +149,8 @@ def _convert_record(
     companions: Any,
     number: int,
     raw: Any,
-    outcome: Outcome,
+    rows: list[str],
+    reasons: list[str],
 ) -> None:
     where, turn = f"{chunk.path}:{number}", 0
     try:
@@ -148,16 +159,16 @@ def _convert_record(
             try:
                 example = _example(draft, chunk)
             except Problem as problem:
-                outcome.rejected.append(_reason(where, turn, problem, raw, draft))
+                reasons.append(_reason(where, turn, problem, raw, draft))
             else:
                 id_ = f"{chunk.prefix}-{number}" + (f"-{turn}" if turn > 1 else "")
-                outcome.written.append(dumps(row_of(_named(example, importer, id_))) + "\n")
+                rows.append(line_of(_named(example, importer, id_)))
     except Problem as problem:
-        outcome.rejected.append(_reason(where, turn + 1, problem, raw))
+        reasons.append(_reason(where, turn + 1, problem, raw))
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
         # The record does not have the shape its data set's records have.
         shape = Problem("record", None, f"is not shaped like {importer.NAME}'s: {error!r}")
-        outcome.rejected.append(_reason(where, turn + 1, shape, raw))
+        reasons.append(_reason(where, turn + 1, shape, raw))
 
 
 def _example(draft: Draft | Example, chunk: Chunk) -> Example:
@@ -175,7 +186,9 @@ def _named(example: Example, importer: importers.Importer, id_: str) -> Example:
     metadata = {"source": importer.NAME, **metadata}
     if importer.EVALUATION_ONLY:
         metadata[EVALUATION_ONLY] = True
-    return replace(example, id=id_, metadata=metadata)
+    return Example(
+        id_, example.messages, example.tools, example.calls, example.completion, metadata
+    )
 
 
 def _reason(
@@ -264,12 +277,12 @@ def _emptied(chunk: Chunk) -> Chunk:
 
 
 def _count(summary: Summary, chunk: Chunk, outcome: Outcome) -> None:
-    summary.written += len(outcome.written)
-    summary.rejected += len(outcome.rejected)
+    summary.written += outcome.written
+    summary.rejected += outcome.rejected
     counted = summary.by_importer.get(chunk.importer, 0)
-    summary.by_importer[chunk.importer] = counted + len(outcome.written)
+    summary.by_importer[chunk.importer] = counted + outcome.written
     if len(summary.first_reasons) < 3:
-        summary.first_reasons += [line.strip() for line in outcome.rejected[:3]]
+        summary.first_reasons += outcome.reasons.decode("utf-8").splitlines()[:3]
 
 
 def _why_nothing(source: str, summary: Summary) -> list[str]:

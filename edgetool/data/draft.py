@@ -6,20 +6,19 @@ that every data set is held to the same rules as a row that somebody wrote by ha
 
 from __future__ import annotations
 
-import json
+import marshal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
-from edgetool.calls.formats.base import INVALID, dumps, loads
 from edgetool.calls.types import Example, JsonObject, Message, Tool
 from edgetool.data.check import Problem, expected_call, tool_of
 from edgetool.data.coerce import coerced
 from edgetool.data.dialects import bare_function, spellable
+from edgetool.data.json_text import decode
 from edgetool.data.rows import checked_message
 
-_KEPT = 8192  # tools, as data sets offer the same ones again and again
+_KEPT = 8192  # tools
 
 
 @dataclass(frozen=True)
@@ -66,10 +65,8 @@ def _tools(raw: Sequence[Any]) -> tuple[tuple[Tool, ...], dict[str, str]]:
     tools: dict[str, Tool] = {}
     spelled = {}
     for i, value in enumerate(raw):
-        try:
-            name, tool = _kept_tool(dumps(value))
-        except Problem:
-            name, tool = _tool(f"tools[{i}]", value)  # once more, to say which one it is
+        key = marshal.dumps(value, 2)  # to look the tool up by; never read back
+        name, tool = _known.get(key) or _learn(key, f"tools[{i}]", value)
         spelled[name] = tool.name
         if tools.setdefault(tool.name, tool) != tool:
             raise Problem("tools", tool.name, "is the name of two different tools; rename one")
@@ -78,9 +75,16 @@ def _tools(raw: Sequence[Any]) -> tuple[tuple[Tool, ...], dict[str, str]]:
     return tuple(tools.values()), spelled
 
 
-@lru_cache(maxsize=_KEPT)
-def _kept_tool(text: str) -> tuple[str, Tool]:
-    return _tool("tools", json.loads(text))
+# Data sets offer the same tools again and again, and reading one costs more than reading a row.
+_known: dict[bytes, tuple[str, Tool]] = {}
+
+
+def _learn(key: bytes, field: str, value: Any) -> tuple[str, Tool]:
+    learned = _tool(field, value)
+    if len(_known) >= _KEPT:
+        _known.clear()
+    _known[key] = learned
+    return learned
 
 
 def _tool(field: str, value: Any) -> tuple[str, Tool]:
@@ -129,11 +133,11 @@ def call_of(field: str, value: Any) -> JsonObject:
 
 
 def json_value(field: str, text: str) -> Any:
-    """The value of JSON text. Raises Problem when it is not JSON."""
-    value = loads(text)
-    if value is INVALID:
-        raise Problem(field, text, "is not JSON")
-    return value
+    """The value of JSON text. Raises Problem when it is not JSON, or nested absurdly deep."""
+    try:
+        return decode(text)
+    except ValueError:
+        raise Problem(field, text, "is not JSON") from None
 
 
 def json_list(field: str, value: Any) -> list[Any]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from edgetool.data.check import Problem
+from edgetool.data.json_text import decode
 from edgetool.errors import DataError, UsageError
 
 SUFFIXES = (".jsonl", ".json", ".parquet", ".jsonl.gz", ".json.gz")
@@ -76,8 +77,8 @@ def parsed(raw: Any) -> Any:
     if not isinstance(raw, str):
         return raw
     try:
-        return json.loads(raw)
-    except (ValueError, RecursionError) as error:
+        return decode(raw)
+    except ValueError as error:
         raise Problem("line", raw.strip(), f"is not JSON ({error})") from None
 
 

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from edgetool.calls.formats.base import dumps
 from edgetool.calls.types import RULES, STRICT, Example, ExpectedCall, Tool
 from edgetool.data.check import Problem, expected_call, mapping, tool_of
+from edgetool.data.json_text import decode
 from edgetool.errors import DataError, UsageError
 from edgetool.files import building_files, open_text
 
@@ -84,8 +86,8 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
 def parse_row(line: str, default_id: str) -> Example:
     """One line -> Example. Raises Problem naming the field, its value and what to do."""
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        row = decode(line)
+    except ValueError as error:
         raise Problem(
             "line", line.strip(), f"is not JSON ({error}); write one object a line"
         ) from None
@@ -167,20 +169,30 @@ def _pop_answer(messages: list[dict[str, Any]]) -> tuple[Any, str | None]:
     return [call.get("function", call) if isinstance(call, dict) else call for call in calls], None
 
 
-def row_of(example: Example) -> dict[str, Any]:
-    """Example -> canonical row. `parse_row(dumps(row_of(e)), e.id) == e`."""
-    row: dict[str, Any] = {
-        "id": example.id,
-        "messages": list(example.messages),
-        "tools": [tool.as_openai() for tool in example.tools],
-        "calls": [_call_row(call) for call in example.calls],
-        **example.columns,
-    }
+def line_of(example: Example) -> str:
+    """Example -> one line of canonical JSONL. `parse_row(line_of(e), e.id) == e`."""
+    start = dumps({"id": example.id, "messages": example.messages})
+    tools = ", ".join(_tool_text(tool) for tool in example.tools)
+    end: dict[str, Any] = {"calls": [_call_row(call) for call in example.calls], **example.columns}
     if example.rules != STRICT:
-        row["rules"] = example.rules
+        end["rules"] = example.rules
     if example.completion is not None:
-        row["completion"] = example.completion
-    return {**row, "metadata": example.metadata} if example.metadata else row
+        end["completion"] = example.completion
+    if example.metadata:
+        end["metadata"] = example.metadata
+    return f'{start[:-1]}, "tools": [{tools}], {dumps(end)[1:]}\n'
+
+
+@lru_cache(maxsize=8192)
+def _tool_text(tool: Tool) -> str:
+    """Kept: most of a row is its tools, and rows offer the same ones again and again."""
+    return dumps(tool.as_openai())
+
+
+def row_of(example: Example) -> dict[str, Any]:
+    """Example -> canonical row, the object that `line_of` writes."""
+    row: dict[str, Any] = json.loads(line_of(example))
+    return row
 
 
 def _call_row(call: ExpectedCall) -> dict[str, Any]:
@@ -199,7 +211,7 @@ def write_rows(path: Path, examples: Iterable[Example]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with building_files([path]) as (part,), open_text(part) as file:
         for example in examples:
-            file.write(dumps(row_of(example)) + "\n")
+            file.write(line_of(example))
 
 
 def load_tools(path: Path) -> tuple[Tool, ...]:

@@ -16,9 +16,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from edgetool.calls.formats.base import dumps
 from edgetool.calls.types import Example, Tool
-from edgetool.data.rows import row_of, stream_rows
+from edgetool.data.rows import line_of, stream_rows
 from edgetool.errors import UsageError
 from edgetool.files import building_files, open_text
 
@@ -56,7 +55,7 @@ def split(
         opened = [stack.enter_context(open_text(part)) for part in parts]
         files = dict(zip(shares, opened, strict=True))
         for part, example in rows:
-            files[part].write(dumps(row_of(example)) + "\n")
+            files[part].write(line_of(example))
             summary.rows[part] += 1
     return summary
 

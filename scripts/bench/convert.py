@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How many rows a second `edgetool data convert` writes, and whether its memory stays flat.
 
-    scripts/bench/convert.py [ROWS ...] [--jobs 2] [--out measured.json]
+    scripts/bench/convert.py [ROWS ...] [--jobs 2] [--out measured.json] [--folder KEPT]
 
 Records have xLAM-60k's shape, with tools and answers as JSON text: two to four tools of 4,000, one
 or two calls, about a kilobyte. One record in fifty has a value of the wrong type and is rejected.
@@ -36,13 +36,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("rows", type=int, nargs="*", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--folder", type=Path, help="Keep the records made here for a next time.")
+    parser.add_argument("--only-make", action="store_true", help="Make the records, no more.")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     measured = []
     with tempfile.TemporaryDirectory() as folder:
         for rows in options.rows:
-            source = Path(folder) / "rows.jsonl"
-            write(source, rows)
+            source = (options.folder or Path(folder)) / f"rows-{rows}.jsonl"
+            if not source.exists():
+                write(source, rows)
+            if options.only_make:
+                continue
             measured.append(measure(source, rows, options.jobs))
             print(json.dumps(measured[-1]), flush=True)
     told = {"machine": machine(), "jobs": options.jobs, "runs": measured}
@@ -95,6 +100,7 @@ def measure(source: Path, rows: int, jobs: int) -> dict[str, Any]:
     out = source.with_name("out.jsonl")
     command = [sys.executable, "-m", "edgetool", "data", "convert", str(source)]
     command += ["--out", str(out), "--jobs", str(jobs)]
+    before = os.times()
     began, most = time.monotonic(), 0
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         while process.poll() is None:
@@ -102,6 +108,7 @@ def measure(source: Path, rows: int, jobs: int) -> dict[str, Any]:
             time.sleep(0.05)
         seconds = time.monotonic() - began
         said = process.stdout.read() if process.stdout else ""
+    after = sum(os.times()[2:4])
     rejected = rows // SPOILED
     expected = f"read {rows} rows: {rows - rejected} written"
     if process.returncode or expected not in said:
@@ -111,6 +118,7 @@ def measure(source: Path, rows: int, jobs: int) -> dict[str, Any]:
         "bytes_per_row": round(source.stat().st_size / rows),
         "rejected": rejected,
         "seconds": round(seconds, 2),
+        "cpu_seconds": round(after - before.children_user - before.children_system, 2),
         "rows_per_second": round(rows / seconds),
         "peak_mib": round(most / 2**20),
     }

@@ -17,10 +17,10 @@ pytest.importorskip("llama_cpp")
 
 @pytest.fixture(scope="module")
 def nano(tmp_path_factory):
-    from edgetool.verbs.exporting import run_export
+    from edgetool.verbs.exporting import ExportOptions, run_export
 
     out = tmp_path_factory.mktemp("nano")
-    run_export(locate("nano"), ["Q8_0"], out, None, Console(file=io.StringIO()))
+    run_export(locate("nano"), ExportOptions(["Q8_0"], out=out), Console(file=io.StringIO()))
     [file] = out.glob("*.gguf")
     return file
 

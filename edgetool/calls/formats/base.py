@@ -125,4 +125,8 @@ def call_schema(tool: Tool) -> dict[str, Any]:
 
 def dumps(value: Any) -> str:
     """One spelling of JSON everywhere: the one chat templates' `tojson` writes."""
-    return json.dumps(value, ensure_ascii=False)
+    return _ENCODER.encode(value)
+
+
+# json.dumps would make one for every call
+_ENCODER = json.JSONEncoder(ensure_ascii=False)

@@ -10,7 +10,7 @@ from pathlib import Path
 from edgetool.calls.formats.base import dumps
 from edgetool.calls.types import Example, JsonObject, Tool
 from edgetool.data.check import Problem, expected_call
-from edgetool.data.rows import row_of
+from edgetool.data.rows import line_of
 from edgetool.data.split import normalised
 from edgetool.data.synth.endpoint import Writer, unsaid
 from edgetool.data.synth.templates import utterance
@@ -63,7 +63,7 @@ def synthesize(
         with open_text(rows_part) as rows, open_text(rejected_part) as left:
             for one in rows_about(tools, plan, writer):
                 if isinstance(one, Example):
-                    rows.write(dumps(row_of(one)) + "\n")
+                    rows.write(line_of(one))
                     made.written += 1
                 else:
                     said, reason, call = one
