@@ -11,6 +11,8 @@ from edgetool.calls.formats.base import Parsed, dumps
 from edgetool.calls.types import Example, ToolCall
 from edgetool.rewards.registry import reward
 
+BACKTRACKS = 100_000  # of a pattern with back references; one that gives up does not fit
+
 
 @reward("schema_valid")
 def schema_valid(parsed: Parsed, example: Example) -> float:
@@ -36,4 +38,5 @@ def _fits(call: ToolCall, example: Example) -> bool:
 
 @lru_cache(maxsize=1024)
 def _validator(schema: str) -> Any:
-    return jsonschema_rs.validator_for(schema)
+    options = jsonschema_rs.FancyRegexOptions(backtrack_limit=BACKTRACKS)
+    return jsonschema_rs.validator_for(schema, pattern_options=options)

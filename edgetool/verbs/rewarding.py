@@ -51,7 +51,11 @@ def list_rewards(console: Console) -> None:
     """A line for every reward that can be named."""
     table = Table("reward", "scores", "from", "what it pays for", box=None, pad_edge=False)
     for name in rewards.names():
-        function = rewards.get(name)
+        try:
+            function = rewards.get(name)
+        except UsageError as error:  # an installed package's, and broken
+            table.add_row(name, "-", rewards.origin(name), Text(str(error)))
+            continue
         each = "together" if takes_batches(function) else "one by one"
         summary = (inspect.getdoc(function) or "").partition("\n\n")[0].replace("\n", " ")
         table.add_row(name, each, rewards.origin(name), Text(summary))

@@ -3,6 +3,8 @@ arXiv:2504.13958, section 3.3."""
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from edgetool import rewards
@@ -207,3 +209,11 @@ def test_length_pays_in_full_up_to_twice_the_expected_calls_and_then_less():
 def test_length_has_room_for_every_call_syntax(syntax):
     for calls in ([OSLO], [OSLO, ROME], [ExpectedCall("f")]):
         assert length(formats.get(syntax).render(calls), calls) == [1.0]
+
+
+def test_a_pattern_that_backtracks_for_ever_costs_milliseconds():
+    properties = {"city": {"type": "string", "pattern": r"(.*)*\1b"}}
+    tool = Tool("get_weather", "", {"type": "object", "properties": properties})
+    started = time.process_time()
+    assert score("schema_valid", [call(city="a" * 500 + "!")], [ROME], tool=tool) == 0.0
+    assert time.process_time() - started < 0.2  # tens of milliseconds on a free machine

@@ -58,6 +58,20 @@ def test_every_reward_is_listed_with_a_summary(console: Console) -> None:
     assert "…" not in "".join(lines)
 
 
+def test_a_broken_package_does_not_hide_the_others(
+    console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "offers-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Name: offers\nVersion: 1.0\n")
+    (folder / "entry_points.txt").write_text("[edgetool.rewards]\ngone = no_such_module:gone\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    list_rewards(console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "reward 'gone' cannot be imported: ModuleNotFoundError" in " ".join(text.split())
+    assert "toolrl" in text
+
+
 def test_every_component_and_every_mistake_is_shown(tried: Try) -> None:
     lines = tried(OSLO).splitlines()
     assert lines[0] == "row      rome: weather in �[31mRome"  # nothing steers the terminal

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,29 @@ def configure(tmp_path: Path, tiny_model: Path, examples: list[Example]) -> Conf
         return build_config(values, "my.yaml")
 
     return made
+
+
+OWN_REWARDS = """
+def letters(completions, completion_ids, level, **columns):
+    return [len(c[0]["content"]) % 7 / 7 + len(i) * n for c, i, n in
+            zip(completions, completion_ids, level, strict=True)]
+
+def silent(parsed, example):
+    return float(not parsed.calls)
+"""
+
+
+def test_a_run_is_paid_by_ones_own_functions(
+    configure: Configure, tmp_path: Path, examples: list[Example]
+) -> None:
+    (tmp_path / "mine.py").write_text(OWN_REWARDS)
+    write_rows(tmp_path / "rows.jsonl", [replace(e, columns={"level": 2}) for e in examples])
+    own = {f"{tmp_path}/mine.py:letters": 0.5, f"{tmp_path}/mine.py:silent": {"weight": 2.0}}
+    last = run_training(configure("run", rewards=own), quiet()).last
+    assert last["rewards/letters/mean"] >= 2.0  # 2 x tokens, at least one
+    assert last["reward"] == pytest.approx(
+        0.5 * last["rewards/letters/mean"] + 2 * last["rewards/silent/mean"]
+    )
 
 
 def quiet() -> Console:
