@@ -200,7 +200,9 @@ def _training(sizes: _Sizes) -> list[Part]:
         kept = tokens * (shape.layers * shape.hidden * value + layer)
     else:
         kept = tokens * shape.layers * layer
-    mask = sizes.rows * sizes.row**2 * (1 + value)
+    # As bools, in the compute dtype, and on a GPU once more, padded to what its kernel wants.
+    copies = 2 if sizes.machine.device.startswith("cuda") else 1
+    mask = sizes.rows * sizes.row**2 * (1 + copies * value)
     predicted = sizes.rows * grpo.num_generations * grpo.max_completion_length
     chunk = min(LOGITS_BYTES, 4 * predicted * shape.vocabulary)
     return _with_slack(

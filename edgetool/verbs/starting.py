@@ -148,7 +148,7 @@ grpo:
   lr_scheduler_type: cosine_with_restarts
   lr_scheduler_kwargs: {{num_cycles: 1}} # (ours): transformers' default
   optim: adamw_8bit
-  max_completion_length: 8192
+  max_completion_length: 8192          # a plan counts on all of it; calls are far shorter
   max_prompt_length: 2048              # (ours)
   save_steps: 50
 """
