@@ -30,6 +30,7 @@ __all__ = [
     "STRICT",
     "Mistake",
     "Verdict",
+    "compare",
     "explain",
     "judge",
     "judge_example",
@@ -105,6 +106,12 @@ def judge(
     )
 
 
+def compare(call: ToolCall, want: ExpectedCall, example: Example) -> Compared:
+    """A call beside an expected one of the same name, by the row's rules."""
+    tool = next((tool for tool in example.tools if tool.name == want.name), None)
+    return _COMPARE[example.rules](call, want, tool)
+
+
 class _Table:
     """Every call made beside every call of the same name that is expected."""
 
@@ -115,10 +122,10 @@ class _Table:
         rules: str,
         tools: Sequence[Tool],
     ) -> None:
-        compare, by_name = _COMPARE[rules], {tool.name: tool for tool in tools}
+        by_rules, by_name = _COMPARE[rules], {tool.name: tool for tool in tools}
         self.shape = len(made), len(expected)
         self.cells: dict[tuple[int, int], Compared] = {
-            (p, e): compare(call, want, by_name.get(want.name))
+            (p, e): by_rules(call, want, by_name.get(want.name))
             for p, call in enumerate(made)
             for e, want in enumerate(expected)
             if call.name == want.name

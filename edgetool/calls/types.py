@@ -76,7 +76,8 @@ class Example:
     """One row: the conversation so far, the tools on offer and the calls expected.
 
     `calls == ()` means that no tool should be called; `completion` is what the assistant said
-    instead, where the row tells. `rules` is one of RULES.
+    instead, where the row tells. `rules` is one of RULES. `columns` is what else the row holds,
+    for reward functions that want it.
     """
 
     id: str
@@ -85,3 +86,4 @@ class Example:
     calls: tuple[ExpectedCall, ...]
     completion: str | None = None
     rules: str = STRICT
+    columns: Mapping[str, Any] = field(default_factory=dict)

@@ -45,7 +45,7 @@ def load(folder: Path, category: str) -> list[Example]:
     rows, problems = [], []
     for row in _lines(folder / f"{PREFIX}{category}.json"):
         try:
-            rows.append(_example(row, answers.get(row["id"], [])))
+            rows.append(example(row, answers.get(row["id"], [])))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             problems.append(f"{category}: row {row.get('id')}: {error!r} while reading it")
     if problems:
@@ -77,7 +77,9 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
                 yield json.loads(line)
 
 
-def _example(row: dict[str, Any], answer: list[dict[str, Any]]) -> Example:
+def example(row: dict[str, Any], answer: list[dict[str, Any]]) -> Example:
+    """A row and its answer as BFCL spells them. Raises ValueError when it has several turns, and
+    KeyError, TypeError or AttributeError when it is none of BFCL's."""
     turns = row["question"]
     if len(turns) != 1:
         raise ValueError(f"{len(turns)} turns; only single-turn rows are supported")

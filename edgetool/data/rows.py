@@ -23,6 +23,7 @@ from edgetool.errors import DataError, UsageError
 from edgetool.files import building_files
 
 ROLES = ("system", "user", "assistant", "tool")
+FIELDS = ("id", "messages", "tools", "calls", "completion", "rules")  # others are kept as columns
 
 
 def load_rows(path: Path) -> list[Example]:
@@ -87,7 +88,8 @@ def parse_row(line: str, default_id: str) -> Example:
     rules = row.get("rules", STRICT)
     if rules not in RULES:
         raise Problem("rules", rules, f"must be one of {', '.join(RULES)}")
-    return Example(str(id_), tuple(messages), tools, expected, completion, rules)
+    columns = {name: value for name, value in row.items() if name not in FIELDS}
+    return Example(str(id_), tuple(messages), tools, expected, completion, rules, columns)
 
 
 def _list(row: dict[str, Any], field: str) -> list[Any]:
@@ -139,6 +141,7 @@ def row_of(example: Example) -> dict[str, Any]:
         "messages": list(example.messages),
         "tools": [tool.as_openai() for tool in example.tools],
         "calls": [_call_row(call) for call in example.calls],
+        **example.columns,
     }
     if example.rules != STRICT:
         row["rules"] = example.rules
