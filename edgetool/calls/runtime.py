@@ -136,7 +136,7 @@ class Runtime(Protocol):
     ) -> Iterator[tuple[int, Completion]]:
         """One completion per example with the example's index, as they are done.
 
-        Each draws with `row_seed`, so neither order nor company changes a completion. A row that
+        Each draws with `row_seed`, so neither order nor company changes what is drawn. A row that
         fails has a completion with an error, or ends the iteration with an EdgetoolError when the
         engine cannot tell which row it was.
         """

@@ -26,6 +26,8 @@ from edgetool.errors import EngineError, ModelError, UsageError
 CHUNK = 64
 # More than this many threads only pays once there is enough to compute.
 SMALL_FILE = 64 * 2**20
+# What the KV caches of several sequences may take together; one sequence may take what it needs.
+CACHE_BYTES = 2**30
 _MAGIC = b"GGUF"
 _LOG_ERROR = 4  # GGML_LOG_LEVEL_ERROR
 
@@ -37,7 +39,8 @@ class Engine:
 
     context     tokens the cache has room for in a sequence; beyond what the model was trained on
                 it is cut
-    sequences   how many can be written at once, numbered from 0
+    sequences   how many can be written at once, numbered from 0: as many as asked for, or fewer
+                where their caches would take more than CACHE_BYTES
     """
 
     def __init__(self, path: Path, context: int, threads: int | None, sequences: int = 1) -> None:
@@ -51,7 +54,7 @@ class Engine:
         self.llama = _load(path, threads)
         # llama.cpp rounds a small context up and lets a model run past its training
         self.context = min(context, self.llama._model.n_ctx_train())
-        self.sequences = sequences
+        self.sequences = sequences = _affordable(self.llama, self.context, sequences)
         self._ctx = _open(self.llama, self.context, sequences, threads, path)
         # Also runs at exit: llama-cpp-python's own __del__ comes too late there and complains.
         self._free = weakref.finalize(self, _close, self._ctx, self.llama)
@@ -211,6 +214,17 @@ def _load(path: Path, threads: int) -> Any:
                 f"{path}: llama.cpp cannot load it ({reason}); the file is cut short, damaged or "
                 f"of an architecture this llama.cpp does not know; export or copy it again"
             ) from error
+
+
+def _affordable(llama: Any, context: int, sequences: int) -> int:
+    """At most `sequences`, at least one: so many that their keys and values fit CACHE_BYTES."""
+    import llama_cpp
+
+    model = llama._model.model
+    heads = max(1, llama_cpp.llama_model_n_head(model))
+    width = llama_cpp.llama_model_n_embd(model) * llama_cpp.llama_model_n_head_kv(model) / heads
+    per_token = 2 * 2 * width * llama_cpp.llama_model_n_layer(model)  # keys and values, two bytes
+    return max(1, min(sequences, int(CACHE_BYTES / max(1.0, per_token * context))))
 
 
 def _open(llama: Any, context: int, sequences: int, threads: int, path: Path) -> Any:

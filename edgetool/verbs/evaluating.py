@@ -99,7 +99,7 @@ def run_eval(
     if fresh:
         (folder / KEPT_FILE).unlink(missing_ok=True)
     finished: list[ArmResult] = []
-    with Kept(folder / KEPT_FILE) as kept:
+    with Kept(folder / KEPT_FILE) as kept, _told_how_to_go_on(console):
         for held in open_runtimes(target, base=base, model=model):
             for category, examples in rows.by_category.items():
                 finished += run_arms(
@@ -127,6 +127,15 @@ def run_eval(
     )
     console.print(f"report: {path.with_suffix('.html')}")
     return path
+
+
+@contextmanager
+def _told_how_to_go_on(console: Console) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.print("stopped; the same command goes on with the rows that are left")
+        raise
 
 
 def run_arms(

@@ -31,7 +31,7 @@ class Replay:
     together   as batching engines do: nothing is yielded before every row is done
     """
 
-    recorded: dict[str, str | Exception]
+    recorded: dict[str, str | BaseException]
     name: str = "replay"
     syntax: CallSyntax = HERMES
     finished: bool = True
@@ -49,7 +49,7 @@ class Replay:
 
     def _complete(self, example: Example) -> Completion:
         text = self.recorded[example.id]
-        if isinstance(text, Exception):
+        if isinstance(text, BaseException):
             raise text
         return Completion(text, (1, 2), self.finished, seconds=0.01)
 
