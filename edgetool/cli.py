@@ -242,6 +242,44 @@ def demo(
     run_demo(demo_config(out, max_steps=max_steps, validation_rows=rows), _console())
 
 
+reward_app = typer.Typer(help="Reward functions: list them, try them.", no_args_is_help=True)
+app.add_typer(reward_app, name="reward")
+
+
+@reward_app.command("list")
+def reward_list() -> None:
+    """Every reward that a configuration can name."""
+    from edgetool.verbs.rewarding import list_rewards
+
+    list_rewards(_console())
+
+
+@reward_app.command("try")
+def reward_try(
+    data: Annotated[str, typer.Option(help="demo, rows.jsonl or BFCL_v4_<category>.json.")],
+    completion: Annotated[str, typer.Option(help="What a model might write; - reads stdin.")],
+    row: Annotated[str | None, typer.Option(metavar="ID", help="The first row by default.")] = None,
+    reward: Annotated[
+        list[str] | None, typer.Option(help="Only this one; may be repeated.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(metavar="YAML", help="Its rewards.")] = None,
+    call_syntax: Annotated[str | None, typer.Option(help="hermes, json, ...")] = None,
+) -> None:
+    """Score a completion for one row: every component, and what the judge says."""
+    from edgetool.verbs.rewarding import try_rewards
+
+    text = sys.stdin.read() if completion == "-" else completion
+    try_rewards(
+        data,
+        text,
+        _console(),
+        row=row,
+        names=reward or (),
+        config=config,
+        call_syntax=call_syntax,
+    )
+
+
 def _version(asked: bool) -> None:
     if asked:
         typer.echo(__version__)

@@ -3,7 +3,7 @@
     model: nano                  # a transformers folder, a hub id, or the embedded default
     output_dir: runs/my
     data: {train: rows.jsonl, validation: held_out.jsonl}
-    rewards: {paper: 1.0}
+    rewards: {paper: 1.0}        # name: weight, or name: {weight: 0.5, until: 0.9, then: 0.125}
     lora: {r: 16, lora_alpha: 32}
     grpo: {num_generations: 8, learning_rate: 1.0e-5}
     sft: {max_steps: 50}         # read by `edgetool sft`, a warm start
@@ -18,14 +18,14 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from edgetool.data.sources import DEMO
 from edgetool.errors import ConfigError, UsageError
-from edgetool.train.settings import GRPOSettings, LoraSettings, SFTSettings
+from edgetool.train.settings import GRPOSettings, LoraSettings, RewardSettings, SFTSettings
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,24 @@ class DataSettings:
     validation_rows: int | None = None
 
 
+def _weight_alone(value: Any) -> Any:
+    return value if isinstance(value, Mapping | RewardSettings) else {"weight": value}
+
+
+def _shortest(reward: RewardSettings) -> Any:
+    return reward.weight if reward.until is None else dataclasses.asdict(reward)
+
+
+Reward = Annotated[RewardSettings, BeforeValidator(_weight_alone)]
+
+
 @dataclass(frozen=True)
 class Config:
     """Everything a training run is told.
 
     call_syntax   None: the one the model's chat template teaches
-    rewards       reward function name -> weight
+    rewards       reward function -> its weight, or more: a name of `edgetool reward list`, or one's
+                  own as file.py:function or package:function
     """
 
     model: str
@@ -51,14 +63,16 @@ class Config:
     load_in_4bit: bool = True
     call_syntax: str | None = None
     data: DataSettings = field(default_factory=DataSettings)
-    rewards: dict[str, float] = field(default_factory=lambda: {"paper": 1.0})
+    rewards: dict[str, Reward] = field(default_factory=lambda: {"paper": RewardSettings()})
     lora: LoraSettings = field(default_factory=LoraSettings)
     grpo: GRPOSettings = field(default_factory=GRPOSettings)
     sft: SFTSettings = field(default_factory=SFTSettings)
 
     def dump(self) -> str:
         """The resolved configuration as YAML; reading it back gives an equal Config."""
-        return yaml.safe_dump(_plain(dataclasses.asdict(self)), sort_keys=False)
+        values = dataclasses.asdict(self)
+        values["rewards"] = {name: _shortest(reward) for name, reward in self.rewards.items()}
+        return yaml.safe_dump(_plain(values), sort_keys=False)
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
@@ -117,6 +131,10 @@ def _unknown_keys(values: Mapping[str, Any], kind: Any, prefix: str = "") -> lis
             problems.append(f"unknown key '{prefix}{key}'; {hint}")
         elif dataclasses.is_dataclass(known[key]) and isinstance(value, Mapping):
             problems += _unknown_keys(value, known[key], f"{prefix}{key}.")
+        elif key == "rewards" and isinstance(value, Mapping):
+            for name, reward in value.items():
+                if isinstance(reward, Mapping):
+                    problems += _unknown_keys(reward, RewardSettings, f"{prefix}{key}.{name}.")
     return problems
 
 

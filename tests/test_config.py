@@ -7,20 +7,32 @@ import yaml
 
 from edgetool.config import build_config, load_config
 from edgetool.errors import ConfigError, UsageError
+from edgetool.train.settings import RewardSettings
 
 MINIMAL = {"model": "nano", "output_dir": "runs/x"}
 
 
 def test_a_minimal_configuration_takes_every_default():
     config = build_config(MINIMAL, "x.yaml")
-    assert config.load_in_4bit and config.rewards == {"paper": 1.0}
+    assert config.load_in_4bit and config.rewards == {"paper": RewardSettings(weight=1.0)}
     assert config.grpo.num_generations == 8
 
 
 def test_what_is_dumped_reads_back_as_the_same_configuration():
     lora = {"target_modules": ["q_proj", "v_proj"]}
-    config = build_config({**MINIMAL, "lora": lora, "grpo": {"beta": 0.04}}, "x.yaml")
+    rewards = {"paper": 0.5, "no_extra_text": {"weight": 0.5, "until": 0.9, "then": 0.125}}
+    values = {**MINIMAL, "lora": lora, "grpo": {"beta": 0.04}, "rewards": rewards}
+    config = build_config(values, "x.yaml")
     assert build_config(yaml.safe_load(config.dump()), "y.yaml") == config
+
+
+def test_a_reward_is_a_weight_or_a_weight_that_changes():
+    falling = {"weight": 0.5, "until": 0.9, "then": 0.125}
+    config = build_config({**MINIMAL, "rewards": {"paper": 2, "mine.py:f": falling}}, "x.yaml")
+    assert config.rewards == {
+        "paper": RewardSettings(2.0),
+        "mine.py:f": RewardSettings(0.5, until=0.9, then=0.125, window=10),
+    }
 
 
 @pytest.mark.parametrize(
@@ -34,7 +46,10 @@ def test_what_is_dumped_reads_back_as_the_same_configuration():
         ({"grpo": {"temperature": 0}}, "temperature = 0"),
         ({"sft": {"max_lenght": 9}}, "did you mean 'sft.max_length'?"),
         ({"sft": {"learning_rate": 0}}, "learning_rate = 0"),
-        ({"rewards": {"paper": "much"}}, "rewards.paper = 'much'"),
+        ({"rewards": {"paper": "much"}}, "rewards.paper.weight = 'much'"),
+        ({"rewards": {"paper": {"wieght": 1}}}, "did you mean 'rewards.paper.weight'?"),
+        ({"rewards": {"paper": {"until": 0.5, "window": 0}}}, "window = 0"),
+        ({"rewards": {"paper": float("inf")}}, "weight = inf"),
         ({"output_dir": None}, "output_dir = None"),
     ],
 )

@@ -6,12 +6,17 @@ the door (`edgetool.data`) and nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 JsonObject = dict[str, Any]
 Message = dict[str, Any]  # {"role": ..., "content": ..., ...} as chat templates take it
+
+# The rules a row's calls are judged by, see `match`.
+STRICT = "strict"
+BFCL = "bfcl"
+RULES = (STRICT, BFCL)
 
 
 @dataclass(frozen=True)
@@ -52,11 +57,14 @@ class ExpectedCall(ToolCall):
     """A call the row asks for, with what else would be right.
 
     `alternatives[argument]` lists further accepted values; `optional` names arguments that may be
-    left out. Both are empty for most data sets; BFCL's answers need them.
+    left out. Both are empty for most data sets.
+    `bfcl` is the answer as BFCL spells it, for a judge that goes by BFCL's rules: accepted values
+    by argument, inside objects accepted values by key, and "" among those that may be left out.
     """
 
     alternatives: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     optional: frozenset[str] = frozenset()
+    bfcl: Mapping[str, Sequence[Any]] | None = None
 
     def accepted(self, argument: str) -> tuple[Any, ...]:
         """Every right value of `argument`, the row's own first."""
@@ -68,7 +76,8 @@ class Example:
     """One row: the conversation so far, the tools on offer and the calls expected.
 
     `calls == ()` means that no tool should be called; `completion` is what the assistant said
-    instead, where the row tells.
+    instead, where the row tells. `rules` is one of RULES. `columns` is what else the row holds,
+    for reward functions that want it.
     """
 
     id: str
@@ -76,3 +85,5 @@ class Example:
     tools: tuple[Tool, ...]
     calls: tuple[ExpectedCall, ...]
     completion: str | None = None
+    rules: str = STRICT
+    columns: Mapping[str, Any] = field(default_factory=dict)

@@ -2,7 +2,8 @@
 
 BFCL's dialect writes `dict`, `float`, `tuple`, `any` for JSON types, and its answers list several
 accepted values per argument, "" among them when the argument may be left out
-(Patil et al., ICML 2025; data under Apache-2.0).
+(Patil et al., ICML 2025; data under Apache-2.0). Its rows are judged by its own rules, which read
+the answers as they are spelled; what the strict rule reads is made from them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgetool.calls.types import Example, ExpectedCall, Tool
+from edgetool.calls.types import BFCL, Example, ExpectedCall, Tool
 from edgetool.errors import DataError, UsageError
 
 _TYPES = {
@@ -44,7 +45,7 @@ def load(folder: Path, category: str) -> list[Example]:
     rows, problems = [], []
     for row in _lines(folder / f"{PREFIX}{category}.json"):
         try:
-            rows.append(_example(row, answers.get(row["id"], [])))
+            rows.append(example(row, answers.get(row["id"], [])))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             problems.append(f"{category}: row {row.get('id')}: {error!r} while reading it")
     if problems:
@@ -76,13 +77,18 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
                 yield json.loads(line)
 
 
-def _example(row: dict[str, Any], answer: list[dict[str, Any]]) -> Example:
+def example(row: dict[str, Any], answer: list[dict[str, Any]]) -> Example:
+    """A row and its answer as BFCL spells them. Raises ValueError when it has several turns, and
+    KeyError, TypeError or AttributeError when it is none of BFCL's."""
     turns = row["question"]
     if len(turns) != 1:
         raise ValueError(f"{len(turns)} turns; only single-turn rows are supported")
     tools = tuple(_tool(function) for function in row["function"])
-    calls = tuple(_expected(name, accepted) for call in answer for name, accepted in call.items())
-    return Example(row["id"], tuple(turns[0]), tools, calls)
+    by_name = {tool.name: tool for tool in tools}
+    calls = tuple(
+        _expected(by_name[name], accepted) for call in answer for name, accepted in call.items()
+    )
+    return Example(row["id"], tuple(turns[0]), tools, calls, rules=BFCL)
 
 
 def _tool(function: dict[str, Any]) -> Tool:
@@ -104,16 +110,21 @@ def json_schema(value: Any) -> Any:
     return schema
 
 
-def _expected(name: str, accepted: dict[str, list[Any]]) -> ExpectedCall:
+def _expected(tool: Tool, accepted: dict[str, list[Any]]) -> ExpectedCall:
+    """Some answers offer values for an argument that the tool does not have, or none but ""."""
     arguments: dict[str, Any] = {}
     alternatives: dict[str, tuple[Any, ...]] = {}
     for argument, values in accepted.items():
-        spelled = [value for value in values if value != ""] or [""]
-        arguments[argument] = _flat(spelled[0])
+        spelled = [_flat(value) for value in values if value != ""]
+        unknown = argument not in tool.parameters["properties"]
+        if argument not in tool.required and "" in values and (unknown or not spelled):
+            continue  # it can only be left out
+        spelled = spelled or [""]
+        arguments[argument] = spelled[0]
         if len(spelled) > 1:
-            alternatives[argument] = tuple(_flat(value) for value in spelled[1:])
-    optional = frozenset(argument for argument, values in accepted.items() if "" in values)
-    return ExpectedCall(name, arguments, alternatives, optional)
+            alternatives[argument] = tuple(spelled[1:])
+    optional = frozenset(argument for argument in arguments if "" in accepted[argument])
+    return ExpectedCall(tool.name, arguments, alternatives, optional, accepted)
 
 
 def _flat(value: Any) -> Any:

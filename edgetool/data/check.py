@@ -70,7 +70,8 @@ def expected_call(field: str, value: Any, tools: tuple[Tool, ...]) -> ExpectedCa
         if arguments is INVALID:
             raise Problem(f"{field}.arguments", entry["arguments"], "is not JSON; give an object")
     arguments = mapping(f"{field}.arguments", arguments)
-    _check_arguments(f"{field}.arguments", arguments, tool)
+    if "bfcl" not in entry:  # BFCL's answers need not fit the schema, and are no model's to learn
+        _check_arguments(f"{field}.arguments", arguments, tool)
     alternatives = mapping(f"{field}.alternatives", entry.get("alternatives", {}))
     optional = entry.get("optional", [])
     for name in [*alternatives, *optional]:
@@ -79,7 +80,18 @@ def expected_call(field: str, value: Any, tools: tuple[Tool, ...]) -> ExpectedCa
                 f"{field}.arguments", name, "has alternatives or is optional, but no value"
             )
     listed = {name: tuple(values) for name, values in alternatives.items()}
-    return ExpectedCall(tool.name, arguments, listed, frozenset(optional))
+    return ExpectedCall(tool.name, arguments, listed, frozenset(optional), _bfcl(field, entry))
+
+
+def _bfcl(field: str, entry: dict[str, Any]) -> dict[str, list[Any]] | None:
+    """BFCL's own answer, which a row taken from it keeps for BFCL's rules."""
+    if "bfcl" not in entry:
+        return None
+    answer = mapping(f"{field}.bfcl", entry["bfcl"])
+    for name, values in answer.items():
+        if not isinstance(values, list):
+            raise Problem(f"{field}.bfcl.{name}", values, "must be a list of accepted values")
+    return answer
 
 
 def _tool_named(field: str, name: Any, tools: tuple[Tool, ...]) -> Tool:

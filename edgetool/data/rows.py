@@ -3,8 +3,9 @@
     {"id": "a1", "messages": [...], "tools": [...], "calls": [{"name": ..., "arguments": {...}}]}
 
 `calls: []` means that no tool should be called; such a row may say in `completion` what the
-assistant answers instead. The Hugging Face / TRL conversational form is read too: no `calls`, and
-the last message is the assistant's, with `tool_calls` or plain text.
+assistant answers instead. `"rules": "bfcl"` has a row judged by BFCL's rules and not the strict
+ones. The Hugging Face / TRL conversational form is read too: no `calls`, and the last message is
+the assistant's, with `tool_calls` or plain text.
 Every bad row is reported, as file:line, field, value and remedy.
 """
 
@@ -16,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from edgetool.calls.formats.base import dumps
-from edgetool.calls.types import Example, ExpectedCall, Tool
+from edgetool.calls.types import RULES, STRICT, Example, ExpectedCall, Tool
 from edgetool.data.check import Problem, expected_call, mapping, tool_of
 from edgetool.errors import DataError, UsageError
 from edgetool.files import building_files
 
 ROLES = ("system", "user", "assistant", "tool")
+FIELDS = ("id", "messages", "tools", "calls", "completion", "rules")  # others are kept as columns
 
 
 def load_rows(path: Path) -> list[Example]:
@@ -83,7 +85,11 @@ def parse_row(line: str, default_id: str) -> Example:
     id_ = row.get("id", default_id)
     if not isinstance(id_, str | int):
         raise Problem("id", id_, "must be a string")
-    return Example(str(id_), tuple(messages), tools, expected, completion)
+    rules = row.get("rules", STRICT)
+    if rules not in RULES:
+        raise Problem("rules", rules, f"must be one of {', '.join(RULES)}")
+    columns = {name: value for name, value in row.items() if name not in FIELDS}
+    return Example(str(id_), tuple(messages), tools, expected, completion, rules, columns)
 
 
 def _list(row: dict[str, Any], field: str) -> list[Any]:
@@ -135,7 +141,10 @@ def row_of(example: Example) -> dict[str, Any]:
         "messages": list(example.messages),
         "tools": [tool.as_openai() for tool in example.tools],
         "calls": [_call_row(call) for call in example.calls],
+        **example.columns,
     }
+    if example.rules != STRICT:
+        row["rules"] = example.rules
     return row if example.completion is None else {**row, "completion": example.completion}
 
 
@@ -145,6 +154,8 @@ def _call_row(call: ExpectedCall) -> dict[str, Any]:
         row["alternatives"] = {name: list(values) for name, values in call.alternatives.items()}
     if call.optional:
         row["optional"] = sorted(call.optional)
+    if call.bfcl is not None:
+        row["bfcl"] = dict(call.bfcl)
     return row
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from edgetool.calls import formats
 from edgetool.calls.formats import CallSyntax
 from edgetool.calls.formats.base import Parsed
-from edgetool.calls.match import Verdict, judge
+from edgetool.calls.match import Verdict, judge_example
 from edgetool.calls.runtime import Completion, Runtime, Sampling
 from edgetool.calls.types import Example
 from edgetool.errors import DataError, EdgetoolError, EngineError, UsageError
@@ -134,7 +134,7 @@ def _row(example: Example, outcome: Completion | _Failed, syntax: CallSyntax) ->
         text=outcome.text,
         finished=outcome.finished,
         problem=parsed.problem,
-        verdict=judge(parsed, example.calls),
+        verdict=judge_example(parsed, example),
         expects_call=bool(example.calls),
         seconds=outcome.seconds,
         tokens=len(outcome.token_ids),

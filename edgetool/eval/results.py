@@ -47,7 +47,7 @@ def load_results(path: Path) -> ArmResult:
 
 
 def _row(record: dict[str, Any]) -> RowResult:
-    return RowResult(**{**record, "verdict": Verdict(**record["verdict"])})
+    return RowResult(**{**record, "verdict": Verdict.from_json(record["verdict"])})
 
 
 def _safe(name: str) -> str:

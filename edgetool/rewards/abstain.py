@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgetool.calls.formats.base import Parsed
-from edgetool.calls.match import judge
+from edgetool.calls.match import judge_example
 from edgetool.calls.types import Example
 from edgetool.rewards.registry import reward
 
@@ -15,4 +15,4 @@ def abstain(parsed: Parsed, example: Example) -> float:
     Beside other rewards its weight says how much a call that should not have been made costs: on
     rows that expect one it is the same for the whole group and changes nothing.
     """
-    return 0.0 if example.calls else float(judge(parsed, ()).exact)
+    return 0.0 if example.calls else float(judge_example(parsed, example).exact)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgetool.calls.formats.base import Parsed
-from edgetool.calls.match import judge
+from edgetool.calls.match import judge_example
 from edgetool.calls.types import Example
 from edgetool.rewards.registry import reward
 
@@ -23,7 +23,7 @@ def paper(parsed: Parsed, example: Example) -> float:
     names and arguments are scaled by expected / predicted when more calls are made than expected.
     No call expected: 1 for none, 0 otherwise.
     """
-    verdict = judge(parsed, example.calls)
+    verdict = judge_example(parsed, example)
     if not verdict.valid:
         return 0.0
     if not example.calls:

@@ -1,12 +1,24 @@
-"""Reward functions by name.
+"""Reward functions by name: edgetool's own, a package's, or a user's.
 
-A reward function scores one completion: it takes what was parsed and the row, and returns a score
-in [0, 1]. To add one, write it in a module of this package, decorate it, and import the module in
-`_load`; or decorate a function of your own before calling `train`.
+A reward function has one of two signatures, and its parameters say which:
+
+    (parsed: Parsed, example: Example) -> float
+        scores one completion by what was parsed and its row
+    (prompts, completions, **columns) -> list[float | None]
+        scores many at once, as TRL's GRPOTrainer calls it; see batch.py. None for a completion that
+        the function has nothing to say about: its other scores alone count
+
+Scores are best kept within [0, 1], so that weights mean what they say.
+
+To add one here, write it in a module of this package, decorate it, and list the module in
+`_MODULES`.
 
     @reward("brevity")
     def brevity(parsed: Parsed, example: Example) -> float:
         ...
+
+A package offers one with an entry point of the group `edgetool.rewards`; a user names a Python file
+or a module in the configuration, `rewards.py:brevity` or `mypackage:brevity`.
 """
 
 from __future__ import annotations
@@ -14,15 +26,26 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
-from edgetool.calls.formats.base import Parsed
-from edgetool.calls.types import Example
 from edgetool.errors import UsageError
+from edgetool.rewards import named
 
-RewardFunction = Callable[[Parsed, Example], float]
+RewardFunction = Callable[..., Any]
+
+ENTRY_POINTS = "edgetool.rewards"
 
 _FUNCTIONS: dict[str, RewardFunction] = {}
-_MODULES = ("edgetool.rewards.abstain", "edgetool.rewards.exact", "edgetool.rewards.paper")
+_MODULES = (
+    "edgetool.rewards.abstain",
+    "edgetool.rewards.exact",
+    "edgetool.rewards.length",
+    "edgetool.rewards.no_extra_text",
+    "edgetool.rewards.paper",
+    "edgetool.rewards.schema_valid",
+    "edgetool.rewards.toolrl",
+)
 
 
 def reward(name: str) -> Callable[[RewardFunction], RewardFunction]:
@@ -36,17 +59,44 @@ def reward(name: str) -> Callable[[RewardFunction], RewardFunction]:
 
 
 def get(name: str) -> RewardFunction:
+    """The function of that name. `path.py:function` and `module:function` run that file or module.
+
+    Raises UsageError when there is none, or when importing it fails.
+    """
     _load()
-    if name not in _FUNCTIONS:
-        near = difflib.get_close_matches(name, _FUNCTIONS, n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        raise UsageError(f"unknown reward '{name}'{hint} Known: {', '.join(names())}")
-    return _FUNCTIONS[name]
+    if name in _FUNCTIONS:
+        return _FUNCTIONS[name]
+    if ":" in name:
+        return named.load(name)
+    offered = _offered()
+    if name in offered:
+        return named.checked(name, named.imported(name, offered[name].load))
+    near = difflib.get_close_matches(name, names(), n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else ";"
+    raise UsageError(
+        f"unknown reward '{name}'{hint} Known: {', '.join(names())}; your own: file.py:function or "
+        "package:function"
+    )
 
 
 def names() -> tuple[str, ...]:
+    """All that can be named without a path: edgetool's own and those of installed packages."""
     _load()
-    return tuple(sorted(_FUNCTIONS))
+    return tuple(sorted({*_FUNCTIONS, *_offered()}))
+
+
+def origin(name: str) -> str:
+    """The package that offers a name."""
+    _load()
+    if name in _FUNCTIONS:
+        return _FUNCTIONS[name].__module__.partition(".")[0]
+    found = _offered().get(name)
+    return found.value if found else name
+
+
+def _offered() -> dict[str, EntryPoint]:
+    """What installed packages offer; their code runs only when it is asked for by name."""
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
 
 
 def _load() -> None:

@@ -3,7 +3,7 @@
     runs/<name>/checkpoints/step-000010/
         adapter/                adapter_model.safetensors, adapter_config.json
         optimizer.safetensors   AdamW's two moments per matrix
-        state.json              step, tokens so far, settings, AdamW's step counts
+        state.json              step, tokens so far, settings, moving averages, AdamW's step counts
         manifest.json           every file's size and SHA-256
     runs/<name>/checkpoints/step-000010-begun/
         the same when a stop fell into the step after it, with begun.* (see begun.py)
@@ -43,11 +43,13 @@ _STAGING = ".staging-"
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run has come: finished steps, tokens seen, and the settings it ran under."""
+    """How far a run has come: finished steps, tokens seen, the settings it ran under, and what else
+    its method keeps from step to step (the rewards' moving averages)."""
 
     step: int
     num_tokens: int
     settings: Mapping[str, Any]
+    state: Mapping[str, Any]
 
 
 def save(
@@ -71,6 +73,7 @@ def save(
         "step": progress.step,
         "num_tokens": progress.num_tokens,
         "settings": dict(progress.settings),
+        "state": dict(progress.state),
         "optimizer_steps": counts,
     }
     (staging / "state.json").write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
@@ -147,7 +150,7 @@ def restore(path: Path, policy: Policy, optimizer: torch.optim.Optimizer) -> Pro
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))
         adapter = load_file(path / "adapter" / "adapter_model.safetensors")
         moments = load_file(path / "optimizer.safetensors")
-        progress = Progress(state["step"], state["num_tokens"], state["settings"])
+        progress = Progress(state["step"], state["num_tokens"], state["settings"], state["state"])
         counts = state["optimizer_steps"]
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise EdgetoolError(

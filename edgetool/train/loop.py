@@ -75,6 +75,15 @@ class AnyStepper(Protocol):
     @property
     def ranks(self) -> Ranks: ...
     def identity(self) -> dict[str, Any]: ...
+
+    def state(self) -> dict[str, Any]:
+        """JSON values: what changes beside the adapter, the optimizer, num_tokens and begun."""
+        ...
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        ...
+
     def run(self, step: int, stop_wanted: Callable[[], bool]) -> AnyReport: ...
 
 
@@ -181,6 +190,7 @@ def _begin(output_dir: Path, stepper: AnyStepper, resume: bool, say: Callable[[s
     progress = checkpoint.restore(newest, stepper.policy, stepper.optimizer)
     _check_same(progress.settings, _plain(stepper), newest)
     stepper.num_tokens = progress.num_tokens
+    stepper.restore(progress.state)
     stepper.begun = begun.read(newest, stepper.rows, stepper.policy.prompter.syntax)
     say(f"going on after step {progress.step} ({newest})")
     return progress.step
@@ -273,7 +283,7 @@ class _Run:
         if not self.ranks.first:
             return done
         stepper = self.stepper
-        progress = checkpoint.Progress(done, stepper.num_tokens, self.told)
+        progress = checkpoint.Progress(done, stepper.num_tokens, self.told, stepper.state())
         half_done = stepper.begun
         extra = (lambda folder: half_done.write(folder, stepper.rows)) if half_done else None
         checkpoint.save(self.checkpoints, stepper.policy, stepper.optimizer, progress, extra)

@@ -31,7 +31,7 @@ class Row:
     def identity(self) -> list[Any]:
         """What makes it this row and no other, as JSON values."""
         calls = [{**vars(call), "optional": sorted(call.optional)} for call in self.example.calls]
-        return [self.example.id, self.prompt, calls]
+        return [self.example.id, self.prompt, calls, self.example.rules]
 
 
 R = TypeVar("R", bound=Row)

@@ -11,7 +11,7 @@ import torch
 
 from edgetool.calls import formats
 from edgetool.calls.formats import CallSyntax
-from edgetool.calls.match import judge
+from edgetool.calls.match import judge_example
 from edgetool.train.rollout import Written
 from edgetool.train.rows import Row
 from edgetool.train.scoring import Scored
@@ -122,7 +122,7 @@ def _scored(value: Mapping[str, Any], row: Row, syntax: CallSyntax) -> Scored:
     parsed = formats.read(syntax, value["text"], finished=value["finished"])
     return Scored(
         value["text"],
-        judge(parsed, row.example.calls),
+        judge_example(parsed, row.example),
         tuple(map(_or_nan, value["scores"])),
         _or_nan(value["reward"]),
         value["fault"],

@@ -50,6 +50,30 @@ class LoraSettings:
 
 
 @dataclass(frozen=True)
+class RewardSettings:
+    """What one reward counts for. A number alone is its weight.
+
+    weight   its scores are multiplied by it
+    until    the weight is `then` once its mean over the last `window` steps has reached this, and
+             stays so; None: it never changes
+
+    Raises ValueError naming the key, its value and what is allowed.
+    """
+
+    weight: float = 1.0
+    until: float | None = None
+    then: float = 0.0
+    window: int = 10
+
+    def __post_init__(self) -> None:
+        for name in ("weight", "then"):
+            _within(name, getattr(self, name), -math.inf)
+        if self.until is not None:
+            _within("until", self.until, -math.inf)
+        _within("window", self.window, 1)
+
+
+@dataclass(frozen=True)
 class StepSettings:
     """What every way of training needs to know of its optimizer steps.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,12 @@ class SFTStepper:
     def identity(self) -> dict[str, Any]:
         """What beside the settings makes a resumed run the same run."""
         return {"rows": digest(self.rows), "processes": self.ranks.size}
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """There is nothing else that changes."""
 
     def run(self, step: int, stop_wanted: Callable[[], bool] = lambda: False) -> SFTReport:
         """Step 0, 1, ..."""

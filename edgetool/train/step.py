@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
 from edgetool.calls.runtime import Sampling
+from edgetool.rewards.batch import Attempt, TrainerState
 from edgetool.train import grpo
 from edgetool.train.begun import Begun
 from edgetool.train.faults import require_few
@@ -23,7 +24,7 @@ from edgetool.train.ranks import ALONE, Ranks
 from edgetool.train.rollout import completion_seed, rollout
 from edgetool.train.rows import Row, digest, visited
 from edgetool.train.sampled import Sampled
-from edgetool.train.scoring import WeightedReward, score
+from edgetool.train.scoring import WeightedReward, score, score_together
 from edgetool.train.settings import GRPOSettings
 from edgetool.train.update import (
     Batch,
@@ -33,6 +34,7 @@ from edgetool.train.update import (
     make_optimizer,
     set_learning_rate,
 )
+from edgetool.train.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ class Interrupted(Exception):
 
 
 class Stepper:
-    """Runs steps. All that changes: the adapter, the optimizer, `num_tokens` and `begun`."""
+    """Runs steps. All that changes: the adapter, the optimizer, the rewards' weights, `num_tokens`
+    and `begun`."""
 
     def __init__(
         self,
@@ -66,6 +69,7 @@ class Stepper:
         ranks: Ranks = ALONE,
     ) -> None:
         self.policy, self.rows, self.rewards, self.settings = policy, rows, rewards, settings
+        self.weights = Weights([r.weight for r in rewards], [r.schedule for r in rewards])
         self.optimizer = make_optimizer(policy, settings)
         self.memory, self.ranks = Memory(on_note), ranks
         self.num_tokens = 0
@@ -73,7 +77,17 @@ class Stepper:
 
     def identity(self) -> dict[str, Any]:
         """What beside the settings makes a resumed run the same run."""
-        return {"rows": digest(self.rows)}
+        rewards = {
+            r.name: {"weight": r.weight, **(asdict(r.schedule) if r.schedule else {})}
+            for r in self.rewards
+        }
+        return {"rows": digest(self.rows), "rewards": rewards}
+
+    def state(self) -> dict[str, Any]:
+        return self.weights.state()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.weights.restore(state)
 
     def run(self, step: int, stop_wanted: Callable[[], bool] = lambda: False) -> StepReport:
         """Step 0, 1, ..., or the rest of it when it is the one that was begun.
@@ -93,6 +107,7 @@ class Stepper:
         metrics = {
             "step": step + 1,
             **step_metrics(begun.sampled, rewards, self.rewards, trained),
+            **self._changing_weights(),
             "learning_rate": learning_rate(step, self.settings),
             "num_tokens": self.num_tokens,
             "step_time": seconds,
@@ -100,7 +115,15 @@ class Stepper:
             "train_time": begun.train_seconds,
             "tokens_per_second": begun.sampled.tokens / seconds,
         }
+        self.weights.observe([s.scores for group in begun.sampled.scored for s in group])
         return StepReport(step + 1, self.settings.max_steps, metrics, begun.sampled)
+
+    def _changing_weights(self) -> dict[str, float]:
+        return {
+            f"rewards/{reward.name}/weight": weight
+            for reward, weight in zip(self.rewards, self.weights.now, strict=True)
+            if reward.schedule
+        }
 
     def _update(self, begun: Begun, batch: Batch, stop_wanted: Callable[[], bool]) -> UpdateMetrics:
         """The iterations that are left of a step."""
@@ -152,7 +175,8 @@ class Stepper:
             [completion_seed(self.settings.seed, *stream, slot, g) for g in range(size)]
             for slot in range(len(rows))
         ]
-        sampled = self._write(self.ranks.share(rows), self.ranks.share(seeds))
+        state = TrainerState(int(stream[0]), self.settings.max_steps)
+        sampled = self._write(self.ranks.share(rows), self.ranks.share(seeds), state)
         if self.ranks.size > 1:
             syntax = self.policy.prompter.syntax
             everyones = self.ranks.gather(sampled.as_json(self.rows))
@@ -163,17 +187,32 @@ class Stepper:
         require_few(faults, len(rows) * size)
         return sampled
 
-    def _write(self, rows: Sequence[Row], seeds: Sequence[Sequence[int]]) -> Sampled:
+    def _write(
+        self, rows: Sequence[Row], seeds: Sequence[Sequence[int]], state: TrainerState
+    ) -> Sampled:
         settings, syntax = self.settings, self.policy.prompter.syntax
         sampling = Sampling(
             settings.max_completion_length, settings.temperature, settings.top_p, settings.top_k
         )
         written = rollout(self.policy, [row.prompt for row in rows], sampling, seeds)
-        scored = [
-            [score(w.text, row.example, syntax, self.rewards, finished=w.finished) for w in group]
-            for row, group in zip(rows, written, strict=True)
+        flat = [(row.example, w) for row, group in zip(rows, written, strict=True) for w in group]
+        attempts = [Attempt(example, w.text, w.token_ids) for example, w in flat]
+        scored = [  # [N]
+            score(
+                w.text,
+                example,
+                syntax,
+                self.rewards,
+                finished=w.finished,
+                weights=self.weights.now,
+                together=together,
+            )
+            for (example, w), together in zip(
+                flat, score_together(attempts, self.rewards, state), strict=True
+            )
         ]
-        return Sampled.of(rows, written, scored)
+        size = settings.num_generations
+        return Sampled.of(rows, written, [scored[i * size :][:size] for i in range(len(rows))])
 
     def _batch(self, sampled: Sampled) -> tuple[Batch, torch.Tensor]:
         """The part of a rollout that carries a gradient, and all rewards [B, G]."""

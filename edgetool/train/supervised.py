@@ -15,7 +15,7 @@ from typing import Any
 
 from edgetool.calls import formats
 from edgetool.calls.formats import CallSyntax
-from edgetool.calls.match import judge
+from edgetool.calls.match import judge_example
 from edgetool.calls.types import Example
 from edgetool.errors import ConfigError, DataError
 from edgetool.train.policy import Policy
@@ -100,7 +100,7 @@ def _require_right(policy: Policy, rows: Sequence[SupervisedRow]) -> None:
     problems = []
     for row, text in zip(rows, policy.decode([row.completion for row in rows]), strict=True):
         parsed = formats.read(policy.prompter.syntax, text, finished=True)
-        if not judge(parsed, row.example.calls).exact:
+        if not judge_example(parsed, row.example).exact:
             problems.append(
                 f"row '{row.example.id}': {text!r} is not read back as the calls the row expects "
                 f"({parsed.problem or 'other calls'}); mend or remove the row"

@@ -9,7 +9,6 @@ from typing import Any
 
 from rich.console import Console
 
-from edgetool import rewards
 from edgetool.allocator import keep_freed_memory
 from edgetool.calls.types import Example
 from edgetool.catalogue import locate
@@ -24,9 +23,9 @@ from edgetool.train.loop import TrainResult, require_fresh, train
 from edgetool.train.panel import Panel
 from edgetool.train.policy import Policy
 from edgetool.train.ranks import joined
-from edgetool.train.scoring import WeightedReward
 from edgetool.train.settings import StepSettings
 from edgetool.train.sft import fine_tune
+from edgetool.verbs.rewarding import weighted_rewards
 from edgetool.verbs.run_folder import SFT, TRAIN, RunFolder
 
 
@@ -34,9 +33,7 @@ def run_training(
     config: Config, console: Console, *, resume: bool = False, init_adapter: Path | None = None
 ) -> TrainResult:
     """GRPO, from a new adapter or from the one in `init_adapter`, a run or adapter folder."""
-    weighted = [
-        WeightedReward(name, weight, rewards.get(name)) for name, weight in config.rewards.items()
-    ]
+    weighted = weighted_rewards(config.rewards)
 
     def method(policy: Policy, examples: Sequence[Example], **options: Any) -> TrainResult:
         return train(policy, examples, weighted, config.grpo, **options)

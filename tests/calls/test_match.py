@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import json
+from dataclasses import asdict
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from edgetool.calls import formats, strict
 from edgetool.calls.assignment import best_assignment
-from edgetool.calls.formats.base import Parsed
-from edgetool.calls.match import argument_share, judge, same_value
-from edgetool.calls.types import ExpectedCall, ToolCall
+from edgetool.calls.formats.base import PROBLEMS, Parsed
+from edgetool.calls.match import RULES, Verdict, judge
+from edgetool.calls.mistakes import KINDS, Mistake, explain
+from edgetool.calls.types import ExpectedCall, Tool, ToolCall
+from tests.conftest import weather_tool
 
 OSLO = ExpectedCall("get_weather", {"city": "Oslo"})
 ROME = ExpectedCall("get_weather", {"city": "Rome", "days": 3})
@@ -59,19 +64,19 @@ def test_a_call_where_none_is_expected_is_wrong():
     ],
 )
 def test_share_of_right_arguments(arguments, share):
-    assert argument_share(ToolCall("get_weather", arguments), ROME) == pytest.approx(share)
+    assert strict.compare(ToolCall("get_weather", arguments), ROME).share == pytest.approx(share)
 
 
 def test_optional_arguments_may_be_missing_but_not_wrong():
     want = ExpectedCall("f", {"a": 1, "b": 2}, optional=frozenset({"b"}))
-    assert argument_share(ToolCall("f", {"a": 1}), want) == 1.0
-    assert argument_share(ToolCall("f", {"a": 1, "b": 9}), want) == 0.5
+    assert strict.compare(ToolCall("f", {"a": 1}), want).share == 1.0
+    assert strict.compare(ToolCall("f", {"a": 1, "b": 9}), want).share == 0.5
 
 
 def test_any_accepted_value_is_right():
     want = ExpectedCall("f", {"city": "New York"}, {"city": ("NY", "NYC")})
-    assert argument_share(ToolCall("f", {"city": "NYC"}), want) == 1.0
-    assert argument_share(ToolCall("f", {"city": "LA"}), want) == 0.0
+    assert strict.compare(ToolCall("f", {"city": "NYC"}), want).share == 1.0
+    assert strict.compare(ToolCall("f", {"city": "LA"}), want).share == 0.0
 
 
 def test_pairing_is_optimal_not_greedy():
@@ -97,7 +102,7 @@ def test_pairing_is_optimal_not_greedy():
     ],
 )
 def test_values_are_equal_as_json(a, b, same):
-    assert same_value(a, b) is same
+    assert strict.same_value(a, b) is same
 
 
 @given(
@@ -117,3 +122,162 @@ def test_assignment_is_as_good_as_trying_every_one(weights):
     every = itertools.permutations(range(len(weights[0])), len(weights))
     assert len(set(given_columns)) == len(weights)
     assert total == max(sum(weights[r][c] for r, c in enumerate(choice)) for choice in every)
+
+
+def kinds(verdict):
+    return [mistake.kind for mistake in verdict.errors]
+
+
+@pytest.mark.parametrize(
+    ("calls", "expected", "problem", "found"),
+    [
+        ((OSLO,), [OSLO], None, []),
+        ((), [], None, []),
+        ((), [OSLO], None, ["missing_call"]),
+        ((OSLO,), [], None, ["should_abstain"]),
+        ((OSLO, OSLO), [OSLO], None, ["extra_call"]),
+        ((ToolCall("play", {}),), [OSLO], None, ["wrong_tool"]),
+        ((ToolCall("play", {}), OSLO), [OSLO], None, ["extra_call"]),
+        ((ToolCall("play", {}), OSLO), [OSLO, ROME], None, ["wrong_tool"]),
+        ((OSLO,), [OSLO, ROME], None, ["missing_call"]),
+        ((ToolCall("get_weather", {}),), [OSLO], None, ["missing_argument"]),
+        ((OSLO,), [OSLO], "extra_text", ["extra_text"]),
+        ((), [OSLO], "invalid_json", ["invalid_json"]),  # the problem says it all
+        ((OSLO,), [OSLO, ROME], "invalid_json", ["invalid_json", "missing_call"]),
+        ((OSLO,), [], "cut", ["cut", "should_abstain"]),
+        (
+            (ToolCall("get_weather", {"city": "rome", "days": "3", "unit": "C"}),),
+            [ROME],
+            None,
+            ["wrong_value", "wrong_type", "extra_argument"],
+        ),
+    ],
+)
+def test_every_mistake_is_named(calls, expected, problem, found):
+    assert kinds(judge(made(*calls, problem=problem), expected)) == found
+
+
+def test_a_mistake_says_which_call_which_argument_what_was_expected_and_what_was_there():
+    want = ExpectedCall("book", {"trip": {"legs": [{"to": "Oslo"}, {"to": "Rome"}]}})
+    call = ToolCall("book", {"trip": {"legs": [{"to": "Oslo"}, {"to": "Roma"}]}})
+    [mistake] = judge(made(OSLO, call), [OSLO, want]).errors
+    assert mistake == Mistake(
+        "wrong_value", call=1, tool="book", path="trip.legs[1].to", expected="Rome", got="Roma"
+    )
+    assert str(mistake) == 'call 2 (book): trip.legs[1].to = "Roma", expected "Rome"'
+
+
+def test_an_explanation_is_a_line_for_each_mistake():
+    play = ToolCall("play", {"artist": "Chet Baker"})
+    verdict = judge(made(ToolCall("get_weather", {"city": 1}), play, problem="extra_text"), [OSLO])
+    assert explain(verdict.errors).splitlines() == [
+        "there is text beside the calls",
+        "call 2 (play): one call too many",
+        'call 1 (get_weather): city = 1 has the wrong type, expected "Oslo"',
+    ]
+    assert explain(judge(made(OSLO), [OSLO]).errors) == "nothing is wrong"
+
+
+@pytest.mark.parametrize(
+    ("want", "got", "found"),
+    [
+        ({"a": 1, "b": 2}, {"a": 1}, [("missing_argument", "v.b")]),
+        ({"a": 1}, {"a": 1, "b": 2}, [("extra_argument", "v.b")]),
+        ({"a": 1}, {"a": "1"}, [("wrong_type", "v.a")]),
+        ([1, 2], [1], [("wrong_value", "v")]),
+        ([1, [2, 3]], [1, [2, 4]], [("wrong_value", "v[1][1]")]),
+        ([1], {"0": 1}, [("wrong_type", "v")]),
+        (None, 0, [("wrong_type", "v")]),
+        (1, 1.0, []),
+        (1, True, [("wrong_type", "v")]),
+    ],
+)
+def test_differences_are_found_as_deep_as_they_lie(want, got, found):
+    verdict = judge(made(ToolCall("f", {"v": got})), [ExpectedCall("f", {"v": want})])
+    assert [(m.kind, m.path) for m in verdict.errors] == found
+
+
+def test_a_verdict_survives_json():
+    verdict = judge(made(ToolCall("get_weather", {"city": "Roma"}), OSLO), [ROME])
+    assert Verdict.from_json(json.loads(json.dumps(asdict(verdict)))) == verdict
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner),
+    max_leaves=5,
+)
+ARGUMENTS = st.dictionaries(st.sampled_from("abc"), VALUES, max_size=3)
+CALLS = st.builds(ToolCall, st.sampled_from(["f", "g"]), ARGUMENTS)
+EXPECTED = st.builds(
+    lambda name, arguments, other, optional: ExpectedCall(
+        name,
+        arguments,
+        dict.fromkeys(list(arguments)[:1], (other,)),
+        frozenset(list(arguments)[:optional]),
+    ),
+    st.sampled_from(["f", "g"]),
+    ARGUMENTS,
+    VALUES,
+    st.integers(0, 2),
+)
+SCHEMAS = st.fixed_dictionaries(
+    {},
+    optional={
+        "type": st.sampled_from(["string", "integer", "number", "boolean", "array", "object"])
+        | st.just(["string", "null"]),
+        "items": st.just({"type": "object"}) | st.just({"type": "number"}) | st.just({}),
+    },
+)
+TOOLS = st.builds(
+    lambda properties, required: Tool(
+        "f", "", {"type": "object", "properties": properties, "required": required}
+    ),
+    st.dictionaries(st.sampled_from("abc"), SCHEMAS),
+    st.lists(st.sampled_from("abc"), max_size=2),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(CALLS, max_size=3),
+    st.lists(EXPECTED, max_size=3),
+    st.sampled_from([None, *PROBLEMS]),
+    st.sampled_from(RULES),
+    st.lists(TOOLS, max_size=1),
+)
+def test_nothing_is_wrong_exactly_when_the_verdict_is_exact(calls, expected, problem, rules, tools):
+    verdict = judge(made(*calls, problem=problem), expected, rules=rules, tools=tools)
+    assert verdict.exact == (verdict.errors == ())
+    assert {mistake.kind for mistake in verdict.errors} <= set(KINDS)
+    assert explain(verdict.errors)
+    json.dumps(asdict(verdict))
+
+
+PIECES = st.sampled_from(
+    [
+        *("<tool_call>", "</tool_call>", "\n", "[", "]", "{", "}", '"name"', '"arguments"', ": "),
+        *(", ", '"get_weather"', '"city"', '"Oslo"', "1e999", "-0", "NaN", "null", "\\", "\ud800"),
+        '{"name": "get_weather", "arguments": {"city": "Oslo"}}',
+        '<tool_call>\n{"name": "get_weather", "arguments": "{\\"city\\": 1}"}\n</tool_call>',
+        "[" * 2000,
+        "9" * 5000,
+    ]
+)
+COMPLETIONS = st.lists(PIECES | st.text(max_size=8), max_size=12).map("".join)
+
+
+@pytest.mark.slow
+@settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    syntax=st.sampled_from(formats.names()),
+    text=COMPLETIONS,
+    finished=st.booleans(),
+    rules=st.sampled_from(RULES),
+)
+def test_ten_thousand_completions_are_judged_without_an_exception(syntax, text, finished, rules):
+    parsed = formats.read(formats.get(syntax), text, finished=finished)
+    for expected in ([], [OSLO], [OSLO, ROME]):
+        verdict = judge(parsed, expected, rules=rules, tools=[weather_tool()])
+        assert verdict.exact == (verdict.errors == ())
+        assert explain(verdict.errors)

@@ -34,6 +34,19 @@ def test_accepted_alternatives_survive_the_round_trip():
     assert row_of(example)["calls"] == row["calls"]
 
 
+def test_what_else_a_row_holds_is_kept_for_reward_functions():
+    example = parse_row(json.dumps({**GOOD, "level": 2, "source": "mine"}), "x")
+    assert example.columns == {"level": 2, "source": "mine"}
+    assert parse_row(json.dumps(row_of(example)), "x") == example
+
+
+def test_a_row_says_whose_rules_it_is_judged_by():
+    answered = dict(GOOD["calls"][0], bfcl={"city": ["Oslo", "Kristiania"]})
+    example = parse_row(json.dumps({**GOOD, "rules": "bfcl", "calls": [answered]}), "x")
+    assert example.rules == "bfcl" and example.calls[0].bfcl == {"city": ["Oslo", "Kristiania"]}
+    assert parse_row(json.dumps(row_of(example)), "x") == example
+
+
 def test_a_conversational_row_takes_its_calls_from_the_last_turn():
     call = {
         "type": "function",

@@ -19,6 +19,7 @@ from edgetool.calls.formats import Parsed
 from edgetool.calls.types import Example
 from edgetool.errors import EdgetoolError
 from edgetool.files import read_log
+from edgetool.rewards.batch import Attempt
 from edgetool.train import checkpoint, faults, grpo, scoring
 from edgetool.train.loop import train
 from edgetool.train.policy import Policy
@@ -106,3 +107,62 @@ def test_updates_that_are_not_finite_are_skipped_and_three_in_a_row_end_the_run(
         train(policy, examples, [varied()], settings, tmp_path / "run")
     assert all(torch.equal(p, before[name]) for name, p in policy.trainable().items())
     assert checkpoint.newest(tmp_path / "run" / "checkpoints") is not None
+
+
+def scored_together(function: Any, texts: list[str]) -> list[scoring.Scored]:
+    row, syntax = Example("r0", ({"role": "user", "content": "hi"},), (), ()), formats.get("hermes")
+    rewards = [
+        WeightedReward("one", 1.0, lambda *_: 1.0),
+        WeightedReward("mine", 0.5, function),
+    ]
+    attempts = [Attempt(row, text) for text in texts]
+    return [
+        scoring.score(text, row, syntax, rewards, together=together)
+        for text, together in zip(texts, scoring.score_together(attempts, rewards), strict=True)
+    ]
+
+
+def test_a_function_of_trls_signature_scores_all_completions_in_one_call() -> None:
+    calls = []
+
+    def lengths(completions: Any, **columns: Any) -> list[float]:
+        calls.append(completions)
+        return [len(completion[0]["content"]) for completion in completions]
+
+    found = scored_together(lengths, ["a", "bbb"])
+    assert [scored.scores for scored in found] == [(1.0, 1.0), (1.0, 3.0)]
+    assert [scored.reward for scored in found] == [1.5, 2.5]
+    assert len(calls) == 1
+
+
+def test_a_completion_without_a_score_is_paid_by_its_other_rewards() -> None:
+    first, second = scored_together(lambda completions: [None, 1.0], ["a", "b"])
+    assert first.reward == 1.0 and first.fault is None and math.isnan(first.scores[1])
+    assert second.reward == 1.5
+
+
+def test_a_completion_that_no_function_has_a_score_for_has_no_reward() -> None:
+    row = Example("r0", (), (), ())
+    rewards = [WeightedReward("mine", 1.0, lambda completions: [None])]
+    scored = scoring.score("x", row, formats.get("hermes"), rewards)
+    assert math.isnan(scored.reward) and scored.fault is None
+
+
+def test_a_score_that_is_no_number_costs_its_own_completion() -> None:
+    first, second = scored_together(lambda completions: ["much", 1.0], ["a", "b"])
+    assert math.isnan(first.reward) and "returned 'much'" in str(first.fault)
+    assert second.reward == 1.5 and second.fault is None
+
+
+def test_numbers_of_numpy_and_torch_are_numbers() -> None:
+    numpy = pytest.importorskip("numpy")
+    values = [numpy.float32(0.5), torch.tensor(0.25)]
+    first, second = scored_together(lambda completions: values, ["a", "b"])
+    assert first.scores[1] == 0.5 and second.scores[1] == 0.25
+
+
+@pytest.mark.parametrize("function", [lambda completions: [1.0], lambda completions: 1 / 0])
+def test_a_function_that_fails_as_a_whole_costs_every_completion(function: Any) -> None:
+    for scored in scored_together(function, ["a", "b"]):
+        assert scored.scores[0] == 1.0 and math.isnan(scored.reward)
+        assert "reward 'mine' on 2 completions raised:\nTraceback" in str(scored.fault)

@@ -1,0 +1,152 @@
+"""`edgetool reward list` and `edgetool reward try`, and rewards as a configuration names them."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from edgetool import rewards
+from edgetool.calls import formats
+from edgetool.calls.formats import CallSyntax
+from edgetool.calls.formats.base import dumps
+from edgetool.calls.mistakes import explain
+from edgetool.calls.types import Example, ToolCall
+from edgetool.config import load_config
+from edgetool.data import sources
+from edgetool.errors import UsageError
+from edgetool.rewards.named import takes_batches
+from edgetool.train.scoring import Scored, WeightedReward, score
+from edgetool.train.settings import RewardSettings
+from edgetool.train.weights import Schedule
+
+
+def weighted_rewards(settings: Mapping[str, RewardSettings]) -> list[WeightedReward]:
+    """The functions a configuration names. A user's own goes by its name without the file.
+
+    Raises UsageError for one that is not there, and for two of one name.
+    """
+    found = [
+        WeightedReward(
+            name.rpartition(":")[2],
+            reward.weight,
+            rewards.get(name),
+            None if reward.until is None else Schedule(reward.until, reward.then, reward.window),
+        )
+        for name, reward in settings.items()
+    ]
+    names = [reward.name for reward in found]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise UsageError(f"two rewards are called '{twice[0]}'; rename the function of one")
+    return found
+
+
+def list_rewards(console: Console) -> None:
+    """A line for every reward that can be named."""
+    table = Table("reward", "scores", "from", "what it pays for", box=None, pad_edge=False)
+    for name in rewards.names():
+        function = rewards.get(name)
+        each = "together" if takes_batches(function) else "one by one"
+        summary = (inspect.getdoc(function) or "").partition("\n\n")[0].replace("\n", " ")
+        table.add_row(name, each, rewards.origin(name), Text(summary))
+    console.print(table)
+    console.print("your own: path/to/file.py:function or package.module:function")
+
+
+def try_rewards(
+    data: str,
+    completion: str,
+    console: Console,
+    *,
+    row: str | None = None,
+    names: Sequence[str] = (),
+    config: Path | None = None,
+    call_syntax: str | None = None,
+) -> None:
+    """Score one completion for one row and show how the score came about.
+
+    row     the row's id; the first row without one
+    names   rewards to try; those of the configuration, or all that can be named, without any
+    """
+    settings = {name: RewardSettings() for name in names or rewards.names()}
+    weighted = bool(names or config)
+    if config is not None:
+        resolved = load_config(config)
+        call_syntax = call_syntax or resolved.call_syntax
+        settings = {
+            name: resolved.rewards.get(name, RewardSettings()) for name in names or resolved.rewards
+        }
+    functions = weighted_rewards(settings)
+    example = _row(data, row)
+    syntax = formats.get(call_syntax) if call_syntax else _syntax_of(completion)
+    scored = score(completion, example, syntax, functions)
+    _show_row(example, console)
+    _line(console, f"read as  {syntax.NAME}: {_calls(syntax.parse(completion).calls)}")
+    _line(console, f"judged   by the {example.rules} rules")
+    for line in explain(scored.verdict.errors).splitlines():
+        _line(console, f"         {line}")
+    _show_scores(scored, functions, console, weighted=weighted)
+
+
+def _row(data: str, wanted: str | None) -> Example:
+    examples = sources.load(data, "validation")
+    found = [example for example in examples if wanted in (None, example.id)]
+    if not found:
+        ids = ", ".join(example.id for example in examples[:5])
+        raise UsageError(f"{data} has no row '{wanted}'; its first: {ids}")
+    return found[0]
+
+
+def _syntax_of(completion: str) -> CallSyntax:
+    """The syntax that reads most of a completion: calls and nothing else, calls, or none."""
+    known = [formats.get(name) for name in formats.names()]
+
+    def readable(syntax: CallSyntax) -> tuple[int, bool]:
+        parsed = syntax.parse(completion)
+        return len(parsed.calls), parsed.problem is None
+
+    return max(known, key=readable)
+
+
+def _show_row(example: Example, console: Console) -> None:
+    asked = next((m["content"] for m in reversed(example.messages) if m["role"] == "user"), "")
+    _line(console, f"row      {example.id}: {asked}")
+    _line(console, f"expected {_calls(example.calls)}")
+
+
+def _calls(calls: Sequence[ToolCall]) -> str:
+    return ", ".join(f"{call.name}({dumps(call.arguments)})" for call in calls) or "no call"
+
+
+def _show_scores(
+    scored: Scored, functions: Sequence[WeightedReward], console: Console, *, weighted: bool
+) -> None:
+    """Every component; their sum too where somebody has said what each is to count for."""
+    table = Table("reward", box=None, pad_edge=False)
+    headings = ("score", "weight", "score x weight")
+    for heading in headings if weighted else headings[:1]:
+        table.add_column(heading, justify="right")
+    for function, score_ in zip(functions, scored.scores, strict=True):
+        cells = _number(score_), _number(function.weight), _number(score_ * function.weight)
+        table.add_row(Text(function.name), *(cells if weighted else cells[:1]))
+    if weighted:
+        table.add_row("reward", "", "", _number(scored.reward))
+    console.print(table)
+    if scored.fault:
+        _line(console, scored.fault)
+
+
+def _number(value: float) -> str:
+    """NaN: the function had nothing to say, or failed."""
+    return "-" if math.isnan(value) else f"{value:g}"
+
+
+def _line(console: Console, text: str) -> None:
+    """Text as it is: no markup, and what a terminal cannot show replaced."""
+    console.print(Text(text.encode("utf-8", errors="replace").decode()))
