@@ -76,18 +76,19 @@ def export_gguf(
     chosen = list({quant.name: quant for quant in map(get_quant, quants)}.values())
     weights = TrainedWeights.open(base, adapter, merge_into, policy_dtype)
     plan = make_plan(weights, name=name, finetune=finetune, call_syntax=call_syntax)
-    written = _with_reference(chosen) if judge else chosen
     out_dir.mkdir(parents=True, exist_ok=True)
-    require_space(out_dir, sum(plan.estimate(quant) for quant in written))
-    targets = {quant.name: out_dir / _file_name(plan, quant, stem) for quant in written}
-    parts = {quant: part_path(target) for quant, target in targets.items()}
+    targets = {quant.name: out_dir / _file_name(plan, quant, stem) for quant in chosen}
+    if judge:
+        chosen = _with_reference(chosen)
+    require_space(out_dir, sum(plan.estimate(quant) for quant in chosen))
+    parts = {quant.name: part_path(out_dir / _file_name(plan, quant, stem)) for quant in chosen}
     try:
-        counts = _write(parts, written, plan, weights, importance or {})
+        counts = _write(parts, chosen, plan, weights, importance or {})
         require_same_tokens(next(iter(parts.values())), weights.base, [plan.chat_template])
         judgement = judge(parts) if judge else Judgement()
         exported = [
-            _describe(name, parts[name], targets[name], counts[name], judgement)
-            for name in (quant.name for quant in chosen)
+            _describe(quant, parts[quant], target, counts[quant], judgement)
+            for quant, target in targets.items()
         ]
         for file in exported:
             publish(parts[file.quant], file.path)

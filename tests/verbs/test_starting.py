@@ -11,6 +11,7 @@ from rich.console import Console
 
 from edgetool.config import load_config
 from edgetool.errors import UsageError
+from edgetool.train.settings import RewardSettings
 from edgetool.verbs.starting import PAPER_MODELS, run_init
 
 
@@ -62,7 +63,7 @@ def test_the_paper_recipe_has_the_papers_numbers(tmp_path, model):
     config = load_config(tmp_path / "p.yaml")
     grpo = config.grpo
     assert config.model == model or model is None
-    assert config.data.train_rows == 4000 and config.rewards == {"paper": 1.0}
+    assert config.data.train_rows == 4000 and config.rewards == {"paper": RewardSettings()}
     assert config.lora.r == 64
     assert (grpo.learning_rate, grpo.lr_scheduler_type) == (5e-6, "cosine_with_restarts")
     assert (grpo.optim, grpo.gradient_accumulation_steps) == ("adamw_8bit", 4)
