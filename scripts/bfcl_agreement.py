@@ -129,7 +129,7 @@ def compared(
     return {
         "checker": BFCL_EVAL,
         "rows": dict(
-            Counter(category for category, _ in {(c["category"], c["id"]) for c in cases})
+            Counter(category for category, _ in sorted({(c["category"], c["id"]) for c in cases}))
         ),
         "changes": dict(Counter(case["change"] for case in cases)),
         "cases": len(cases),

@@ -50,33 +50,32 @@ def compare(call: ToolCall, want: ExpectedCall, tool: Tool | None = None) -> Com
     answers = answers_of(want)
     properties = tool.parameters.get("properties", {}) if tool else None
     required = tool.required if tool else ()
-    right, total = 0, 0
-    mistakes: list[Mistake] = []
-    for name, accepted in answers.items():
-        if name not in call.arguments:
-            if name in required or LEFT_OUT not in accepted:
-                total += 1
-                mistakes.append(Mistake(MISSING_ARGUMENT, path=name, **_offered(accepted)))
-            continue
-        total += 1
-        schema = properties.get(name) if properties is not None else None
-        if properties is not None and name not in properties:
-            mistakes.append(Mistake(EXTRA_ARGUMENT, path=name, got=call.arguments[name]))
-            continue
-        wrong = _mistake(name, call.arguments[name], accepted, schema)
-        if wrong and _type_of(accepted) is None:  # it could only be left out
-            wrong = Mistake(EXTRA_ARGUMENT, path=name, got=call.arguments[name])
-        right += wrong is None
-        mistakes += [wrong] if wrong else []
-    for name in required:
-        if name not in answers and name not in call.arguments:
-            total += 1
-            mistakes.append(Mistake(MISSING_ARGUMENT, path=name))
-    for name, value in call.arguments.items():
-        if name not in answers:
-            total += 1
-            mistakes.append(Mistake(EXTRA_ARGUMENT, path=name, got=value))
-    return Compared(right, total, tuple(mistakes))
+    named = dict.fromkeys([*answers, *required, *call.arguments])
+    counted = [
+        name
+        for name in named
+        if name in call.arguments or name in required or LEFT_OUT not in answers[name]
+    ]
+    judged = [_argument(name, call, answers.get(name), properties) for name in counted]
+    mistakes = tuple(mistake for mistake in judged if mistake)
+    return Compared(len(counted) - len(mistakes), len(counted), mistakes)
+
+
+def _argument(
+    name: str,
+    call: ToolCall,
+    accepted: Sequence[Any] | None,
+    properties: Mapping[str, Any] | None,
+) -> Mistake | None:
+    """What is wrong with one argument that is named in the answer, the schema or the call."""
+    if name not in call.arguments:
+        return Mistake(MISSING_ARGUMENT, path=name, **_offered(accepted or ()))
+    value = call.arguments[name]
+    extra = Mistake(EXTRA_ARGUMENT, path=name, got=value)
+    if accepted is None or (properties is not None and name not in properties):
+        return extra
+    wrong = _mistake(name, value, accepted, (properties or {}).get(name))
+    return extra if wrong and _type_of(accepted) is None else wrong  # it could only be left out
 
 
 def answers_of(want: ExpectedCall) -> Mapping[str, Sequence[Any]]:

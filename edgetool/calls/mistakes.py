@@ -90,7 +90,8 @@ class Mistake:
 
     def _wanted(self) -> str:
         if self.choice and isinstance(self.expected, list | tuple):
-            return "one of " + _clipped(", ".join(_json(value) for value in self.expected))
+            values = _clipped(", ".join(_json(value) for value in self.expected))
+            return f"one of {values}" if values else "some value"
         return _shown(self.expected)
 
 
