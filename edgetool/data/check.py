@@ -94,6 +94,8 @@ def expected_call(field: str, value: Any, tools: tuple[Tool, ...]) -> ExpectedCa
             raise Problem(f"{field}.arguments", entry["arguments"], "is not JSON; give an object")
     arguments = mapping(f"{field}.arguments", arguments)
     _check_arguments(f"{field}.arguments", arguments, tool)
+    if "alternatives" not in entry and "optional" not in entry:
+        return ExpectedCall(tool.name, arguments)
     alternatives = mapping(f"{field}.alternatives", entry.get("alternatives", {}))
     optional = entry.get("optional", [])
     for name in [*alternatives, *optional]:
