@@ -95,6 +95,8 @@ def expected_call(field: str, value: Any, tools: tuple[Tool, ...]) -> ExpectedCa
     arguments = mapping(f"{field}.arguments", arguments)
     if "bfcl" not in entry:  # BFCL's answers need not fit the schema, and are no model's to learn
         _check_arguments(f"{field}.arguments", arguments, tool)
+    if entry.keys().isdisjoint(("alternatives", "optional", "bfcl")):
+        return ExpectedCall(tool.name, arguments)
     alternatives = mapping(f"{field}.alternatives", entry.get("alternatives", {}))
     optional = entry.get("optional", [])
     for name in [*alternatives, *optional]:

@@ -170,17 +170,24 @@ def _pop_answer(messages: list[dict[str, Any]]) -> tuple[Any, str | None]:
 
 
 def line_of(example: Example) -> str:
-    """Example -> one line of canonical JSONL. `parse_row(line_of(e), e.id) == e`."""
-    start = dumps({"id": example.id, "messages": example.messages})
-    tools = ", ".join(_tool_text(tool) for tool in example.tools)
-    end: dict[str, Any] = {"calls": [_call_row(call) for call in example.calls], **example.columns}
+    """Example -> one line of canonical JSONL. `parse_row(line_of(e), e.id) == e`.
+
+    The tools come last, where their text, which is kept, needs only to be appended.
+    """
+    row: dict[str, Any] = {
+        "id": example.id,
+        "messages": example.messages,
+        "calls": [_call_row(call) for call in example.calls],
+        **example.columns,
+    }
     if example.rules != STRICT:
-        end["rules"] = example.rules
+        row["rules"] = example.rules
     if example.completion is not None:
-        end["completion"] = example.completion
+        row["completion"] = example.completion
     if example.metadata:
-        end["metadata"] = example.metadata
-    return f'{start[:-1]}, "tools": [{tools}], {dumps(end)[1:]}\n'
+        row["metadata"] = example.metadata
+    tools = ", ".join([_tool_text(tool) for tool in example.tools])
+    return f'{dumps(row)[:-1]}, "tools": [{tools}]}}\n'
 
 
 @lru_cache(maxsize=8192)

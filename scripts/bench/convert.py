@@ -4,9 +4,9 @@
     scripts/bench/convert.py [ROWS ...] [--jobs 2] [--out measured.json] [--folder KEPT]
 
 Records have xLAM-60k's shape, with tools and answers as JSON text: two to four tools of 4,000, one
-or two calls, about a kilobyte. One record in fifty has a value of the wrong type and is rejected.
-Time is the command's own, start and all; memory is the most that all its processes held together,
-read every 50 ms (private and shared pages alike, so shared ones count twice).
+or two calls, 1.4 kB. One record in fifty has a value of the wrong type and is rejected.
+Time is the command's own, from its start to its files flushed to disk. Memory is the most that all
+its processes held together, read every 50 ms; pages that they share count more than once.
 """
 
 from __future__ import annotations
