@@ -10,7 +10,7 @@ from edgetool.calls.mistakes import KINDS
 from edgetool.calls.runtime import CONSTRAINED, FREE
 from edgetool.errors import UsageError
 from edgetool.eval.evaluate import ERROR, ArmResult, RowResult
-from edgetool.eval.intervals import Z95, mcnemar, newcombe
+from edgetool.eval.intervals import Z95, mcnemar, newcombe, wilson
 
 BASE, TRAINED = "base", "trained"
 # Mistakes that a grammar rules out by itself; all the others are choices.
@@ -102,7 +102,8 @@ class Interaction:
     cells    share in [0, 1] by (model, arm)
     points   (trained - base when constrained) - (trained - base when free), percentage points:
              below zero, training and the grammar fix some of the same rows
-    ci95     normal approximation over the rows, percentage points
+    ci95     normal approximation over the rows, percentage points; where no row says anything about
+             it, Wilson's bound of a share never seen, since that does not prove that it is zero
     fixed    rows that base gets wrong when free and training alone gets right
     given    those of `fixed` that the grammar alone gets right too: what it would have given for
              nothing
@@ -132,11 +133,12 @@ def interaction(arms: Sequence[ArmResult], held: str = CONSTRAINED) -> Interacti
     n = len(gains)
     mean = sum(gains) / n
     error = sqrt(sum((gain - mean) ** 2 for gain in gains) / (n - 1) / n) if n > 1 else 0.0
+    half = Z95 * error if any(gains) else wilson(0, n)[1]
     fixed = [i for i in base_free if trained_free[i] and not base_free[i]]
     return Interaction(
         cells={cell: sum(by_cell[cell].values()) / n for cell in wanted},
         points=100 * mean,
-        ci95=(100 * (mean - Z95 * error), 100 * (mean + Z95 * error)),
+        ci95=(100 * (mean - half), 100 * (mean + half)),
         fixed=len(fixed),
         given=sum(base_held[i] for i in fixed),
     )

@@ -108,11 +108,14 @@ def _fixed(change: Mapping[str, Any]) -> str:
         for place, key in enumerate(("removed", "made", "left")):
             counts[place] += found[key]
     exact = change["exact_match"]
+    better, worse = len(exact["flipped_to_right"]), len(exact["flipped_to_wrong"])
+    low, high = exact["ci95"]
     return (
-        f"{change['arm']} against free, {change['model']}: errors of syntax {syntax[0]} removed, "
-        f"{syntax[1]} made, {syntax[2]} left; errors of choice {choice[0]} removed, {choice[1]} "
-        f"made, {choice[2]} left; exact match {points(exact['points'])} points "
-        f"({points(exact['ci95'][0])} to {points(exact['ci95'][1])})."
+        f"With the grammar ({change['arm']}, {change['model']}), {syntax[0]} of "
+        f"{syntax[0] + syntax[2]} errors of syntax are gone and {syntax[1]} are new; {better} rows "
+        f"became right by it and {worse} wrong, exact match {points(exact['points'])} points "
+        f"({points(low)} to {points(high)}). What to call is left to the model: {choice[0]} errors "
+        f"of choice went and {choice[1]} came, those among them that broken syntax had hidden."
     )
 
 

@@ -129,10 +129,13 @@ class PoolRuntime:
                     yield number, completion
         finally:  # also when nobody wants the rest
             work.given_up = True
-            if any(thread.is_alive() for thread in threads):
+            early = any(thread.is_alive() for thread in threads)
+            if early:
                 self.close()
             for thread in threads:
                 thread.join()
+            if early:  # one may have been starting a new child meanwhile
+                self.close()
 
 
 class _Work:
@@ -228,6 +231,7 @@ class _Worker:
             stdout=subprocess.PIPE,
             stderr=self._noise,
             encoding="ascii",
+            start_new_session=True,  # Ctrl-C is for us: the pipe's end tells the child
             env={**os.environ, "PYTHONPATH": path},
         )
         self.say(self._settings)
@@ -280,7 +284,7 @@ class _Worker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._noise.close()
+        self._noise.close()  # may be done twice
 
     def _last_words(self) -> str:
         self._process.wait()

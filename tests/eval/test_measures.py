@@ -177,5 +177,12 @@ def test_the_interaction_by_hand():
     assert found.cells["trained", "constrained"] == 0.75
 
 
+def test_no_row_that_differs_does_not_prove_that_none_would():
+    found = interaction(square([0] * 20, [0] * 20, [1] * 20, [1] * 20))
+    # Wilson of 0 of 20: z^2 / (20 + z^2) = 0.161125
+    assert found is not None and found.points == 0
+    assert found.ci95 == pytest.approx((-16.1125, 16.1125), abs=1e-4)
+
+
 def test_a_missing_cell_means_no_interaction():
     assert interaction(square([1], [1], [1], [1])[:3]) is None
