@@ -169,16 +169,23 @@ class Stepper:
         sampling = Sampling(
             settings.max_completion_length, settings.temperature, settings.top_p, settings.top_k
         )
-        written: list[list[Written]] = []
-        for start in range(0, len(rows), settings.prompts_per_step):
-            part = slice(start, start + settings.prompts_per_step)
-            prompts = [row.prompt for row in rows[part]]
-            written += rollout(self.policy, prompts, sampling, seeds[part])
+        written = self._roll_out_parts([row.prompt for row in rows], sampling, seeds)
         scored = [
             [score(w.text, row.example, syntax, self.rewards, finished=w.finished) for w in group]
             for row, group in zip(rows, written, strict=True)
         ]
         return Sampled.of(rows, written, scored)
+
+    def _roll_out_parts(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[Sequence[int]]
+    ) -> list[list[Written]]:
+        """Completions of all prompts, `prompts_per_step` prompts at a time."""
+        size = self.settings.prompts_per_step
+        written: list[list[Written]] = []
+        for start in range(0, len(prompts), size):
+            part = slice(start, start + size)
+            written += rollout(self.policy, prompts[part], sampling, seeds[part])
+        return written
 
     def _batch(self, sampled: Sampled) -> tuple[Batch, torch.Tensor]:
         """The part of a rollout that carries a gradient, and all rewards [B, G]."""
