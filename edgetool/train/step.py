@@ -195,11 +195,7 @@ class Stepper:
         sampling = Sampling(
             settings.max_completion_length, settings.temperature, settings.top_p, settings.top_k
         )
-        written: list[list[Written]] = []
-        for start in range(0, len(rows), settings.prompts_per_step):
-            part = slice(start, start + settings.prompts_per_step)
-            prompts = [row.prompt for row in rows[part]]
-            written += rollout(self.policy, prompts, sampling, seeds[part])
+        written = self._roll_out_parts([row.prompt for row in rows], sampling, seeds)
         flat = [(row.example, w) for row, group in zip(rows, written, strict=True) for w in group]
         attempts = [Attempt(example, w.text, w.token_ids) for example, w in flat]
         scored = [  # [N]
@@ -218,6 +214,17 @@ class Stepper:
         ]
         size = settings.num_generations
         return Sampled.of(rows, written, [scored[i * size :][:size] for i in range(len(rows))])
+
+    def _roll_out_parts(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[Sequence[int]]
+    ) -> list[list[Written]]:
+        """Completions of all prompts, `prompts_per_step` prompts at a time."""
+        size = self.settings.prompts_per_step
+        written: list[list[Written]] = []
+        for start in range(0, len(prompts), size):
+            part = slice(start, start + size)
+            written += rollout(self.policy, prompts[part], sampling, seeds[part])
+        return written
 
     def _batch(self, sampled: Sampled) -> tuple[Batch, torch.Tensor]:
         """The part of a rollout that carries a gradient, and all rewards [B, G]."""

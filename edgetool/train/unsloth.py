@@ -47,10 +47,8 @@ def require() -> None:
     import unsloth  # noqa: F401
 
 
-def load_policy(
-    model: str | Path, lora: LoraSettings, settings: LoadSettings, *, adapter: Path | None = None
-) -> Policy:
-    """As `load.load_policy`, through Unsloth: a new adapter, or a trained one.
+def load_policy(model: str | Path, lora: LoraSettings, settings: LoadSettings) -> Policy:
+    """As `load.load_policy` with a new adapter, through Unsloth.
 
     Raises UsageError as `require`, and ModelError as `load.load_policy` and where the patched
     model does not compute what the trainer takes for granted.
@@ -64,13 +62,13 @@ def load_policy(
     prompter = hf_prompter(tokenizer, name, settings.call_syntax)
     device = torch.device(settings.device or "cuda")
     causal, _ = FastLanguageModel.from_pretrained(
-        model_name=str(adapter) if adapter else name,
+        model_name=name,
         max_seq_length=min(int(config.max_position_embeddings), MAX_SEQ_LENGTH),
         dtype=compute_dtype(device, settings.bf16),
         load_in_4bit=settings.load_in_4bit,
         trust_remote_code=False,
     )
-    wrapped = causal if adapter else _with_adapter(FastLanguageModel, causal, lora, settings)
+    wrapped = _with_adapter(FastLanguageModel, causal, lora, settings)
     bare = wrapped.get_base_model()
     attention.register()
     bare.set_attn_implementation(attention.NAME)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,8 @@ from edgetool.train.plan import ALWAYS, MIB, ROLLOUT, TRAINING, Machine, Plan, p
 from edgetool.train.settings import GRPOSettings, LoraSettings
 from edgetool.train.shape import KNOWN, Shape
 from edgetool.train.support import ARCHITECTURES
+
+MEASURED = Path(__file__).resolve().parents[2] / "scripts" / "bench" / "measured"
 
 # 2 layers; q 64 x 64, k and v 64 x 32, o 64 x 64, gate and up 64 x 128, down 128 x 64:
 # 4096 + 2048 + 2048 + 4096 + 3 * 8192 = 36864 weights a layer
@@ -159,3 +163,10 @@ def test_settings_that_are_not_looked_for_are_kept():
     fit = largest_fit(Setup(SHAPE, LORA, Machine(), 8 * GIB), base)
     assert fit is not None
     assert (fit.grpo.learning_rate, fit.grpo.optim) == (7e-6, "adamw_8bit")
+
+
+def test_the_plan_was_within_a_fifth_of_what_a_cpu_held():
+    rows = json.loads((MEASURED / "plan_cpu.json").read_text(encoding="utf-8"))
+    assert {row["model"] for row in rows} == {"nano", "Qwen2.5-0.5B-Instruct"}
+    for row in rows:
+        assert row["planned_mb"] == pytest.approx(row["measured_mb"], rel=0.2)
