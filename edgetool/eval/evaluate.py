@@ -127,7 +127,7 @@ def _row(example: Example, outcome: Completion | _Failed, syntax: CallSyntax) ->
         parsed, error = Parsed(problem=ERROR), outcome.message
         outcome = Completion("", (), finished=False, seconds=outcome.seconds)
     else:
-        parsed = formats.read(syntax, outcome.text, finished=outcome.finished)
+        parsed = formats.read(syntax, outcome.text, example.tools, finished=outcome.finished)
         error = None
     return RowResult(
         id=example.id,

@@ -53,7 +53,7 @@ def score(
 
     A reward function that fails is noted in `fault`, whatever it did.
     """
-    parsed = formats.read(syntax, text, finished=finished)
+    parsed = formats.read(syntax, text, example.tools, finished=finished)
     scores, faults = [], []
     for reward in rewards:
         try:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from edgetool import rewards
 from edgetool.allocator import keep_freed_memory
+from edgetool.calls.formats import describe
 from edgetool.calls.types import Example
 from edgetool.catalogue import locate
 from edgetool.config import Config
@@ -111,6 +112,8 @@ def _run(
         console.quiet = not ranks.first
         device = ranks.device if ranks.size > 1 else None
         policy = load_policy(base, config.lora, _loading(config, settings, device))
+        prompter = policy.prompter
+        console.print(f"call syntax: {describe(prompter.syntax, prompter.template)}")
         if start:
             start_from(policy, start, panel.note)
         if ranks.first:
