@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgetool.calls.formats import get
-from edgetool.calls.tools import check_limits
+from edgetool.calls.tools import ToolError, check_limits
 from edgetool.calls.types import Tool
 from edgetool.errors import EngineError
 
@@ -47,25 +47,17 @@ def check_grammar(
     nobody knows and EngineError when no child can be started.
     """
     get(syntax)
-    results: list[Compiled] = []
-    waiting: list[Tool] = []
-    for tool in tools:
-        problem = _too_large(tool)
-        if problem is None:
-            waiting.append(tool)
-        else:
-            results.append(Compiled(tool.name, problem))
+    problems = [_too_large(tool) for tool in tools]
+    waiting = [i for i, problem in enumerate(problems) if problem is None]
     while waiting:
-        done = _child(waiting, syntax, max_seconds, max_bytes)
-        results += done
+        done = _child([tools[i] for i in waiting], syntax, max_seconds, max_bytes)
+        for i, problem in zip(waiting, done, strict=False):
+            problems[i] = problem
         waiting = waiting[len(done) :]
-    order = {id_: i for i, id_ in enumerate(tool.name for tool in tools)}
-    return sorted(results, key=lambda one: order[one.tool])
+    return [Compiled(tool.name, one) for tool, one in zip(tools, problems, strict=True)]
 
 
 def _too_large(tool: Tool) -> str | None:
-    from edgetool.calls.tools import ToolError
-
     try:
         check_limits(tool.name, tool.parameters)
     except ToolError as error:
@@ -75,7 +67,7 @@ def _too_large(tool: Tool) -> str | None:
 
 def _child(
     tools: Sequence[Tool], syntax: str, max_seconds: float, max_bytes: int
-) -> list[Compiled]:
+) -> list[str | None]:
     """What one child says of the tools, up to the one that ended it; at least one result."""
     order = {
         "syntax": syntax,
@@ -95,11 +87,9 @@ def _child(
     lines = [json.loads(line) for line in written.splitlines() if line.endswith("}")]
     if not lines or not lines[0].get("ready"):
         raise EngineError("the process that checks grammars did not start; is llguidance there?")
-    results = [
-        Compiled(tool.name, line["problem"]) for tool, line in zip(tools, lines[1:], strict=False)
-    ]
+    results: list[str | None] = [line["problem"] for line in lines[1:]]
     if len(results) < len(tools):
-        results.append(Compiled(tools[len(results)].name, _ended(code, max_seconds, max_bytes)))
+        results.append(_ended(code, max_seconds, max_bytes))
     return results
 
 

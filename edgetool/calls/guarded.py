@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import sys
+from pathlib import Path
 from typing import Any
 
 from edgetool.calls.formats import CallSyntax, get
@@ -31,8 +32,8 @@ def main() -> None:
 
 def _mapped() -> int:
     """Bytes of address space in use."""
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[0]) * resource.getpagesize()
+    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[0]
+    return int(pages) * resource.getpagesize()
 
 
 def _allow(seconds: float) -> None:
