@@ -367,6 +367,29 @@ def inspect(
     run_inspect(model, _console(), as_json=json_, tensors=tensors)
 
 
+tools_app = typer.Typer(
+    help="Look after a list of tools.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(tools_app, name="tools")
+
+
+@tools_app.command("lint")
+def lint_tools(
+    path: Annotated[Path, typer.Argument(metavar="TOOLS.json", help="A list of tools.")],
+    syntax: Annotated[
+        str | None, typer.Option(help="Compile the grammars of this call syntax too.")
+    ] = None,
+) -> None:
+    """Name what small models or grammars will stumble over.
+
+    Exit code 0 when nothing was found, 1 otherwise.
+    """
+    from edgetool.verbs.tools import run_lint
+
+    if not run_lint(path, syntax):
+        raise typer.Exit(1)
+
+
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/demo"),

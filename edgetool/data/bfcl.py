@@ -13,22 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from edgetool.calls.tools import json_schema
 from edgetool.calls.types import BFCL, Example, ExpectedCall, Tool
 from edgetool.data.rows import EVALUATION_ONLY
 from edgetool.errors import DataError, UsageError
 
-_TYPES = {
-    "dict": "object",
-    "float": "number",
-    "double": "number",
-    "tuple": "array",
-    "list": "array",
-    "int": "integer",
-    "bool": "boolean",
-    "str": "string",
-    "String": "string",
-    "HashMap": "object",
-}
 PREFIX = "BFCL_v4_"
 _NO_CALL = ("irrelevance", "live_irrelevance")
 
@@ -95,21 +84,6 @@ def example(row: dict[str, Any], answer: list[dict[str, Any]]) -> Example:
 
 def _tool(function: dict[str, Any]) -> Tool:
     return Tool(function["name"], function["description"], json_schema(function["parameters"]))
-
-
-def json_schema(value: Any) -> Any:
-    """A schema in BFCL's dialect -> JSON Schema, all the way down."""
-    if isinstance(value, list):
-        return [json_schema(inner) for inner in value]
-    if not isinstance(value, dict):
-        return value
-    schema = {key: json_schema(inner) for key, inner in value.items()}
-    kind = value.get("type")
-    if kind == "any":
-        del schema["type"]
-    elif isinstance(kind, str):
-        schema["type"] = _TYPES.get(kind, kind)
-    return schema
 
 
 def expected_call(tool: Tool, accepted: dict[str, list[Any]]) -> ExpectedCall:

@@ -198,7 +198,7 @@ def _row(example: Example, completion: Completion, syntax: CallSyntax, sample: i
     if completion.error is not None:
         parsed = Parsed(problem=ERROR)
     else:
-        parsed = formats.read(syntax, completion.text, finished=completion.finished)
+        parsed = formats.read(syntax, completion.text, example.tools, finished=completion.finished)
     verdict = judge_example(parsed, example)
     right, made, expected = argument_counts(parsed.calls, example.calls, verdict.errors)
     return RowResult(

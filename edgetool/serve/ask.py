@@ -41,11 +41,14 @@ def ask(
     """
     prompt_ids = session.prompter.ids([{"role": "user", "content": question}], tools)
     constraint = for_llama(session)(tools) if constrained else None
-    return read_answer(session, session.generate(prompt_ids, sampling or Sampling(), constraint))
+    done = session.generate(prompt_ids, sampling or Sampling(), constraint)
+    return read_answer(session, done, tools)
 
 
-def read_answer(session: LlamaSession, completion: Completion) -> Answer:
-    """The calls and the prose of a completion."""
-    parsed = session.syntax.parse(completion.text)
+def read_answer(
+    session: LlamaSession, completion: Completion, tools: Sequence[Tool] = ()
+) -> Answer:
+    """The calls and the prose of a completion; `tools` were on offer."""
+    parsed = session.syntax.parse(completion.text, tools)
     text = "" if parsed.calls else completion.text
     return Answer(parsed.calls, text, parsed.problem, completion)

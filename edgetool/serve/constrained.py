@@ -166,16 +166,18 @@ def spell_markers(grammar: str, markers: Mapping[str, int]) -> str:
     The model was trained on the single token; as text, the engine would match its letters instead.
     JSON schemas are left alone, there a marker is text.
     """
-    found = [marker for marker in markers if marker in grammar]
+    # As a literal spells them: one marker of Gemma 4 holds a quote.
+    spelled = {dumps(marker)[1:-1]: number for marker, number in markers.items()}
+    found = [marker for marker in spelled if marker and marker in grammar]
     if not found:
         return grammar
     split = re.compile("(" + "|".join(sorted(map(re.escape, found), key=len, reverse=True)) + ")")
 
     def spell(literal: re.Match[str]) -> str:
         parts = [part for part in split.split(literal[0][1:-1]) if part]
-        if not any(part in markers for part in parts):
+        if not any(part in spelled for part in parts):
             return literal[0]
-        return " ".join(f"<[{markers[p]}]>" if p in markers else f'"{p}"' for p in parts)
+        return " ".join(f"<[{spelled[p]}]>" if p in spelled else f'"{p}"' for p in parts)
 
     return "\n".join(
         line if "%json" in line else _LITERAL.sub(spell, line) for line in grammar.splitlines()

@@ -108,7 +108,7 @@ class ChatServer:
                 done = self.session.generate(prompt_ids, wanted.sampling(), constraint)
         except (EdgetoolError, ValueError) as error:
             raise _RefusedError(400, str(error)) from error
-        return read_answer(self.session, done), len(prompt_ids)
+        return read_answer(self.session, done, tools), len(prompt_ids)
 
     def _guarded(self, handler: Handler) -> Handler:
         async def guarded(request: Request) -> Response:

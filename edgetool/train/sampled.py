@@ -119,7 +119,7 @@ def _written(value: Mapping[str, Any]) -> Written:
 
 
 def _scored(value: Mapping[str, Any], row: Row, syntax: CallSyntax) -> Scored:
-    parsed = formats.read(syntax, value["text"], finished=value["finished"])
+    parsed = formats.read(syntax, value["text"], row.example.tools, finished=value["finished"])
     return Scored(
         value["text"],
         judge_example(parsed, row.example),

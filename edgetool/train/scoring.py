@@ -67,7 +67,7 @@ def score(
 
     A reward function that fails is noted in `fault`, whatever it did.
     """
-    parsed = formats.read(syntax, text, finished=finished)
+    parsed = formats.read(syntax, text, example.tools, finished=finished)
     if together is None:
         [together] = score_together([Attempt(example, text)], rewards)
     found = [

@@ -99,7 +99,7 @@ def _require_right(policy: Policy, rows: Sequence[SupervisedRow]) -> None:
     """Raises DataError naming each row whose tokens do not read as what the row expects."""
     problems = []
     for row, text in zip(rows, policy.decode([row.completion for row in rows]), strict=True):
-        parsed = formats.read(policy.prompter.syntax, text, finished=True)
+        parsed = formats.read(policy.prompter.syntax, text, row.example.tools, finished=True)
         if not judge_example(parsed, row.example).exact:
             problems.append(
                 f"row '{row.example.id}': {text!r} is not read back as the calls the row expects "

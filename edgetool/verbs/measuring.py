@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
-from edgetool.calls import formats
-from edgetool.calls.formats import CallSyntax
 from edgetool.calls.runtime import FREE, Completion, Runtime, Sampling
 from edgetool.calls.types import Example
 from edgetool.errors import UsageError
@@ -100,12 +98,11 @@ class _Seen:
     prompts: list[list[int]]
     rows: tuple[RowResult, ...]
     written: dict[int, tuple[int, ...]]
-    syntax: CallSyntax
 
-    def calls(self, number: int) -> tuple[Any, ...]:
+    def calls(self, number: int) -> tuple[str | None, str]:
+        """What a row's completion calls, and what is wrong with it."""
         row = self.rows[number]
-        parsed = formats.read(self.syntax, row.text, finished=row.finished)
-        return (parsed.problem, parsed.calls)
+        return row.problem, row.said
 
 
 @dataclass
@@ -164,7 +161,7 @@ def _observe(step: Step, examples: Sequence[Example], sampling: Sampling) -> _Se
     prompts = [step.runtime.prompt_ids(example) for example in examples]
     numbers = {example.id: number for number, example in enumerate(examples)}
     written = {numbers[id_]: ids for id_, ids in recorder.written.items() if ids}
-    return _Seen(prompts, arm.results, written, step.runtime.syntax)
+    return _Seen(prompts, arm.results, written)
 
 
 class _Recorder:

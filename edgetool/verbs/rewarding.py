@@ -93,7 +93,9 @@ def try_rewards(
     syntax = formats.get(call_syntax) if call_syntax else _syntax_of(completion)
     scored = score(completion, example, syntax, functions)
     _show_row(example, console)
-    _line(console, f"read as  {syntax.NAME}: {_calls(syntax.parse(completion).calls)}")
+    _line(
+        console, f"read as  {syntax.NAME}: {_calls(syntax.parse(completion, example.tools).calls)}"
+    )
     _line(console, f"judged   by the {example.rules} rules")
     for line in explain(scored.verdict.errors).splitlines():
         _line(console, f"         {line}")

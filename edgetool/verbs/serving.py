@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from edgetool.calls.formats import describe
 from edgetool.calls.types import Tool
 from edgetool.data.rows import load_tools
 from edgetool.serve.ask import ask
@@ -34,6 +35,8 @@ def run_serve(model: Path, tools: Path | None, **options: Any) -> None:
     with LlamaSession(model) as session:
         host, port = chosen.get("host", HOST), chosen.get("port", PORT)
         names = ", ".join(tool.name for tool in offered) or "those of each request"
+        said = describe(session.syntax, session.prompter.template)
+        print(f"call syntax: {said}")
         print(f"serving {model.name} at http://{host}:{port}/v1 (tools: {names}); Ctrl-C ends it")
         serve(session, tools=offered, **chosen)
 

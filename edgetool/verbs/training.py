@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from edgetool.allocator import keep_freed_memory
+from edgetool.calls.formats import describe
 from edgetool.calls.types import Example
 from edgetool.catalogue import locate, require_trainable
 from edgetool.config import Config
@@ -135,6 +136,8 @@ def _run(
         if isinstance(settings, GRPOSettings):
             on_step = _watched(panel, config, base, loading)
         policy = _load(config, base, loading)
+        prompter = policy.prompter
+        console.print(f"call syntax: {describe(prompter.syntax, prompter.template)}")
         if start:
             start_from(policy, start, panel.note)
         if ranks.first:

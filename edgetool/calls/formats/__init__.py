@@ -7,12 +7,35 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Protocol, cast
 
-from edgetool.calls.formats import hermes, json_list
+from edgetool.calls.formats import (
+    functiongemma,
+    gemma4,
+    hammer,
+    hermes,
+    json_list,
+    lfm2,
+    llama3_json,
+    mistral,
+    mistral_args,
+    pythonic,
+    qwen3_coder,
+)
 from edgetool.calls.formats.base import CUT, PROBLEMS, Parsed
 from edgetool.calls.types import Tool, ToolCall
 from edgetool.errors import UsageError
 
-__all__ = ["PROBLEMS", "SYNTAX_KEY", "CallSyntax", "Parsed", "detect", "get", "names", "read"]
+__all__ = [
+    "PROBLEMS",
+    "SYNTAX_KEY",
+    "CallSyntax",
+    "Parsed",
+    "describe",
+    "detect",
+    "get",
+    "names",
+    "read",
+    "taught",
+]
 
 
 class CallSyntax(Protocol):
@@ -23,7 +46,7 @@ class CallSyntax(Protocol):
     END: str
 
     def render(self, calls: Sequence[ToolCall]) -> str: ...
-    def parse(self, text: str) -> Parsed: ...
+    def parse(self, text: str, tools: Sequence[Tool] = ()) -> Parsed: ...
     def grammar(self, tools: Sequence[Tool], *, required: bool = False) -> str: ...
     def detect(self, template: str) -> bool: ...
 
@@ -32,7 +55,19 @@ class CallSyntax(Protocol):
 # one its chat template teaches.
 SYNTAX_KEY = "edgetool.call_syntax"
 
-_MODULES: tuple[ModuleType, ...] = (hermes, json_list)
+_MODULES: tuple[ModuleType, ...] = (
+    hermes,
+    qwen3_coder,
+    llama3_json,
+    pythonic,
+    lfm2,
+    functiongemma,
+    gemma4,
+    mistral,
+    mistral_args,
+    hammer,
+    json_list,
+)
 _FALLBACK = json_list
 
 
@@ -47,19 +82,35 @@ def get(name: str) -> CallSyntax:
     raise UsageError(f"unknown call syntax '{name}'; known: {', '.join(names())}")
 
 
-def read(syntax: CallSyntax, text: str, *, finished: bool) -> Parsed:
+def read(syntax: CallSyntax, text: str, tools: Sequence[Tool] = (), *, finished: bool) -> Parsed:
     """Parse a completion, as training and evaluation both do.
 
+    tools      the tools on offer, for syntaxes that write text without quotes
     finished   ended by a stop token. One cut at max_completion_length is never clean, whatever its
                text looks like so far: prose might have gone on to a call, a call to another.
     """
-    parsed = syntax.parse(text)
+    parsed = syntax.parse(text, tools)
     return parsed if finished else replace(parsed, problem=CUT)
 
 
 def detect(template: str) -> CallSyntax:
     """The syntax a chat template teaches; plain JSON when it teaches none."""
+    return taught(template) or cast(CallSyntax, _FALLBACK)
+
+
+def taught(template: str) -> CallSyntax | None:
+    """The syntax a chat template teaches, or None."""
     for module in _MODULES:
         if module.detect(template):
             return cast(CallSyntax, module)
-    return cast(CallSyntax, _FALLBACK)
+    return None
+
+
+def describe(syntax: CallSyntax, template: str) -> str:
+    """What a user should know of the syntax in use: "hermes, as its chat template teaches"."""
+    own = taught(template)
+    if own is None:
+        return f"{syntax.NAME}; the chat template teaches none (set model.call_syntax to choose)"
+    if own.NAME == syntax.NAME:
+        return f"{syntax.NAME}, as the chat template teaches"
+    return f"{syntax.NAME}, though the chat template teaches {own.NAME}"

@@ -5,7 +5,8 @@ A call syntax is a module in this package with these names:
     NAME                         what a user types in a configuration
     START, END                   the text that opens and closes one call
     render(calls) -> str         calls as the model should write them
-    parse(text) -> Parsed        the calls in a completion; never raises
+    parse(text, tools) -> Parsed the calls in a completion; never raises. A syntax that writes text
+                                 without quotes asks the tools' schemas what is text
     grammar(tools) -> str        Lark (llguidance dialect): calls to these tools only, or no call;
                                  required=True: at least one call (needs a tool)
     detect(template) -> bool     whether a chat template teaches this syntax
@@ -45,13 +46,13 @@ CUT = "cut"
 PROBLEMS = ("empty", "invalid_json", "not_a_call", "unclosed", "extra_text", CUT)
 
 
-def call_from_json(value: Any) -> ToolCall | None:
-    """{"name": str, "arguments": object | its JSON text} -> ToolCall, anything else -> None."""
+def call_from_json(value: Any, key: str = "arguments") -> ToolCall | None:
+    """{"name": str, key: object | its JSON text} -> ToolCall, anything else -> None."""
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         return None
-    if not set(value) <= {"name", "arguments", "id", "type"}:
+    if not set(value) <= {"name", key, "id", "type"}:
         return None
-    arguments = value.get("arguments", {})
+    arguments = value.get(key, {})
     if isinstance(arguments, str):
         arguments = loads(arguments)
     return ToolCall(value["name"], arguments) if isinstance(arguments, dict) else None
@@ -74,7 +75,7 @@ def loads_at(text: str, start: int) -> tuple[Any, int]:
     (INVALID, start) when there is none.
     """
     begin = _SPACE.match(text, start).end()  # type: ignore[union-attr]  # matches nothing, too
-    decoder = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
+    decoder = json.JSONDecoder(parse_constant=_refuse, parse_float=finite)
     try:
         value, end = decoder.raw_decode(text, begin)
     except (ValueError, RecursionError):
@@ -101,14 +102,16 @@ def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is not JSON")
 
 
-def _finite(text: str) -> float:
+def finite(text: str) -> float:
     value = float(text)
     # 1e999 is JSON, and a grammar lets it through, but infinity could not be written back.
     return value if math.isfinite(value) else math.copysign(sys.float_info.max, value)
 
 
-def call_schema(tool: Tool) -> dict[str, Any]:
+def call_schema(tool: Tool, key: str = "arguments") -> dict[str, Any]:
     """JSON Schema of one call to `tool`, with the spelling of `dumps` (llguidance's x-guidance).
+
+    key   what the arguments stand under
 
     Arguments the tool does not name are refused unless its schema invites them.
     """
@@ -116,8 +119,8 @@ def call_schema(tool: Tool) -> dict[str, Any]:
     arguments = {"$id": "urn:arguments", "additionalProperties": False, **tool.parameters}
     return {
         "type": "object",
-        "properties": {"name": {"const": tool.name}, "arguments": arguments},
-        "required": ["name", "arguments"],
+        "properties": {"name": {"const": tool.name}, key: arguments},
+        "required": ["name", key],
         "additionalProperties": False,
         "x-guidance": {"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False},
     }

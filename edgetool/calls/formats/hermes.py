@@ -16,10 +16,10 @@ from edgetool.calls.formats.base import (
     INVALID,
     Parsed,
     call_from_json,
-    call_schema,
     dumps,
     loads_at,
 )
+from edgetool.calls.formats.rules import json_call, start
 from edgetool.calls.types import Tool, ToolCall
 
 NAME = "hermes"
@@ -33,7 +33,7 @@ def render(calls: Sequence[ToolCall]) -> str:
     return "\n".join(f"{START}\n{dumps(call.as_json())}\n{END}" for call in calls)
 
 
-def parse(text: str) -> Parsed:
+def parse(text: str, tools: Sequence[Tool] = ()) -> Parsed:
     if not text.strip():
         return Parsed(problem="empty")
     calls: list[ToolCall] = []
@@ -80,14 +80,13 @@ def _give_up(text: str, start: int) -> tuple[bool, int]:
 
 def grammar(tools: Sequence[Tool], *, required: bool = False) -> str:
     """Prose without a call, or one call after another with arguments held to each tool's schema."""
-    start = "calls" if required else "prose | calls" if tools else "prose"
     # Prose may not begin with "<": a call opened and never closed would pass as prose.
-    lines = [f"start: {start}"] + ([] if required else [r"prose: /[^<\s][^<]*/"])
+    rules = start(tools, required=required, prose=r"/[^<\s][^<]*/")
     if tools:
-        choices = " | ".join(f"call_{i}" for i in range(len(tools)))
-        lines += ['calls: call ("\\n" call)*', f'call: "{START}\\n" ({choices}) "\\n{END}"']
-        lines += [f"call_{i}: %json {dumps(call_schema(tool))}" for i, tool in enumerate(tools)]
-    return "\n".join(lines)
+        choices = " | ".join(json_call(rules, tool) for tool in tools)
+        rules.define("calls", r'call ("\n" call)*')
+        rules.define("call", rf'"{START}\n" ({choices}) "\n{END}"')
+    return str(rules)
 
 
 def detect(template: str) -> bool:

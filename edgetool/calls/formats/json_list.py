@@ -14,11 +14,11 @@ from edgetool.calls.formats.base import (
     INVALID,
     Parsed,
     call_from_json,
-    call_schema,
     dumps,
     loads,
     loads_at,
 )
+from edgetool.calls.formats.rules import Rules, json_call
 from edgetool.calls.types import Tool, ToolCall
 
 NAME = "json"
@@ -30,7 +30,7 @@ def render(calls: Sequence[ToolCall]) -> str:
     return dumps([call.as_json() for call in calls])
 
 
-def parse(text: str) -> Parsed:
+def parse(text: str, tools: Sequence[Tool] = ()) -> Parsed:
     if not text.strip():
         return Parsed(problem="empty")
     value = loads(text)
@@ -62,11 +62,10 @@ def grammar(tools: Sequence[Tool], *, required: bool = False) -> str:
     """A list of calls with arguments held to each tool's schema; the empty list is no call."""
     if not tools:
         return 'start: "[]"'
-    choices = " | ".join(f"call_{i}" for i in range(len(tools)))
     some = 'call (", " call)*' if required else '(call (", " call)*)?'
-    lines = [f'start: "[" {some} "]"', f"call: {choices}"]
-    lines += [f"call_{i}: %json {dumps(call_schema(tool))}" for i, tool in enumerate(tools)]
-    return "\n".join(lines)
+    rules = Rules(f'"[" {some} "]"')
+    rules.define("call", " | ".join(json_call(rules, tool) for tool in tools))
+    return str(rules)
 
 
 def detect(template: str) -> bool:

@@ -1,0 +1,101 @@
+"""Grammar compilation that an impossible schema cannot take down with it.
+
+The engine is native code: a hostile schema can make it spend minutes or gigabytes, or abort. In a
+child process with limits of its own that is an answer, not an accident.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgetool.calls.formats import get
+from edgetool.calls.tools import ToolError, check_limits
+from edgetool.calls.types import Tool
+from edgetool.errors import EngineError
+
+MAX_SECONDS = 2.0
+MAX_BYTES = 500 * 2**20
+_START_SECONDS = 30.0  # to start Python and load the engine, before the clock for schemas runs
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """Whether the engine takes a tool. problem: None, or why it does not."""
+
+    tool: str
+    problem: str | None
+
+
+def check_grammar(
+    tools: Sequence[Tool],
+    syntax: str,
+    *,
+    max_seconds: float = MAX_SECONDS,
+    max_bytes: int = MAX_BYTES,
+) -> list[Compiled]:
+    """Compile each tool's grammar in a child process.
+
+    syntax        a name from `formats`
+    max_seconds   CPU time of one tool
+    max_bytes     memory the child may take
+
+    Never raises for a schema, whatever the engine does with it. Raises UsageError for a syntax
+    nobody knows and EngineError when no child can be started.
+    """
+    get(syntax)
+    problems = [_too_large(tool) for tool in tools]
+    waiting = [i for i, problem in enumerate(problems) if problem is None]
+    while waiting:
+        done = _child([tools[i] for i in waiting], syntax, max_seconds, max_bytes)
+        for i, problem in zip(waiting, done, strict=False):
+            problems[i] = problem
+        waiting = waiting[len(done) :]
+    return [Compiled(tool.name, one) for tool, one in zip(tools, problems, strict=True)]
+
+
+def _too_large(tool: Tool) -> str | None:
+    try:
+        check_limits(tool.name, tool.parameters)
+    except ToolError as error:
+        return str(error)
+    return None
+
+
+def _child(
+    tools: Sequence[Tool], syntax: str, max_seconds: float, max_bytes: int
+) -> list[str | None]:
+    """What one child says of the tools, up to the one that ended it; at least one result."""
+    order = {
+        "syntax": syntax,
+        "max_seconds": max_seconds,
+        "max_bytes": max_bytes,
+        "tools": [tool.as_openai()["function"] for tool in tools],
+    }
+    limit = _START_SECONDS + 4 * max_seconds * len(tools)
+    command = [sys.executable, "-m", "edgetool.calls.guarded"]
+    try:
+        done = subprocess.run(
+            command, input=json.dumps(order), capture_output=True, text=True, timeout=limit
+        )
+        written, code = done.stdout, done.returncode
+    except subprocess.TimeoutExpired as error:
+        written, code = (error.stdout or b"").decode(errors="replace"), None
+    lines = [json.loads(line) for line in written.splitlines() if line.endswith("}")]
+    if not lines or not lines[0].get("ready"):
+        raise EngineError("the process that checks grammars did not start; is llguidance there?")
+    results: list[str | None] = [line["problem"] for line in lines[1:]]
+    if len(results) < len(tools):
+        results.append(_ended(code, max_seconds, max_bytes))
+    return results
+
+
+def _ended(code: int | None, max_seconds: float, max_bytes: int) -> str:
+    how = "was stopped" if code is None else f"ended with {code}"
+    return (
+        f"compiling its grammar takes more than {max_seconds:g} s or "
+        f"{max_bytes // 2**20} MiB (the process {how}); simplify the schema"
+    )

@@ -1,0 +1,205 @@
+"""Tools from JSON in the dialects that are about, and the limits every tool keeps.
+
+    OpenAI   {"type": "function", "function": {"name", "description", "parameters": JSON Schema}}
+    BFCL     the bare function; its schema says `dict`, `float`, `tuple`, `any` for JSON's types
+    xLAM     "parameters": {"city": {"type": "str, optional", "description": ..., "default": ...}}
+
+Python functions and Pydantic models become tools in `python_tools`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from edgetool.calls.formats.base import dumps
+from edgetool.calls.types import JsonObject, Tool
+from edgetool.errors import UsageError
+
+MAX_BYTES = 64 * 1024
+MAX_DEPTH = 32
+MAX_PROPERTIES = 256
+MAX_ENUM = 1_000
+
+_TYPES = {
+    **dict.fromkeys(("dict", "Dict", "HashMap", "Object"), "object"),
+    **dict.fromkeys(("float", "double", "Float", "Number"), "number"),
+    **dict.fromkeys(("tuple", "list", "List", "set", "Array", "ArrayList"), "array"),
+    **dict.fromkeys(("int", "long", "Integer"), "integer"),
+    **dict.fromkeys(("bool", "Boolean"), "boolean"),
+    **dict.fromkeys(("str", "String", "char"), "string"),
+    "NoneType": "null",
+}
+_JSON_TYPES = {"object", "array", "string", "number", "integer", "boolean", "null"}
+
+
+class ToolError(UsageError):
+    """A tool that cannot be offered: what is wrong with it, and where."""
+
+
+def tool_from_json(value: Any, where: str = "tool") -> Tool:
+    """One tool in any of the dialects.
+
+    where   what to call it in a message, such as tools.json[3]
+
+    Raises ToolError, naming the property, for what is no tool or is beyond the limits.
+    """
+    function = value.get("function", value) if isinstance(value, dict) else value
+    if not isinstance(function, dict):
+        raise ToolError(f"{where}: {_shown(value)} is no tool; give an object with a name")
+    name, description = function.get("name"), function.get("description") or ""
+    if not isinstance(name, str) or not name.strip():
+        raise ToolError(f"{where}: name {_shown(name)} must be text")
+    if not isinstance(description, str):
+        raise ToolError(f"{where} '{name}': description {_shown(description)} must be text")
+    parameters = function.get("parameters") or {}
+    if not isinstance(parameters, dict):
+        raise ToolError(f"{where} '{name}': parameters {_shown(parameters)} must be an object")
+    check_limits(name, parameters)
+    tool = Tool(name, description, _object_schema(name, parameters))
+    check_limits(name, tool.parameters)
+    return tool
+
+
+def tools_from_json(value: Any, where: str = "tools") -> tuple[Tool, ...]:
+    """A list of tools, or {"tools": [...]}. Raises ToolError."""
+    entries = value.get("tools", [value]) if isinstance(value, dict) else value
+    if not isinstance(entries, list):
+        raise ToolError(f"{where}: {_shown(value)} is no list of tools")
+    return tuple(tool_from_json(entry, f"{where}[{i}]") for i, entry in enumerate(entries))
+
+
+def _object_schema(name: str, parameters: JsonObject) -> JsonObject:
+    if is_flat(parameters):
+        return _from_flat(parameters)
+    schema: JsonObject = json_schema(parameters)
+    if schema.get("type", "object") != "object":
+        raise ToolError(f"tool '{name}': parameters.type {_shown(schema['type'])} must be 'object'")
+    properties = schema.get("properties") or {}
+    if not isinstance(properties, dict):
+        raise ToolError(f"tool '{name}': parameters.properties must be an object")
+    return {**schema, "type": "object", "properties": properties}
+
+
+def is_flat(parameters: JsonObject) -> bool:
+    """xLAM's form: the names of the parameters where a JSON Schema has its keywords."""
+    return (
+        bool(parameters)
+        and not isinstance(parameters.get("type"), str)
+        and not {"properties", "$ref", "anyOf", "allOf", "oneOf"} & set(parameters)
+        and all(isinstance(one, dict) and "type" in one for one in parameters.values())
+    )
+
+
+def _from_flat(parameters: JsonObject) -> JsonObject:
+    """A parameter is optional when its type says so or a default is named."""
+    properties: JsonObject = {}
+    required = []
+    for name, given in parameters.items():
+        kind = given["type"]
+        optional = "default" in given
+        if isinstance(kind, str):
+            kind, comma, rest = kind.partition(", ")
+            optional = optional or (bool(comma) and "optional" in rest)
+        schema = _python_type(kind) if isinstance(kind, str) else {"type": kind}
+        others = {key: inner for key, inner in given.items() if key not in ("type", "required")}
+        properties[name] = {**schema, **json_schema(others)}
+        if given.get("required", not optional):
+            required.append(name)
+    return {"type": "object", "properties": properties, "required": required}
+
+
+def _python_type(written: str) -> JsonObject:
+    """`List[int]`, `Dict[str, Any]`, `Optional[str]`, `str` -> a schema; {} for anything else."""
+    outer, bracket, inner = written.strip().partition("[")
+    inner = inner.removesuffix("]")
+    if outer in ("Optional", "typing.Optional"):
+        return _python_type(inner)
+    kind = _TYPES.get(outer, outer)
+    if kind not in _JSON_TYPES:
+        return {"type": "array"} if outer in ("Tuple", "Set", "Sequence") else {}
+    if kind == "array" and bracket and "," not in inner:
+        return {"type": "array", "items": _python_type(inner)}
+    return {"type": kind}
+
+
+def json_schema(value: Any) -> Any:
+    """A schema in BFCL's dialect -> JSON Schema, all the way down."""
+    if isinstance(value, list):
+        return [json_schema(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    schema = {key: json_schema(inner) for key, inner in value.items()}
+    kind = value.get("type")
+    if kind in ("any", "Any"):
+        del schema["type"]
+    elif isinstance(kind, str):
+        schema["type"] = _TYPES.get(kind, kind)
+    return schema
+
+
+def check_limits(name: str, parameters: JsonObject) -> None:
+    """Raises ToolError, naming the property, when a schema is larger than any engine likes."""
+    for path, schema, depth in walk(parameters):
+        if depth > MAX_DEPTH:
+            raise ToolError(
+                f"tool '{name}': {_short(path)} is nested deeper than {MAX_DEPTH}; flatten it"
+            )
+        properties, enum = schema.get("properties"), schema.get("enum")
+        if isinstance(properties, dict) and len(properties) > MAX_PROPERTIES:
+            raise ToolError(
+                f"tool '{name}': {path} has {len(properties)} properties, more than "
+                f"{MAX_PROPERTIES}; make several tools of it"
+            )
+        if isinstance(enum, list) and len(enum) > MAX_ENUM:
+            raise ToolError(
+                f"tool '{name}': {path} has an enum of {len(enum)} values, more than {MAX_ENUM}; "
+                "let it be text and check it in the tool"
+            )
+    size = _size(name, parameters)
+    if size > MAX_BYTES:
+        largest = max(
+            (parameters.get("properties") or {"parameters": parameters}).items(),
+            key=lambda item: len(dumps(item[1])),
+        )[0]
+        raise ToolError(
+            f"tool '{name}': its schema takes {size:,} bytes, more than {MAX_BYTES:,}; "
+            f"parameters.{largest} takes the most"
+        )
+
+
+def _size(name: str, parameters: JsonObject) -> int:
+    try:
+        return len(json.dumps(parameters, allow_nan=False).encode())
+    except ValueError as error:
+        raise ToolError(f"tool '{name}': its schema holds a number JSON has no word for") from error
+
+
+def walk(schema: Any, path: str = "parameters") -> Iterator[tuple[str, JsonObject, int]]:
+    """(path, object, depth) of each JSON object of a schema, outer ones first, never recursive."""
+    waiting: list[tuple[str, Any, int]] = [(path, schema, 1)]
+    while waiting:
+        where, value, depth = waiting.pop()
+        if isinstance(value, dict):
+            yield where, value, depth
+            inner = [(f"{where}.{key}", one) for key, one in value.items()]
+        elif isinstance(value, list):
+            inner = [(f"{where}[{i}]", one) for i, one in enumerate(value)]
+        else:
+            continue
+        if depth <= MAX_DEPTH:
+            waiting += [(name, one, depth + 1) for name, one in reversed(inner)]
+
+
+def _short(path: str) -> str:
+    return path if len(path) <= 80 else f"{path[:77]}..."
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str) if not _deep(value) else "a value"
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+def _deep(value: Any) -> bool:
+    return isinstance(value, dict | list) and any(d > MAX_DEPTH for _, _, d in walk(value))
