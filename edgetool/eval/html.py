@@ -18,7 +18,7 @@ from edgetool.eval.disagreements import disagreements
 from edgetool.eval.evaluate import ERROR, ArmResult
 from edgetool.eval.measures import summarize
 from edgetool.eval.pairing import SYNTAX
-from edgetool.eval.summary import duration, main_runtime, p_text, points, summary
+from edgetool.eval.summary import duration, fixed_by_grammar, main_runtime, p_text, points, summary
 from edgetool.eval.tables import milliseconds, percent
 
 TEMPLATE = "report.html.jinja"
@@ -110,7 +110,9 @@ def errors(facts: Row, runtime: str) -> list[dict[str, Any]]:
             for change in facts["constraint"]
             if change["runtime"] == runtime and change.get("category", "") == category
         ]
-        tables.append({"category": category, "arms": here, "lines": lines, "changes": changes})
+        told = [fixed_by_grammar(change) for change in changes]
+        found = {"arms": here, "lines": lines, "changes": changes, "told": told}
+        tables.append({"category": category, **found})
     return tables
 
 

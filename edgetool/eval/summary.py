@@ -52,7 +52,6 @@ def _category(facts: Mapping[str, Any], runtime: str, category: str) -> list[str
     ]
     lines = lines or [_alone(runtime, row) for row in rows.values()]
     lines += [_interaction(square) for square in facts["squares"] if mine(square)]
-    lines += [_fixed(change) for change in facts["constraint"] if mine(change)]
     return lines
 
 
@@ -88,19 +87,25 @@ def _interaction(square: Mapping[str, Any]) -> str:
     low, high = square["ci95"]
     if low <= 0 <= high:
         meaning = "the gains of training and of the grammar add up as far as these rows can tell"
-    elif square["points"] < 0:
+    elif square["points"] < 0 and square["cells"]["trained/free"] > square["cells"]["base/free"]:
         meaning = "the grammar alone would have given that much of what training gained"
+    elif square["points"] < 0:
+        meaning = "training gains less, or loses more, under the grammar than without it"
     else:
         meaning = "training gains more under the grammar than without it"
-    return (
+    text = (
         f"Training × decoding ({square['arm']}): the interaction is {points(square['points'])} "
-        f"points (95 % interval {points(low)} to {points(high)}); {meaning}. Of the "
-        f"{square['fixed']} rows that training fixed, the grammar alone gets {square['given']} "
-        f"right: so much of the gain would have been had for nothing."
+        f"points (95 % interval {points(low)} to {points(high)}); {meaning}."
     )
+    if square["fixed"]:
+        text += (
+            f" Of the {square['fixed']} rows that training fixed, the grammar alone gets "
+            f"{square['given']} right: so much would have been had for nothing."
+        )
+    return text
 
 
-def _fixed(change: Mapping[str, Any]) -> str:
+def fixed_by_grammar(change: Mapping[str, Any]) -> str:
     """Whether a constraint fixed syntax only, or choices as well."""
     syntax, choice = ([0, 0, 0], [0, 0, 0])
     for found in change["classes"]:
