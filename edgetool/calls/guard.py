@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgetool.calls.formats import get
-from edgetool.calls.tools import ToolError, check_limits
+from edgetool.calls.tools import ToolError, require_sound
 from edgetool.calls.types import Tool
 from edgetool.errors import EngineError
 
@@ -47,7 +47,7 @@ def check_grammar(
     nobody knows and EngineError when no child can be started.
     """
     get(syntax)
-    problems = [_too_large(tool) for tool in tools]
+    problems = [_unsound(tool) for tool in tools]
     waiting = [i for i, problem in enumerate(problems) if problem is None]
     while waiting:
         done = _child([tools[i] for i in waiting], syntax, max_seconds, max_bytes)
@@ -57,9 +57,9 @@ def check_grammar(
     return [Compiled(tool.name, one) for tool, one in zip(tools, problems, strict=True)]
 
 
-def _too_large(tool: Tool) -> str | None:
+def _unsound(tool: Tool) -> str | None:
     try:
-        check_limits(tool.name, tool.parameters)
+        require_sound(tool)
     except ToolError as error:
         return str(error)
     return None

@@ -13,6 +13,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import jsonschema_rs
+
 from edgetool.calls.formats.base import dumps
 from edgetool.calls.types import JsonObject, Tool
 from edgetool.errors import UsageError
@@ -58,7 +60,7 @@ def tool_from_json(value: Any, where: str = "tool") -> Tool:
         raise ToolError(f"{where} '{name}': parameters {_shown(parameters)} must be an object")
     check_limits(name, parameters)
     tool = Tool(name, description, _object_schema(name, parameters))
-    check_limits(name, tool.parameters)
+    require_sound(tool)
     return tool
 
 
@@ -137,6 +139,18 @@ def json_schema(value: Any) -> Any:
     elif isinstance(kind, str):
         schema["type"] = _TYPES.get(kind, kind)
     return schema
+
+
+def require_sound(tool: Tool) -> None:
+    """Raises ToolError, naming the place, for a schema that is beyond the limits or is none."""
+    check_limits(tool.name, tool.parameters)
+    try:
+        jsonschema_rs.meta.validate(tool.parameters)
+    except jsonschema_rs.ValidationError as error:
+        where = ".".join(["parameters", *map(str, error.instance_path)])
+        raise ToolError(f"tool '{tool.name}': {where}: {error.message}") from None
+    except (ValueError, RecursionError) as error:
+        raise ToolError(f"tool '{tool.name}': its schema cannot be read: {error}") from None
 
 
 def check_limits(name: str, parameters: JsonObject) -> None:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from edgetool.calls.formats import CallSyntax
 from edgetool.calls.formats.base import dumps
+from edgetool.calls.tools import ToolError, require_sound
 from edgetool.calls.types import Tool
 from edgetool.errors import EngineError
 from edgetool.serve.ending import Ender
@@ -119,6 +120,13 @@ class ConstraintMaker:
         return GrammarConstraint(self._kept[key].deep_copy(), self._ender)
 
     def _compile(self, tools: Sequence[Tool], required: bool) -> Any:
+        for tool in tools:
+            try:
+                require_sound(tool)
+            except ToolError as error:
+                raise EngineError(
+                    f"the schemas of these tools cannot be held by a grammar: {tool.name}: {error}"
+                ) from error
         matcher = self._matcher(tools, required)
         if not matcher.is_error():
             return matcher

@@ -15,7 +15,7 @@ from typing import Any
 from edgetool.calls.formats.base import INVALID, MAX_DEPTH, finite
 
 _SPACE = re.compile(r"\s*")
-_NUMBER = re.compile(r"[-+]?(?:\d[\d_]*(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?(?![\w.])")
+_NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?(?![\w.])")
 _CONSTANT = re.compile(r"(?:True|False|None|true|false|null)(?!\w)")
 _CONSTANTS = {"true": True, "false": False, "none": None, "null": None}
 _JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
