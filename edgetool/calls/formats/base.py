@@ -21,7 +21,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from edgetool.calls.types import Tool, ToolCall
+from edgetool.calls.types import ToolCall
 
 
 @dataclass(frozen=True)
@@ -106,24 +106,6 @@ def finite(text: str) -> float:
     value = float(text)
     # 1e999 is JSON, and a grammar lets it through, but infinity could not be written back.
     return value if math.isfinite(value) else math.copysign(sys.float_info.max, value)
-
-
-def call_schema(tool: Tool, key: str = "arguments") -> dict[str, Any]:
-    """JSON Schema of one call to `tool`, with the spelling of `dumps` (llguidance's x-guidance).
-
-    key   what the arguments stand under
-
-    Arguments the tool does not name are refused unless its schema invites them.
-    """
-    # An identity of its own makes the schema's "#/$defs/..." mean its own root, not the call's.
-    arguments = {"$id": "urn:arguments", "additionalProperties": False, **tool.parameters}
-    return {
-        "type": "object",
-        "properties": {"name": {"const": tool.name}, key: arguments},
-        "required": ["name", key],
-        "additionalProperties": False,
-        "x-guidance": {"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False},
-    }
 
 
 def dumps(value: Any) -> str:

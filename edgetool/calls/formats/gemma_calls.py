@@ -36,9 +36,7 @@ class GemmaCalls:
         return "".join(self._call(call) for call in calls)
 
     def _call(self, call: ToolCall) -> str:
-        items = sorted(call.arguments.items(), key=lambda item: item[0].lower())
-        written = self.spelling.write(dict(items))
-        return f"{self.start}call:{call.name}{written}{self.end}"
+        return f"{self.start}call:{call.name}{self.spelling.write(call.arguments)}{self.end}"
 
     def parse(self, text: str) -> Parsed:
         if not text.strip():
@@ -83,7 +81,9 @@ class GemmaCalls:
         for tool in tools:
             members = [
                 Member(f"{untrusted(name + ':')} {value}", needed)
-                for name, value, needed in call_arguments(rules, tool, self.spelling)
+                for name, value, needed in sorted(
+                    call_arguments(rules, tool, self.spelling), key=lambda one: one[0].lower()
+                )
             ]
             body = rules.members(members, ",")
             choices.append(rules.add(f'{untrusted(tool.name + "{")} {body} "}}"'))

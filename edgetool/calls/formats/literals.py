@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +55,7 @@ class Spelling:
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, dict):
-            return "{" + self._join([self.pair(key, inner) for key, inner in value.items()]) + "}"
+            return "{" + self._join([self.pair(key, value[key]) for key in self.order(value)]) + "}"
         if isinstance(value, list | tuple):
             return "[" + self._join([self.write(inner) for inner in value]) + "]"
         return json.dumps(value)
@@ -67,6 +67,10 @@ class Spelling:
 
     def pair(self, key: str, value: Any) -> str:
         return self.key(key) + self.separators[1] + self.write(value)
+
+    def order(self, names: Iterable[str]) -> list[str]:
+        """The order members are written in: with bare keys, the templates sort them."""
+        return sorted(names, key=str.lower) if self.bare_keys else list(names)
 
     def key(self, key: str) -> str:
         return key if self.bare_keys else self.text(key)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from edgetool.calls.formats.base import call_schema, dumps
+from edgetool.calls.formats.base import dumps
 from edgetool.calls.types import JsonObject, Tool
 
 # Members in any order need a rule per subset of them, 2^n in all; objects with more members than
@@ -141,8 +141,7 @@ def json_call(rules: Rules, tool: Tool, arguments: str = "arguments") -> str:
 
     arguments   the key they stand under
     """
-    if not is_plain(tool.parameters):
-        return rules.add(f"%json {dumps(call_schema(tool, arguments))}")
+    # Every call begins with a literal: the lexer cannot choose between one and a schema's brace.
     head = f'{{"name": {dumps(tool.name)}, "{arguments}": '
     return rules.add(f"{untrusted(head)} {json_arguments(rules, tool)} {untrusted('}')}")
 
@@ -150,7 +149,8 @@ def json_call(rules: Rules, tool: Tool, arguments: str = "arguments") -> str:
 def json_arguments(rules: Rules, tool: Tool) -> str:
     """The rule of a tool's arguments as a JSON object."""
     if not is_plain(tool.parameters):
-        return rules.json({"additionalProperties": False, **tool.parameters}, tool.parameters)
+        closed = {"additionalProperties": False, **tool.parameters}
+        return rules.json(closed, closed)
     members = [
         Member(f"{untrusted(dumps(name) + ': ')} {rules.json(schema, tool.parameters)}", required)
         for name, schema, required in arguments_of(tool)

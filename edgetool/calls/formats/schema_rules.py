@@ -115,9 +115,9 @@ class SchemaRules:
             return self._free_object(schema.get("additionalProperties", True))
         required = schema.get("required", ())
         members = [
-            Member(f"{self.key(name)} {self.value(inner)}", name in required)
-            for name, inner in properties.items()
-            if inner is not False or name in required
+            Member(f"{self.key(name)} {self.value(properties[name])}", name in required)
+            for name in self.spelling.order(properties)
+            if properties[name] is not False or name in required
         ]
         body = self.rules.members(members, self.spelling.separators[0])
         return self.rules.add(f'"{{" {body} "}}"')
