@@ -1,0 +1,1 @@
+"""The commands: they parse and say what to do; `verbs` does it, loaded only then."""

@@ -1,0 +1,48 @@
+"""What commands share: arguments that mean the same everywhere, and where output goes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+LOG_WIDTH = 132
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, such as runs/my.")]
+ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL.gguf", help="A GGUF file.")]
+ToolsOption = Annotated[
+    Path | None, typer.Option("--tools", help="JSON file with a list of tools.")
+]
+MergeIntoOption = Annotated[
+    str | None,
+    typer.Option(help="nf4: the weights the adapter was trained on; base: the original ones."),
+]
+
+
+JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
+ConfigOption = Annotated[
+    Path, typer.Option(metavar="YAML", help="model, data, rewards, output_dir.")
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override; may be repeated.")
+]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")]
+
+
+def group(about: str | None = None) -> typer.Typer:
+    """Commands that stand together in the help; `about` when they have a name of their own."""
+    # Importing rich for a box around the help would double its time.
+    return typer.Typer(help=about, no_args_is_help=True, rich_markup_mode=None)
+
+
+def console() -> Console:
+    from rich.console import Console
+
+    # In a log file there is no width to fit; rich would assume 80 columns and break the tables.
+    log = not sys.stdout.isatty()
+    return Console(soft_wrap=log, width=LOG_WIDTH if log else None)

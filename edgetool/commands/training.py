@@ -1,0 +1,116 @@
+"""Before and during training: a configuration, its price, the machine, the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgetool.commands.common import (
+    ConfigOption,
+    JsonOption,
+    ResumeOption,
+    SetOption,
+    console,
+    group,
+)
+
+app = group()
+
+
+@app.command()
+def init(
+    out: Annotated[Path, typer.Argument(metavar="YAML", help="The file to write.")] = Path(
+        "my.yaml"
+    ),
+    model: Annotated[
+        str | None, typer.Option(help="A card's name, a folder or a hub id; nano by default.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="Rows to train on; demo by default.")] = None,
+    vram: Annotated[int, typer.Option(help="GiB of the GPU it is for.")] = 8,
+    recipe: Annotated[str | None, typer.Option(help="slm-tool-use: arXiv:2509.04518.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
+) -> None:
+    """Write a configuration with comments."""
+    from edgetool.verbs.starting import run_init
+
+    run_init(out, console(), model=model, data=data, vram=vram, recipe=recipe, force=force)
+
+
+@app.command()
+def models(
+    name: Annotated[str | None, typer.Argument(help="Show this one whole.")] = None,
+    json_: JsonOption = False,
+) -> None:
+    """The base models that are known, and what each needs."""
+    from edgetool.verbs.cataloguing import run_models
+
+    run_models(name, console(), as_json=json_)
+
+
+@app.command()
+def plan(
+    model: Annotated[str, typer.Argument(help="A card's name, a folder or a hub id.")],
+    vram: Annotated[float, typer.Option(help="GiB of the GPU.")] = 8,
+    json_: JsonOption = False,
+) -> None:
+    """What training takes by part, and what fits a GPU."""
+    from edgetool.verbs.planning import run_plan
+
+    run_plan(model, vram, console(), as_json=json_)
+
+
+@app.command()
+def doctor(
+    model: Annotated[str | None, typer.Option(help="Try this model's chat template.")] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Look for what is missing here, and how to mend it."""
+    from edgetool.verbs.doctor import run_doctor
+
+    if not run_doctor(model, console(), as_json=json_):
+        raise typer.Exit(1)
+
+
+@app.command()
+def sft(
+    config: ConfigOption,
+    set_: SetOption = None,
+    resume: ResumeOption = False,
+) -> None:
+    """Warm start: train an adapter on the rows' own calls."""
+    from edgetool.config import load_config
+
+    resolved = load_config(config, set_ or [])
+    from edgetool.verbs.training import run_sft
+
+    if run_sft(resolved, console(), resume=resume).interrupted:
+        raise typer.Exit(130)
+
+
+@app.command()
+def train(
+    config: ConfigOption,
+    set_: SetOption = None,
+    resume: ResumeOption = False,
+    init_adapter: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Start from this run's adapter, or this adapter."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what memory it would take, and stop.")
+    ] = False,
+) -> None:
+    """Train an adapter with GRPO on a 4-bit base."""
+    from edgetool.config import load_config
+
+    resolved = load_config(config, set_ or [])
+    from edgetool.verbs.training import run_dry, run_training
+
+    if dry_run:
+        run_dry(resolved, console())
+        return
+    done = run_training(resolved, console(), resume=resume, init_adapter=init_adapter)
+    if done.interrupted:
+        raise typer.Exit(130)
