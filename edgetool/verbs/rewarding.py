@@ -113,12 +113,15 @@ def _row(data: str, wanted: str | None) -> Example:
 
 
 def _syntax_of(completion: str) -> CallSyntax:
-    """The syntax that reads most of a completion: calls and nothing else, calls, or none."""
-    known = [formats.get(name) for name in formats.names()]
+    """The syntax that reads most of a completion: calls and nothing else, calls, or none.
 
-    def readable(syntax: CallSyntax) -> tuple[int, bool]:
+    Plain JSON where it does as well as another: Hammer's, for one, is the same with a fence.
+    """
+    known, plain = [formats.get(name) for name in formats.names()], formats.detect("")
+
+    def readable(syntax: CallSyntax) -> tuple[int, bool, bool]:
         parsed = syntax.parse(completion)
-        return len(parsed.calls), parsed.problem is None
+        return len(parsed.calls), parsed.problem is None, syntax is plain
 
     return max(known, key=readable)
 
