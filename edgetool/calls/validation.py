@@ -7,11 +7,12 @@ the value counts as not fitting.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
 from edgetool.calls.formats.base import dumps
-from edgetool.calls.types import JsonObject
+from edgetool.calls.types import JsonObject, Tool, ToolCall
 from edgetool.errors import UsageError
 
 BACKTRACKS = 1_000
@@ -43,3 +44,18 @@ def fits(schema: JsonObject, value: Any) -> bool:
         return bool(validator(schema).is_valid(value))
     except ValueError:  # the engine cannot hold the value (a number beyond it)
         return False
+
+
+def call_fits(call: ToolCall, tools: Iterable[Tool]) -> bool:
+    """Whether a call names one of the tools and its arguments fit that tool's schema.
+
+    As in the grammars, an argument a schema does not name is refused unless it invites others. A
+    schema that cannot be compiled holds nothing.
+    """
+    tool = next((tool for tool in tools if tool.name == call.name), None)
+    if tool is None:
+        return False
+    try:
+        return fits({"additionalProperties": False, **tool.parameters}, call.arguments)
+    except UsageError:
+        return True

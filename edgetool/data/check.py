@@ -11,6 +11,8 @@ import jsonschema_rs
 
 from edgetool.calls.formats.base import INVALID, dumps, loads
 from edgetool.calls.types import ExpectedCall, Tool
+from edgetool.calls.validation import validator
+from edgetool.errors import UsageError
 
 _NAME = re.compile(r"[^\s\"\\\x00-\x1f]{1,256}")
 _SHOWN = 60
@@ -71,16 +73,16 @@ def _require_schema(text: str) -> None:
 
 @lru_cache(maxsize=_KEPT)
 def _validator(tool: Tool) -> Any:
-    return jsonschema_rs.validator_for(tool.parameters)
+    return validator(tool.parameters)
 
 
 def misfit(arguments: dict[str, Any], tool: Tool) -> Any:
     """The first way in which the arguments do not fit the tool's schema, or None.
 
-    Raises ValueError or jsonschema_rs.ValidationError for a schema that no engine can check.
+    Raises UsageError for a schema that no engine can check, ValueError for a value it cannot hold.
     """
-    validator = _validator(tool)
-    return None if validator.is_valid(arguments) else next(validator.iter_errors(arguments))
+    held = _validator(tool)
+    return None if held.is_valid(arguments) else next(held.iter_errors(arguments))
 
 
 def expected_call(field: str, value: Any, tools: tuple[Tool, ...]) -> ExpectedCall:
@@ -138,7 +140,7 @@ def _check_arguments(field: str, arguments: dict[str, Any], tool: Tool) -> None:
             )
     try:
         error = misfit(arguments, tool)
-    except (ValueError, jsonschema_rs.ValidationError) as failure:
+    except (ValueError, UsageError) as failure:
         raise Problem(f"{field}", dumps(tool.parameters), f"cannot be checked: {failure}") from None
     if error is not None:
         where = ".".join([field, *(str(part) for part in error.instance_path)])

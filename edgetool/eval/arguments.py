@@ -1,14 +1,9 @@
-"""Arguments one by one: how many are right, and whether calls fit their tools' schemas."""
+"""Arguments one by one: how many are right."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
-from typing import Any
 
-import jsonschema_rs
-
-from edgetool.calls.formats.base import dumps, loads
 from edgetool.calls.mistakes import (
     EXTRA_ARGUMENT,
     EXTRA_CALL,
@@ -18,7 +13,7 @@ from edgetool.calls.mistakes import (
     WRONG_TOOL,
     Mistake,
 )
-from edgetool.calls.types import ExpectedCall, Tool, ToolCall
+from edgetool.calls.types import ExpectedCall, ToolCall
 
 _NOT_ASKED_FOR = (WRONG_TOOL, EXTRA_CALL, SHOULD_ABSTAIN)
 
@@ -65,28 +60,3 @@ def _unmade(mistake: Mistake) -> str:
 
 def _asked(want: ExpectedCall) -> int:
     return sum(name not in want.optional for name in want.arguments)
-
-
-def fits_schemas(calls: Iterable[ToolCall], tools: Iterable[Tool]) -> bool:
-    """Whether every call names one of `tools` and its arguments fit that tool's schema.
-
-    Arguments a schema does not name are refused unless it invites them, as the grammars have it. A
-    schema that cannot be compiled holds nothing.
-    """
-    by_name = {tool.name: tool for tool in tools}
-    for call in calls:
-        tool = by_name.get(call.name)
-        if tool is None:
-            return False
-        check = _validator(dumps({"additionalProperties": False, **tool.parameters}))
-        if check is not None and not check.is_valid(call.arguments):
-            return False
-    return True
-
-
-@lru_cache(maxsize=1024)
-def _validator(schema: str) -> Any:
-    try:
-        return jsonschema_rs.validator_for(loads(schema))
-    except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError):
-        return None

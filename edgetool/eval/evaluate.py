@@ -13,8 +13,9 @@ from edgetool.calls.formats.base import Parsed, dumps
 from edgetool.calls.match import Verdict, judge_example
 from edgetool.calls.runtime import ARMS, Completion, Runtime, Sampling, failed, row_seed
 from edgetool.calls.types import Example
+from edgetool.calls.validation import call_fits
 from edgetool.errors import DataError, EdgetoolError, EngineError, UsageError
-from edgetool.eval.arguments import argument_counts, fits_schemas
+from edgetool.eval.arguments import argument_counts
 from edgetool.eval.kept import Kept
 
 ERROR = "error"
@@ -211,7 +212,8 @@ def _row(example: Example, completion: Completion, syntax: CallSyntax, sample: i
         seconds=completion.seconds,
         tokens=len(completion.token_ids),
         error=completion.error,
-        schema_valid=parsed.problem is None and fits_schemas(parsed.calls, example.tools),
+        schema_valid=parsed.problem is None
+        and all(call_fits(call, example.tools) for call in parsed.calls),
         right_arguments=right,
         made_arguments=made,
         expected_arguments=expected,

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any
-
-import jsonschema_rs
-
-from edgetool.calls.formats.base import Parsed, dumps
-from edgetool.calls.types import Example, ToolCall
+from edgetool.calls.formats.base import Parsed
+from edgetool.calls.types import Example
+from edgetool.calls.validation import call_fits
 from edgetool.rewards.registry import reward
-
-BACKTRACKS = 100_000  # of a pattern with back references; one that gives up does not fit
 
 
 @reward("schema_valid")
@@ -24,19 +18,4 @@ def schema_valid(parsed: Parsed, example: Example) -> float:
         return 0.0
     if not parsed.calls:
         return float(not example.calls)
-    return sum(_fits(call, example) for call in parsed.calls) / len(parsed.calls)
-
-
-def _fits(call: ToolCall, example: Example) -> bool:
-    for tool in example.tools:
-        if tool.name == call.name:
-            # As in the grammar: arguments a tool does not name are refused unless it invites them.
-            schema = {"additionalProperties": False, **tool.parameters}
-            return bool(_validator(dumps(schema)).is_valid(call.arguments))
-    return False
-
-
-@lru_cache(maxsize=1024)
-def _validator(schema: str) -> Any:
-    options = jsonschema_rs.FancyRegexOptions(backtrack_limit=BACKTRACKS)
-    return jsonschema_rs.validator_for(schema, pattern_options=options)
+    return sum(call_fits(call, example.tools) for call in parsed.calls) / len(parsed.calls)
