@@ -17,7 +17,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from edgetool.calls.formats.base import dumps
+from edgetool.calls.formats.base import INVALID, dumps, loads
+from edgetool.calls.tools import tools_from_json
 from edgetool.calls.types import RULES, STRICT, Example, ExpectedCall, Tool
 from edgetool.data.check import Problem, expected_call, mapping, tool_of
 from edgetool.data.json_text import decode
@@ -222,15 +223,17 @@ def write_rows(path: Path, examples: Iterable[Example]) -> None:
 
 
 def load_tools(path: Path) -> tuple[Tool, ...]:
-    """A JSON file with a list of tools (OpenAI's form, or bare functions)."""
+    """The tools of a JSON file, in any dialect `calls.tools` knows.
+
+    Raises UsageError for a file that is not there or a tool that cannot be offered, DataError for
+    one that is no JSON.
+    """
     if not path.is_file():
         raise UsageError(f"no tools at {path}; give a JSON file with a list of tools")
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise DataError([f"{path}: not JSON ({error})"]) from None
-    entries = value if isinstance(value, list) else [value]
-    try:
-        return tuple(tool_of(f"[{i}]", entry) for i, entry in enumerate(entries))
-    except Problem as problem:
-        raise DataError([f"{path}: {problem}"]) from None
+        value = loads(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise DataError([f"{path}: not UTF-8 ({error})"]) from None
+    if value is INVALID:
+        raise DataError([f"{path}: not JSON; give a list of tools"])
+    return tools_from_json(value, str(path))

@@ -4,37 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgetool.calls.formats.base import INVALID, loads
 from edgetool.calls.lint import Finding, lint
-from edgetool.calls.tools import tools_from_json
 from edgetool.calls.types import Tool
-from edgetool.errors import UsageError
+from edgetool.data.rows import load_tools
 
 
 def run_lint(path: Path, syntax: str | None) -> bool:
     """Print what is found, a line each; whether there was nothing.
 
-    Raises UsageError for a file that cannot be read or a tool that cannot be offered.
+    Raises UsageError or DataError for a file that cannot be read or a tool that cannot be offered.
     """
-    tools = read_tools(path)
+    tools = load_tools(path)
     findings = lint(tools) + (_refused(tools, syntax) if syntax else [])
     for finding in findings:
         print(finding)
     count = f"{len(findings)} finding{'s' * (len(findings) != 1)}"
     print(f"{path}: {len(tools)} tool{'s' * (len(tools) != 1)}, {count}")
     return not findings
-
-
-def read_tools(path: Path) -> tuple[Tool, ...]:
-    """The tools of a JSON file, in any dialect `calls.tools` knows."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read: {error}") from error
-    value = loads(text)
-    if value is INVALID:
-        raise UsageError(f"{path}: is no JSON; give a list of tools")
-    return tools_from_json(value, str(path))
 
 
 def _refused(tools: tuple[Tool, ...], syntax: str) -> list[Finding]:
