@@ -105,6 +105,7 @@ TEMPLATES = {
     "Qwen3-0.6B": "Qwen-Qwen3-0.6B",
     "Qwen2.5-0.5B-Instruct": "Qwen-Qwen2.5-7B-Instruct",
     "Granite-4.0-Micro": "ibm-granite-granite-4.0",
+    "Llama-3.2-3B-Instruct": "meta-llama-Llama-3.2-3B-Instruct",
 }
 
 
