@@ -41,10 +41,12 @@ class Plan:
     def types(self, quant: Quant) -> dict[str, str]:
         """The ggml type of every tensor in a file of this quantization."""
         tied = "output.weight" not in self.tensors
+        queries = self.shape.head_count // self.shape.head_count_kv
         return {
             name: tensor_type(
                 name, shape, quant,
-                layers=self.shape.block_count, tied=tied, block_size=ggml.block_size,
+                layers=self.shape.block_count, tied=tied, queries_per_value=queries,
+                block_size=ggml.block_size,
             )
             for name, shape in self.tensors.items()
         }  # fmt: skip

@@ -12,17 +12,22 @@ from dataclasses import dataclass
 from edgetool.errors import UsageError
 
 # Types for rows that are no multiple of 256, the K-quants' block size.
-FALLBACK = {"Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
+FALLBACK = {"Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0", "IQ4_XS": "IQ4_NL"}
+# So many queries on one value make an error in it weigh more; it costs little, values being few.
+MANY_QUERIES = 4
 
 
 @dataclass(frozen=True)
 class Quant:
-    """A file's quantization: enum llama_ftype, the usual type, and the type where more bits go."""
+    """A file's quantization: enum llama_ftype, the usual type, and the type where more bits go.
+
+    better   None: nowhere but in the output matrix
+    """
 
     name: str
     file_type: int
     usual: str
-    better: str
+    better: str | None = None
 
     @property
     def quantized(self) -> bool:
@@ -32,13 +37,15 @@ class Quant:
 QUANTS: Mapping[str, Quant] = {
     quant.name: quant
     for quant in (
-        Quant("F32", 0, "F32", "F32"),
-        Quant("F16", 1, "F16", "F16"),
-        Quant("BF16", 32, "BF16", "BF16"),
-        Quant("Q8_0", 7, "Q8_0", "Q8_0"),
-        Quant("Q6_K", 18, "Q6_K", "Q6_K"),
+        Quant("F32", 0, "F32"),
+        Quant("F16", 1, "F16"),
+        Quant("BF16", 32, "BF16"),
+        Quant("Q8_0", 7, "Q8_0"),
+        Quant("Q6_K", 18, "Q6_K"),
         Quant("Q5_K_M", 17, "Q5_K", "Q6_K"),
         Quant("Q4_K_M", 15, "Q4_K", "Q6_K"),
+        Quant("Q4_0", 2, "Q4_0"),
+        Quant("IQ4_XS", 30, "IQ4_XS", "Q5_K"),
     )
 }
 
@@ -57,6 +64,7 @@ def tensor_type(
     *,
     layers: int,
     tied: bool,
+    queries_per_value: int,
     block_size: Callable[[str], int],
 ) -> str:
     """The ggml type of a tensor in a file of this quantization.
@@ -65,6 +73,7 @@ def tensor_type(
     shape        numpy order, rows last
     layers       how many the model has
     tied         the token embedding is also the output matrix
+    queries_per_value   how many query heads share a key and value head
     block_size   of a ggml type, see `ggml.block_size`
     """
     if not _is_matrix(name, shape):
@@ -76,7 +85,8 @@ def tensor_type(
         fits = columns % block_size(quant.usual) == 0
         wanted = "Q6_K" if fits and quant.usual != "Q8_0" else "Q8_0"
     else:
-        wanted = quant.better if _gets_more_bits(name, layers) else quant.usual
+        more = quant.better and _gets_more_bits(name, quant, layers, queries_per_value)
+        wanted = quant.better if quant.better and more else quant.usual
     if columns % block_size(wanted):
         wanted = FALLBACK.get(wanted, wanted)
     return "F16" if columns % block_size(wanted) else wanted
@@ -88,9 +98,11 @@ def _is_matrix(name: str, shape: tuple[int, ...]) -> bool:
     return many_rows and name.endswith("weight") and not name.endswith("_norm.weight")
 
 
-def _gets_more_bits(name: str, layers: int) -> bool:
+def _gets_more_bits(name: str, quant: Quant, layers: int, queries_per_value: int) -> bool:
     if not name.endswith((".attn_v.weight", ".ffn_down.weight")):
         return False
-    layer = int(name.split(".")[1])
-    eighth = layers // 8
+    layer, eighth = int(name.split(".")[1]), layers // 8
+    if quant.usual == "IQ4_XS":
+        is_value = name.endswith(".attn_v.weight")
+        return queries_per_value >= MANY_QUERIES if is_value else layer < eighth
     return layer < eighth or layer >= 7 * layers // 8 or (layer - eighth) % 3 == 2

@@ -18,6 +18,8 @@ SHAPES: dict[str, dict[str, Any]] = {
     # 9 layers: the first and last eighth and every third between get more bits
     "nine layers": {"num_hidden_layers": 9},
     "untied": {"tie_word_embeddings": False},
+    # four queries share a value: IQ4_XS gives attn_v more bits
+    "one value head": {"num_key_value_heads": 1},
     # 288 and 480 are multiples of 32 but not of 256: Q4_K falls back to Q5_0, Q6_K to Q8_0
     "rows of 288": {"hidden_size": 288, "intermediate_size": 480},
     "untied rows of 288": {"hidden_size": 288, "tie_word_embeddings": False},
@@ -51,7 +53,9 @@ def exported(
     return folder
 
 
-@pytest.mark.parametrize("quant", ["Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "F16", "BF16"])
+@pytest.mark.parametrize(
+    "quant", ["Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "IQ4_XS", "F16", "BF16"]
+)
 def test_files_equal_llama_cpps_own_byte_for_byte(
     exported: Path, tmp_path: Path, quant: str
 ) -> None:
@@ -96,7 +100,8 @@ def test_q4_k_m_gives_more_bits_to_llama_cpps_layers(layers: int, richer: set[in
 def kind(name: str, shape: tuple[int, ...], *, layers: int = 8, tied: bool = False) -> str:
     quant = get_quant("q4_k_m")
     return tensor_type(
-        name, shape, quant, layers=layers, tied=tied, block_size=ggml.block_size
+        name, shape, quant,
+        layers=layers, tied=tied, queries_per_value=2, block_size=ggml.block_size,
     )  # fmt: skip
 
 
