@@ -38,22 +38,25 @@ class Plan:
     tensors: dict[str, tuple[int, ...]]
     sources: dict[str, str]
 
-    def types(self, quant: Quant) -> dict[str, str]:
-        """The ggml type of every tensor in a file of this quantization."""
+    def types(self, quant: Quant, *, weighed: bool = False) -> dict[str, str]:
+        """The ggml type of every tensor in a file of this quantization.
+
+        weighed   there is an importance matrix
+        """
         tied = "output.weight" not in self.tensors
         queries = self.shape.head_count // self.shape.head_count_kv
         return {
             name: tensor_type(
                 name, shape, quant,
                 layers=self.shape.block_count, tied=tied, queries_per_value=queries,
-                block_size=ggml.block_size,
+                weighed=weighed, block_size=ggml.block_size,
             )
             for name, shape in self.tensors.items()
         }  # fmt: skip
 
-    def estimate(self, quant: Quant) -> int:
+    def estimate(self, quant: Quant, *, weighed: bool = False) -> int:
         """Bytes of tensors and vocabulary in a file of this quantization."""
-        types = self.types(quant)
+        types = self.types(quant, weighed=weighed)
         tensors = sum(ggml.tensor_bytes(types[n], shape) for n, shape in self.tensors.items())
         words = self.vocabulary.tokens + self.vocabulary.merges
         return tensors + sum(len(word.encode()) + 12 for word in words)
@@ -69,8 +72,8 @@ class GgufFile:
     writer: Any = field(repr=False)
 
     @classmethod
-    def create(cls, path: Path, plan: Plan, quant: Quant) -> GgufFile:
-        """Writes everything but the tensors' values."""
+    def create(cls, path: Path, plan: Plan, quant: Quant, *, weighed: bool = False) -> GgufFile:
+        """Writes everything but the tensors' values; `weighed` as for `Plan.types`."""
         from gguf import GGMLQuantizationType, GGUFWriter
 
         writer = GGUFWriter(path, plan.architecture.name)
@@ -83,7 +86,7 @@ class GgufFile:
         writer.add_chat_template(plan.chat_template)
         if plan.call_syntax is not None:
             writer.add_string(SYNTAX_KEY, plan.call_syntax)
-        types = plan.types(quant)
+        types = plan.types(quant, weighed=weighed)
         for name, kind in types.items():
             shape, number = plan.tensors[name], GGMLQuantizationType(ggml.TYPES[kind])
             size = ggml.tensor_bytes(kind, shape)

@@ -21,7 +21,7 @@ MANY_QUERIES = 4
 class Quant:
     """A file's quantization: enum llama_ftype, the usual type, and the type where more bits go.
 
-    better   None: nowhere but in the output matrix
+    better   None: no tensor in the layers differs
     """
 
     name: str
@@ -44,7 +44,7 @@ QUANTS: Mapping[str, Quant] = {
         Quant("Q6_K", 18, "Q6_K"),
         Quant("Q5_K_M", 17, "Q5_K", "Q6_K"),
         Quant("Q4_K_M", 15, "Q4_K", "Q6_K"),
-        Quant("Q4_0", 2, "Q4_0"),
+        Quant("Q4_0", 2, "Q4_0", "Q4_1"),
         Quant("IQ4_XS", 30, "IQ4_XS", "Q5_K"),
     )
 }
@@ -65,6 +65,7 @@ def tensor_type(
     layers: int,
     tied: bool,
     queries_per_value: int,
+    weighed: bool,
     block_size: Callable[[str], int],
 ) -> str:
     """The ggml type of a tensor in a file of this quantization.
@@ -74,6 +75,7 @@ def tensor_type(
     layers       how many the model has
     tied         the token embedding is also the output matrix
     queries_per_value   how many query heads share a key and value head
+    weighed      there is an importance matrix
     block_size   of a ggml type, see `ggml.block_size`
     """
     if not _is_matrix(name, shape):
@@ -85,7 +87,7 @@ def tensor_type(
         fits = columns % block_size(quant.usual) == 0
         wanted = "Q6_K" if fits and quant.usual != "Q8_0" else "Q8_0"
     else:
-        more = quant.better and _gets_more_bits(name, quant, layers, queries_per_value)
+        more = _gets_more_bits(name, quant, layers, queries_per_value, weighed)
         wanted = quant.better if quant.better and more else quant.usual
     if columns % block_size(wanted):
         wanted = FALLBACK.get(wanted, wanted)
@@ -98,11 +100,16 @@ def _is_matrix(name: str, shape: tuple[int, ...]) -> bool:
     return many_rows and name.endswith("weight") and not name.endswith("_norm.weight")
 
 
-def _gets_more_bits(name: str, quant: Quant, layers: int, queries_per_value: int) -> bool:
+def _gets_more_bits(
+    name: str, quant: Quant, layers: int, queries_per_value: int, weighed: bool
+) -> bool:
+    """IQ4_XS gives the first FFN outputs more bits without an importance matrix, Q4_0 with one."""
     if not name.endswith((".attn_v.weight", ".ffn_down.weight")):
         return False
+    is_value = name.endswith(".attn_v.weight")
     layer, eighth = int(name.split(".")[1]), layers // 8
     if quant.usual == "IQ4_XS":
-        is_value = name.endswith(".attn_v.weight")
-        return queries_per_value >= MANY_QUERIES if is_value else layer < eighth
+        return queries_per_value >= MANY_QUERIES if is_value else layer < eighth and not weighed
+    if quant.usual == "Q4_0":
+        return not is_value and layer < eighth and weighed
     return layer < eighth or layer >= 7 * layers // 8 or (layer - eighth) % 3 == 2

@@ -80,7 +80,7 @@ def export_gguf(
     targets = {quant.name: out_dir / _file_name(plan, quant, stem) for quant in chosen}
     if judge:
         chosen = _with_reference(chosen)
-    require_space(out_dir, sum(plan.estimate(quant) for quant in chosen))
+    require_space(out_dir, sum(plan.estimate(q, weighed=bool(importance)) for q in chosen))
     parts = {quant.name: part_path(out_dir / _file_name(plan, quant, stem)) for quant in chosen}
     try:
         counts = _write(parts, chosen, plan, weights, importance or {})
@@ -116,7 +116,7 @@ def _write(
     with ExitStack() as stack:
         files = []
         for quant in quants:
-            file = GgufFile.create(paths[quant.name], plan, quant)
+            file = GgufFile.create(paths[quant.name], plan, quant, weighed=bool(importance))
             stack.callback(file.close)
             files.append(file)
         for name in plan.tensors:

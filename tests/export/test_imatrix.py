@@ -16,8 +16,10 @@ from edgetool.export.plan import make_plan
 from edgetool.export.quantize import QUANTS
 from edgetool.export.run import export_gguf
 from edgetool.export.weights import TrainedWeights
+from tests.export.conftest import Folder
 
 SEQUENCES = [[5, 9, 300, 17, 42], [7], list(range(100, 140))]
+ROWS_OF_288 = {"hidden_size": 288, "intermediate_size": 480}
 WEIGHED = [name for name in ("Q4_0", "Q4_K_M", "Q5_K_M", "Q6_K", "IQ4_XS") if name in QUANTS]
 
 
@@ -116,6 +118,27 @@ def test_weighed_files_equal_llama_cpps_own_byte_for_byte(
     plain = tensors(tmp_path / "plain" / f"model.{quant}.gguf")
     assert ours["blk.0.attn_q.weight"] != plain["blk.0.attn_q.weight"]  # the weights were used
     assert ours["token_embd.weight"] == plain["token_embd.weight"]
+
+
+@pytest.mark.parametrize("quant", ["Q8_0", *WEIGHED])
+@pytest.mark.parametrize("shape", [{}, {"num_key_value_heads": 1}, ROWS_OF_288])
+def test_a_weighed_file_has_llama_cpps_types_in_every_layer(
+    make_model: Folder, tmp_path: Path, quant: str, shape: dict[str, int]
+) -> None:
+    # 9 layers: the first eighth is layer 0, whose ffn_down is Q4_1 in a weighed Q4_0
+    model = make_model("Llama", num_hidden_layers=9, **shape)
+    plan = make_plan(TrainedWeights.open(model, None), name=None, finetune=None)
+    draw = np.random.default_rng(0)
+    weights = {
+        name: draw.exponential(size=size[-1]).astype(np.float32)
+        for name, size in plan.tensors.items()
+        if name.startswith("blk.") and len(size) == 2
+    }
+    export_gguf(model, None, tmp_path, ["F32"])
+    export_gguf(model, None, tmp_path, [quant], importance=weights)
+    theirs = tmp_path / "theirs.gguf"
+    llama_quantize(tmp_path / "model.F32.gguf", theirs, QUANTS[quant].file_type, weights)
+    assert tensors(tmp_path / f"model.{quant}.gguf") == tensors(theirs)
 
 
 def test_a_weighed_file_rounds_what_matters_more_finely() -> None:

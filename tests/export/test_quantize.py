@@ -101,7 +101,7 @@ def kind(name: str, shape: tuple[int, ...], *, layers: int = 8, tied: bool = Fal
     quant = get_quant("q4_k_m")
     return tensor_type(
         name, shape, quant,
-        layers=layers, tied=tied, queries_per_value=2, block_size=ggml.block_size,
+        layers=layers, tied=tied, queries_per_value=2, weighed=False, block_size=ggml.block_size,
     )  # fmt: skip
 
 
