@@ -1,6 +1,6 @@
 """README.md of an exported model: Hugging Face's metadata on top, the receipt below.
 
-https://huggingface.co/docs/hub/model-cards#model-card-metadata
+The keys are those of "Model card metadata" in the hub's documentation.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.text import Text
@@ -33,7 +34,6 @@ FIXED_IN = {
     "jinja2": ("3.1.6", "CVE-2025-27516"),
     "llama-cpp-python": ("0.2.72", "CVE-2024-34359"),
 }
-HUB = ("huggingface.co", 443)
 
 
 @dataclass(frozen=True)
@@ -262,16 +262,23 @@ def hub() -> Check:
     """Offline is fine for model folders; a hub id needs the network or the cache."""
     if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
         return Check("hub", OK, "offline, because HF_HUB_OFFLINE is set")
+    missing = _missing("hub", "huggingface_hub", "export")
+    if missing is not None:
+        return missing
+    from huggingface_hub.constants import ENDPOINT
+
+    address = urlsplit(ENDPOINT)
+    host, port = address.hostname or "", address.port or (80 if address.scheme == "http" else 443)
     try:
-        socket.create_connection(HUB, timeout=3).close()
+        socket.create_connection((host, port), timeout=3).close()
     except OSError as error:
         return Check(
             "hub",
             WARN,
-            f"{HUB[0]} is out of reach ({error}); model folders and cached models still work",
+            f"{host} is out of reach ({error}); model folders and cached models still work",
             "export HF_HUB_OFFLINE=1  # to use the cache without waiting",
         )
-    return Check("hub", OK, f"{HUB[0]} answers")
+    return Check("hub", OK, f"{host} answers")
 
 
 def template(model: str) -> Check:
