@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgetool.errors import UsageError
+from edgetool.errors import EdgetoolError, UsageError
 from edgetool.export.fidelity import require_same_tokens
 from edgetool.export.gguf_writer import GgufFile, Plan
 from edgetool.export.plan import make_plan, read_tensor
@@ -69,7 +69,7 @@ def export_gguf(
 
     All files appear together and whole, after llama.cpp has been seen to cut text into the same
     tokens as the model's own tokenizer. Raises ModelError for a model that cannot be exported,
-    UsageError for an unknown quantization and EdgetoolError when the disk is too small.
+    UsageError for an unknown quantization and EdgetoolError when the disk is too small or fills up.
     """
     if not quants:
         raise UsageError("no quantization asked for; name one with --quant, Q4_K_M for instance")
@@ -83,7 +83,8 @@ def export_gguf(
     require_space(out_dir, sum(plan.estimate(q, weighed=bool(importance)) for q in chosen))
     parts = {quant.name: part_path(out_dir / _file_name(plan, quant, stem)) for quant in chosen}
     try:
-        counts = _write(parts, chosen, plan, weights, importance or {})
+        with _saying_where(out_dir):
+            counts = _write(parts, chosen, plan, weights, importance or {})
         require_same_tokens(next(iter(parts.values())), weights.base, [plan.chat_template])
         judgement = judge(parts) if judge else Judgement()
         exported = [
@@ -98,6 +99,18 @@ def export_gguf(
     source = Source(base, adapter, merge_into, policy_dtype)
     write_receipt(out_dir, source, exported, {**(notes or {}), **judgement.measured})
     return exported
+
+
+@contextmanager
+def _saying_where(folder: Path) -> Iterator[None]:
+    """numpy's error of a disk that fills up names neither the file nor the reason."""
+    try:
+        yield
+    except OSError as error:
+        raise EdgetoolError(
+            f"{folder}: could not be written ({error}); free some space or name another folder "
+            "with --out"
+        ) from error
 
 
 def _with_reference(chosen: list[Quant]) -> list[Quant]:
