@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from edgetool.allocator import keep_freed_memory
 from edgetool.calls.runtime import Runtime, Sampling
 from edgetool.calls.types import Example
+from edgetool.cpu import tune
 from edgetool.data import sources
 from edgetool.errors import UsageError
 from edgetool.eval.evaluate import ArmResult, evaluate
@@ -38,7 +38,7 @@ def run_eval(
     out: Path | None,
 ) -> None:
     """Evaluate, print a table and, for a run or with `out`, write report.json and report.html."""
-    keep_freed_memory()
+    tune()
     started = time.perf_counter()
     examples = sources.load(data, "validation", rows)
     finished: list[ArmResult] = []

@@ -10,10 +10,10 @@ from typing import Any
 from rich.console import Console
 
 from edgetool import rewards
-from edgetool.allocator import keep_freed_memory
 from edgetool.calls.types import Example
 from edgetool.catalogue import locate
 from edgetool.config import Config
+from edgetool.cpu import tune
 from edgetool.data import sources
 from edgetool.errors import UsageError
 from edgetool.export.plan import check_exportable
@@ -103,7 +103,7 @@ def _run(
 
     Under torchrun every rank does this, and the first one speaks and writes.
     """
-    keep_freed_memory()
+    tune()
     base = str(check_exportable(locate(config.model)))
     examples = sources.load(config.data.train, "train", config.data.train_rows)
     output_dir, console = Path(config.output_dir), panel.console
