@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "edgetool"
 ALLOWED = {
     "errors": set(),
     "files": {"errors"},
-    "allocator": set(),
+    "cpu": set(),
     "progress": set(),
     "calls": {"errors"},
     "data": {"errors", "files", "calls"},

@@ -16,10 +16,10 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from edgetool.allocator import keep_freed_memory
 from edgetool.calls.runtime import CONSTRAINED, FREE, Sampling, in_order
 from edgetool.calls.types import Example
 from edgetool.config import Config, build_config
+from edgetool.cpu import tune
 from edgetool.data import demo, sources
 from edgetool.data.rows import write_rows
 from edgetool.errors import EdgetoolError
@@ -69,7 +69,7 @@ def run_demo(config: Config, console: Console) -> Path:
         _show(folder / "report.json", console)
         return folder / "report.json"
     started = time.perf_counter()
-    keep_freed_memory()
+    tune()
     examples = _lay_out_rows(config, folder, console)
     run = _train(config, folder, console)
     console.rule("export")

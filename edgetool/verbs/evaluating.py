@@ -20,9 +20,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from edgetool.allocator import keep_freed_memory
 from edgetool.calls.runtime import Runtime, Sampling
 from edgetool.calls.types import Example
+from edgetool.cpu import tune
 from edgetool.data import sources
 from edgetool.errors import DataError, UsageError
 from edgetool.eval import suites
@@ -91,7 +91,7 @@ def run_eval(
 
     An evaluation that was interrupted goes on where it was, row by row; `fresh` begins anew.
     """
-    keep_freed_memory()
+    tune()
     started = time.perf_counter()
     folder = out or results_folder(target)
     for category, reasons in rows.skipped.items():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from edgetool.allocator import keep_freed_memory
+from edgetool.cpu import tune
 from edgetool.errors import EdgetoolError, UsageError
 from edgetool.export.lm_studio import PUBLISHER
 from edgetool.export.merge import merge
@@ -70,7 +70,7 @@ def run_export(path: str, options: ExportOptions, console: Console) -> list[Expo
     Raises EdgetoolError when a file lost more than `max_drop`; it is kept as `<name>.rejected`.
     """
     _require_sense(options)
-    keep_freed_memory()
+    tune()
     subject = Subject.at(path)
     out = _out_folder(path, subject, options)
     rows = held_out(subject, options.data, options.rows)

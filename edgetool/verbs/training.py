@@ -9,11 +9,11 @@ from typing import Any
 
 from rich.console import Console
 
-from edgetool.allocator import keep_freed_memory
 from edgetool.calls.formats import describe
 from edgetool.calls.types import Example
 from edgetool.catalogue import locate, require_trainable
 from edgetool.config import Config
+from edgetool.cpu import tune
 from edgetool.data import sources
 from edgetool.errors import ModelError, UsageError
 from edgetool.export.plan import check_exportable
@@ -121,7 +121,7 @@ def _run(
 
     Under torchrun every rank does this, and the first one speaks and writes.
     """
-    keep_freed_memory()
+    tune()
     require_trainable(config.model)
     if config.backend == "unsloth":
         unsloth.require()  # before anything it patches is imported

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import torch
 
-from edgetool.allocator import keep_freed_memory
 from edgetool.calls.types import Example
+from edgetool.cpu import tune
 from edgetool.train.load import LoadSettings, load_policy
 from edgetool.train.rows import Row
 from edgetool.train.sampled import Sampled
@@ -19,7 +19,7 @@ from scripts.bench.sides import Spec, cap_memory, read_spec, reward_of, tell
 
 def main() -> None:
     spec = read_spec()
-    keep_freed_memory()  # as every command of ours does first
+    tune()  # as every command of ours does first
     cap_memory(spec)
     load = LoadSettings(
         load_in_4bit=spec.four_bit,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from edgetool.allocator import keep_freed_memory
 from edgetool.calls.types import Example
+from edgetool.cpu import tune
 from edgetool.train.load import LoadSettings, load_policy
 from edgetool.train.memory import MIB, resident_mb
 from edgetool.train.plan import plan
@@ -25,7 +25,7 @@ from scripts.bench.sides import Spec, cap_memory, read_spec
 
 def main() -> None:
     spec = read_spec()
-    keep_freed_memory()
+    tune()
     cap_memory(spec)
     load = LoadSettings(
         load_in_4bit=spec.four_bit,
