@@ -7,6 +7,7 @@
     ├── PromptTooLong        a prompt beyond the limit the user set
     ├── ModelError           a model folder or GGUF file that cannot be used
     └── EngineError          llama.cpp or a grammar engine failed on valid input
+        └── Busy             ... for now: its queue is full
 
 A message says what is wrong, where, the offending value and what to type next.
 """
@@ -56,3 +57,7 @@ class ModelError(EdgetoolError):
 
 class EngineError(EdgetoolError):
     """An inference or grammar engine failed on input that was valid."""
+
+
+class Busy(EngineError):
+    """The engine has as much to do as it may keep waiting; ask again later."""
