@@ -1,7 +1,7 @@
 """Attention of a decoding step in which a group's completions share one copy of their prompt's KV.
 
 S = B * G slots decode one token each. The prompt's keys and values exist once per group,
-[B, KV, P, D]; each slot has its own for what it wrote so far, [S, KV, t, D]. Scores against both
+[B, KV, P, D]; each slot has its own for what it wrote so far, [B, KV, G, t, D]. Scores against both
 are put side by side and go through one softmax, which is plain attention over prompt and
 completion, read G times cheaper. H attention heads share KV key heads, `repeats` = H / KV.
 
@@ -46,8 +46,7 @@ def _attention(
     sliding_window   what a layer that has one says; a mask that is given takes it into account
     """
     if group_cache is not None:
-        out = group_cache.attend(module.layer_idx, query, key, value, scaling, sliding_window)
-        return out, None
+        return group_cache.attend(module.layer_idx, query, scaling, sliding_window), None
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     out, _ = sdpa_attention_forward(
@@ -63,9 +62,9 @@ class GroupCache:
     prefix_keys, prefix_values   per layer [B, KV, P, D], prompts padded on the right
     prefix_distance              int64 [B, 1, 1, P], how far a prompt token stands before the first
                                  completion token, 1 or more; less for padding
-    prefix_bias                  float [B, 1, 1, P], 0 for prompt tokens and -inf for padding
     group_size                   G, slots per prompt
     length                       tokens written so far in every slot
+    suffix_keys, suffix_values   per layer [B, KV, G, capacity, D]; the first `length` are written
     """
 
     prefix_keys: list[Tensor]
@@ -75,90 +74,93 @@ class GroupCache:
     length: int = 0
     suffix_keys: list[Tensor] = field(default_factory=list)
     suffix_values: list[Tensor] = field(default_factory=list)
-    prefix_bias: Tensor = field(init=False)
+    padded: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        padding = self.prefix_distance < 1
-        bias = torch.zeros_like(self.prefix_distance, dtype=self.prefix_keys[0].dtype)
-        self.prefix_bias = bias.masked_fill_(padding, -math.inf)
-        slots = len(self.prefix_distance) * self.group_size
+        self.padded = bool((self.prefix_distance < 1).any())
         if not self.suffix_keys:
-            for keys in self.prefix_keys:
-                shape = (slots, keys.shape[1], FIRST_CAPACITY, keys.shape[3])
-                self.suffix_keys.append(keys.new_empty(shape))
-                self.suffix_values.append(keys.new_empty(shape))
+            self.suffix_keys = [self._room(keys) for keys in self.prefix_keys]
+            self.suffix_values = [self._room(values) for values in self.prefix_values]
+
+    def _room(self, prefix: Tensor) -> Tensor:
+        groups, kv_heads, _, depth = prefix.shape
+        return prefix.new_empty(groups, kv_heads, self.group_size, FIRST_CAPACITY, depth)
 
     def update(
         self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any
     ) -> tuple[Tensor, Tensor]:
-        """Write one token's [S, KV, 1, D] and return all written so far, [S, KV, t, D].
+        """Write one token's [S, KV, 1, D].
 
-        transformers calls this; the same name and arguments as its own caches.
+        transformers calls this, with the name and arguments of its own caches. What it hands on to
+        the attention function is not read there.
         """
-        if self.length == self.suffix_keys[layer].shape[2]:
+        if self.length == self.suffix_keys[layer].shape[3]:
             self._double(layer)
-        all_keys, all_values = self.suffix_keys[layer], self.suffix_values[layer]
-        all_keys[:, :, self.length] = keys[:, :, 0]
-        all_values[:, :, self.length] = values[:, :, 0]
-        written = self.length + 1
-        return all_keys[:, :, :written], all_values[:, :, :written]
+        shape = (-1, self.group_size, *keys.shape[1::2])  # [B, G, KV, D]
+        self.suffix_keys[layer][:, :, :, self.length] = keys.view(shape).transpose(1, 2)
+        self.suffix_values[layer][:, :, :, self.length] = values.view(shape).transpose(1, 2)
+        return keys, values
 
     def _double(self, layer: int) -> None:
         for store in (self.suffix_keys, self.suffix_values):
-            store[layer] = torch.cat([store[layer], torch.empty_like(store[layer])], dim=2)
+            store[layer] = torch.cat([store[layer], torch.empty_like(store[layer])], dim=3)
 
-    def attend(
-        self,
-        layer: int,
-        query: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        scale: float,
-        window: int | None = None,
-    ) -> Tensor:
-        """query [S, H, 1, D], keys and values [S, KV, t, D] -> [S, 1, H, D]."""
+    def attend(self, layer: int, query: Tensor, scale: float, window: int | None = None) -> Tensor:
+        """What the token that was just written sees: query [S, H, 1, D] -> [S, 1, H, D].
+
+        A group's queries stand side by side, R = G * repeats rows for each key head, so that its
+        prompt is read once.
+        """
+        prompt_keys, prompt_values = self.prefix_keys[layer], self.prefix_values[layer]
+        groups, kv_heads, prefix, depth = prompt_keys.shape
+        apart = (groups, self.group_size, kv_heads, -1, depth)
+        own = (query * scale).view(apart).transpose(1, 2).contiguous()  # [B, KV, G, repeats, D]
+        keys, values = self._own(layer, window)  # [B, KV, G, t, D]
+        on_prompt = own.flatten(2, 3) @ prompt_keys.transpose(2, 3)  # [B, KV, R, P]
+        on_own = (own @ keys.transpose(3, 4)).flatten(2, 3)  # [B, KV, R, t]
+        bias = self._bias(window)
+        if bias is not None:
+            on_prompt += bias
+        weights = torch.cat([on_prompt, on_own], dim=-1).softmax(dim=-1)
+        on_prompt, on_own = weights.split([prefix, keys.shape[3]], dim=-1)
+        out = (on_own.unflatten(2, own.shape[2:4]) @ values).flatten(2, 3)
+        out += on_prompt @ prompt_values
+        return out.view_as(own).transpose(1, 2).reshape(len(query), 1, -1, depth)
+
+    def _own(self, layer: int, window: int | None) -> tuple[Tensor, Tensor]:
+        """Keys and values of the completions so far, as far back as is seen: [B, KV, G, t, D]."""
+        end = self.length + 1
+        seen = slice(0 if window is None else max(0, end - window), end)
+        return self.suffix_keys[layer][:, :, :, seen], self.suffix_values[layer][:, :, :, seen]
+
+    def _bias(self, window: int | None) -> Tensor | None:
+        """[B, 1, 1, P], 0 for what is seen of the prompt and else -inf; None: all of it is."""
+        if window is None and not self.padded:
+            return None
+        hidden = self.prefix_distance < 1
         if window is not None:
-            keys, values = keys[:, :, -window:], values[:, :, -window:]
-        slots, heads, _, depth = query.shape
-        kv_heads, written = keys.shape[1], keys.shape[2]
-        groups, repeats = slots // self.group_size, heads // keys.shape[1]
-        prefix = self.prefix_keys[layer].shape[2]
-        by_group = (groups, self.group_size, kv_heads, repeats)
-        own = query.reshape(slots, kv_heads, repeats, depth) * scale
-        shared = own.view(*by_group, depth).transpose(1, 2).reshape(groups, kv_heads, -1, depth)
-        prompt_scores = shared @ self.prefix_keys[layer].transpose(2, 3) + self._bias(window)
-        own_scores = own @ keys.transpose(2, 3)  # [S, KV, repeats, t]
-        prompt_scores = prompt_scores.view(
-            groups, kv_heads, self.group_size, repeats, prefix
-        ).transpose(1, 2)  # [B, G, KV, repeats, P]
-        own_scores = own_scores.view(*by_group, written)
-        weights = torch.cat([prompt_scores, own_scores], dim=-1).softmax(dim=-1)
-        on_prompt, on_own = weights.split([prefix, written], dim=-1)
-        on_prompt = on_prompt.transpose(1, 2).reshape(groups, kv_heads, -1, prefix)
-        out = (
-            (on_prompt @ self.prefix_values[layer])
-            .view(groups, kv_heads, self.group_size, repeats, depth)
-            .transpose(1, 2)
-        )  # [B, G, KV, repeats, D]
-        out = out + (on_own.reshape(slots, kv_heads, repeats, written) @ values).view(
-            *by_group, depth
-        )
-        return out.reshape(slots, 1, heads, depth)
+            hidden = hidden | (self.prefix_distance + self.length >= window)
+        bias = torch.zeros_like(hidden, dtype=self.prefix_keys[0].dtype)
+        return bias.masked_fill_(hidden, -math.inf)
 
-    def _bias(self, window: int | None) -> Tensor:
-        """[B, 1, 1, P], 0 for what the token being decoded sees of its prompt, else -inf."""
-        if window is None:
-            return self.prefix_bias
-        return self.prefix_bias.masked_fill(self.prefix_distance + self.length >= window, -math.inf)
+    def advance(self) -> None:
+        """All layers have written their token."""
+        self.length += 1
 
-    def select(self, groups: Tensor, slots: Tensor, group_size: int) -> GroupCache:
-        """The cache of some groups [B'] and some slots [B' * group_size], in that order."""
+    def select(self, groups: Tensor, members: Tensor) -> GroupCache:
+        """The cache of some groups [B'] and of some of each one's slots [B', G'], in that order."""
+        rows = groups[:, None]
+
+        def picked(store: list[Tensor]) -> list[Tensor]:
+            # Indexed dimensions that are apart come first: [B', G', KV, t, D].
+            return [kept[rows, :, members].transpose(1, 2).contiguous() for kept in store]
+
         return GroupCache(
             [keys[groups] for keys in self.prefix_keys],
             [values[groups] for values in self.prefix_values],
             self.prefix_distance[groups],
-            group_size,
+            members.shape[1],
             self.length,
-            [keys[slots] for keys in self.suffix_keys],
-            [values[slots] for values in self.suffix_values],
+            picked(self.suffix_keys),
+            picked(self.suffix_values),
         )

@@ -171,10 +171,10 @@ class _Batch:
         size = int(by_group.sum(dim=1).max())
         if len(groups) * size > (1 - WORTH_MOVING) * len(live):
             return
-        order = by_group[groups].int().argsort(dim=1, descending=True, stable=True)[:, :size]
-        slots = (groups[:, None] * self.cache.group_size + order).flatten()
-        self.cache = self.cache.select(groups, slots, size)
-        self.occupant = self.occupant[slots]
+        members = by_group[groups].int().argsort(dim=1, descending=True, stable=True)[:, :size]
+        slots = groups[:, None] * self.cache.group_size + members
+        self.cache = self.cache.select(groups, members)
+        self.occupant = self.occupant[slots.flatten()]
 
     def _forward(self, position: int) -> None:
         """Feed each slot its last token and compute its next logits."""
@@ -189,7 +189,7 @@ class _Batch:
             use_cache=True,
             group_cache=self.cache,
         )
-        self.cache.length += 1
+        self.cache.advance()
         self.logits = self.network.logits(out.last_hidden_state[:, 0])
 
     def _written(self) -> list[list[Written]]:
