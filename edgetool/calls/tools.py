@@ -1,8 +1,4 @@
-"""Tools from JSON in the dialects that are about, and the limits every tool keeps.
-
-    OpenAI   {"type": "function", "function": {"name", "description", "parameters": JSON Schema}}
-    BFCL     the bare function; its schema says `dict`, `float`, `tuple`, `any` for JSON's types
-    xLAM     "parameters": {"city": {"type": "str, optional", "description": ..., "default": ...}}
+"""Tools from JSON in any of the `dialects`, and the limits every tool keeps.
 
 Python functions and Pydantic models become tools in `python_tools`.
 """
@@ -15,6 +11,7 @@ from typing import Any
 
 import jsonschema_rs
 
+from edgetool.calls.dialects import bare, parameters_schema
 from edgetool.calls.formats.base import dumps
 from edgetool.calls.types import JsonObject, Tool
 from edgetool.errors import UsageError
@@ -23,17 +20,6 @@ MAX_BYTES = 64 * 1024
 MAX_DEPTH = 32
 MAX_PROPERTIES = 256
 MAX_ENUM = 1_000
-
-_TYPES = {
-    **dict.fromkeys(("dict", "Dict", "HashMap", "Object"), "object"),
-    **dict.fromkeys(("float", "double", "Float", "Number"), "number"),
-    **dict.fromkeys(("tuple", "list", "List", "set", "Array", "ArrayList"), "array"),
-    **dict.fromkeys(("int", "long", "Integer"), "integer"),
-    **dict.fromkeys(("bool", "Boolean"), "boolean"),
-    **dict.fromkeys(("str", "String", "char"), "string"),
-    "NoneType": "null",
-}
-_JSON_TYPES = {"object", "array", "string", "number", "integer", "boolean", "null"}
 
 
 class ToolError(UsageError):
@@ -47,19 +33,18 @@ def tool_from_json(value: Any, where: str = "tool") -> Tool:
 
     Raises ToolError, naming the property, for what is no tool or is beyond the limits.
     """
-    function = value.get("function", value) if isinstance(value, dict) else value
-    if not isinstance(function, dict):
+    if not isinstance(value, dict) or not isinstance(value.get("function", {}), dict):
         raise ToolError(f"{where}: {_shown(value)} is no tool; give an object with a name")
-    name, description = function.get("name"), function.get("description") or ""
-    if not isinstance(name, str) or not name.strip():
-        raise ToolError(f"{where}: name {_shown(name)} must be text")
-    if not isinstance(description, str):
-        raise ToolError(f"{where} '{name}': description {_shown(description)} must be text")
-    parameters = function.get("parameters") or {}
-    if not isinstance(parameters, dict):
-        raise ToolError(f"{where} '{name}': parameters {_shown(parameters)} must be an object")
-    check_limits(name, parameters)
-    tool = Tool(name, description, _object_schema(name, parameters))
+    raw = bare(value)
+    if not isinstance(raw.name, str) or not raw.name.strip():
+        raise ToolError(f"{where}: name {_shown(raw.name)} must be text")
+    where = f"{where} '{raw.name}'"
+    if not isinstance(raw.description, str):
+        raise ToolError(f"{where}: description {_shown(raw.description)} must be text")
+    if not isinstance(raw.parameters, dict):
+        raise ToolError(f"{where}: parameters {_shown(raw.parameters)} must be an object")
+    check_limits(raw.name, raw.parameters)  # before anything walks down it
+    tool = Tool(raw.name, raw.description, _object_schema(raw.name, parameters_schema(raw)))
     require_sound(tool)
     return tool
 
@@ -72,73 +57,13 @@ def tools_from_json(value: Any, where: str = "tools") -> tuple[Tool, ...]:
     return tuple(tool_from_json(entry, f"{where}[{i}]") for i, entry in enumerate(entries))
 
 
-def _object_schema(name: str, parameters: JsonObject) -> JsonObject:
-    if is_flat(parameters):
-        return _from_flat(parameters)
-    schema: JsonObject = json_schema(parameters)
+def _object_schema(name: str, schema: JsonObject) -> JsonObject:
     if schema.get("type", "object") != "object":
         raise ToolError(f"tool '{name}': parameters.type {_shown(schema['type'])} must be 'object'")
     properties = schema.get("properties") or {}
     if not isinstance(properties, dict):
         raise ToolError(f"tool '{name}': parameters.properties must be an object")
     return {**schema, "type": "object", "properties": properties}
-
-
-def is_flat(parameters: JsonObject) -> bool:
-    """xLAM's form: the names of the parameters where a JSON Schema has its keywords."""
-    return (
-        bool(parameters)
-        and not isinstance(parameters.get("type"), str)
-        and not {"properties", "$ref", "anyOf", "allOf", "oneOf"} & set(parameters)
-        and all(isinstance(one, dict) and "type" in one for one in parameters.values())
-    )
-
-
-def _from_flat(parameters: JsonObject) -> JsonObject:
-    """A parameter is optional when its type says so or a default is named."""
-    properties: JsonObject = {}
-    required = []
-    for name, given in parameters.items():
-        kind = given["type"]
-        optional = "default" in given
-        if isinstance(kind, str):
-            kind, comma, rest = kind.partition(", ")
-            optional = optional or (bool(comma) and "optional" in rest)
-        schema = _python_type(kind) if isinstance(kind, str) else {"type": kind}
-        others = {key: inner for key, inner in given.items() if key not in ("type", "required")}
-        properties[name] = {**schema, **json_schema(others)}
-        if given.get("required", not optional):
-            required.append(name)
-    return {"type": "object", "properties": properties, "required": required}
-
-
-def _python_type(written: str) -> JsonObject:
-    """`List[int]`, `Dict[str, Any]`, `Optional[str]`, `str` -> a schema; {} for anything else."""
-    outer, bracket, inner = written.strip().partition("[")
-    inner = inner.removesuffix("]")
-    if outer in ("Optional", "typing.Optional"):
-        return _python_type(inner)
-    kind = _TYPES.get(outer, outer)
-    if kind not in _JSON_TYPES:
-        return {"type": "array"} if outer in ("Tuple", "Set", "Sequence") else {}
-    if kind == "array" and bracket and "," not in inner:
-        return {"type": "array", "items": _python_type(inner)}
-    return {"type": kind}
-
-
-def json_schema(value: Any) -> Any:
-    """A schema in BFCL's dialect -> JSON Schema, all the way down."""
-    if isinstance(value, list):
-        return [json_schema(inner) for inner in value]
-    if not isinstance(value, dict):
-        return value
-    schema = {key: json_schema(inner) for key, inner in value.items()}
-    kind = value.get("type")
-    if kind in ("any", "Any"):
-        del schema["type"]
-    elif isinstance(kind, str):
-        schema["type"] = _TYPES.get(kind, kind)
-    return schema
 
 
 def require_sound(tool: Tool) -> None:

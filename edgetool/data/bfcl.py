@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgetool.calls.tools import json_schema
+from edgetool.calls.dialects import json_schema
 from edgetool.calls.types import BFCL, Example, ExpectedCall, Tool
 from edgetool.data.rows import EVALUATION_ONLY
 from edgetool.errors import DataError, UsageError

@@ -36,6 +36,13 @@ def mapping(field: str, value: Any) -> dict[str, Any]:
     return value
 
 
+def require_text(field: str, value: Any) -> str:
+    """The value, when it is text. Raises Problem otherwise."""
+    if not isinstance(value, str):
+        raise Problem(field, value, "must be text")
+    return value
+
+
 def tool_of(field: str, value: Any) -> Tool:
     """A tool in OpenAI's form ({"type": "function", "function": {...}}) or the bare function."""
     entry = mapping(field, value)
@@ -85,8 +92,13 @@ def misfit(arguments: dict[str, Any], tool: Tool) -> Any:
     return None if held.is_valid(arguments) else next(held.iter_errors(arguments))
 
 
-def expected_call(field: str, value: Any, tools: tuple[Tool, ...]) -> ExpectedCall:
-    """A call the row asks for; its tool must be on offer and its arguments fit the schema."""
+def expected_call(
+    field: str, value: Any, tools: tuple[Tool, ...], *, fit: bool = True
+) -> ExpectedCall:
+    """A call the row asks for; its tool must be on offer and its arguments be parameters of it.
+
+    fit   they must also fit its schema
+    """
     entry = mapping(field, value)
     tool = _tool_named(field, entry.get("name"), tools)
     arguments = entry.get("arguments", {})
@@ -96,7 +108,9 @@ def expected_call(field: str, value: Any, tools: tuple[Tool, ...]) -> ExpectedCa
             raise Problem(f"{field}.arguments", entry["arguments"], "is not JSON; give an object")
     arguments = mapping(f"{field}.arguments", arguments)
     if "bfcl" not in entry:  # BFCL's answers need not fit the schema, and are no model's to learn
-        _check_arguments(f"{field}.arguments", arguments, tool)
+        _check_names(f"{field}.arguments", arguments, tool)
+        if fit:
+            _check_values(f"{field}.arguments", arguments, tool)
     if entry.keys().isdisjoint(("alternatives", "optional", "bfcl")):
         return ExpectedCall(tool.name, arguments)
     alternatives = mapping(f"{field}.alternatives", entry.get("alternatives", {}))
@@ -129,7 +143,7 @@ def _tool_named(field: str, name: Any, tools: tuple[Tool, ...]) -> Tool:
     raise Problem(f"{field}.name", name, f"is not among the row's tools ({offered})")
 
 
-def _check_arguments(field: str, arguments: dict[str, Any], tool: Tool) -> None:
+def _check_names(field: str, arguments: dict[str, Any], tool: Tool) -> None:
     properties = tool.parameters["properties"]
     closed = tool.parameters.get("additionalProperties", False) is False
     for name in arguments:
@@ -138,6 +152,9 @@ def _check_arguments(field: str, arguments: dict[str, Any], tool: Tool) -> None:
             raise Problem(
                 f"{field}.{name}", arguments[name], f"is no parameter of {tool.name} ({known})"
             )
+
+
+def _check_values(field: str, arguments: dict[str, Any], tool: Tool) -> None:
     try:
         error = misfit(arguments, tool)
     except (ValueError, UsageError) as failure:

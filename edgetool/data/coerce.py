@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from edgetool.calls.formats.base import INVALID, loads
+from edgetool.calls.formats.base import INVALID, dumps, loads
 from edgetool.calls.types import JsonObject, Tool
 
 _WHOLE = re.compile(r"-?\d{1,15}(\.0+)?")
@@ -28,6 +28,8 @@ def reading(value: Any, schema: Any) -> Any:
     kind = schema.get("type") if isinstance(schema, dict) else None
     if kind == "integer" and isinstance(value, float) and value.is_integer():
         return int(value)
+    if kind == "string" and isinstance(value, int | float) and not isinstance(value, bool):
+        return dumps(value)
     if not isinstance(value, str):
         return value
     text = value.strip()

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgetool.calls.dialects import bare, parameters_schema, spellable
 from edgetool.calls.types import Example, JsonObject, Message, Tool
-from edgetool.data.check import Problem, expected_call, tool_of
+from edgetool.data.check import Problem, expected_call, mapping, tool_of
 from edgetool.data.coerce import coerced
-from edgetool.data.dialects import bare_function, spellable
 from edgetool.data.json_text import decode
 from edgetool.data.rows import checked_message
 
@@ -39,11 +39,13 @@ class Draft:
         return {"messages": list(self.messages), "tools": self.tools, "calls": self.calls}
 
 
-def finish(draft: Draft, *, coerce: bool = False) -> Example:
+def finish(draft: Draft, *, coerce: bool = False, fit: bool = True) -> Example:
     """The checked row, whose id is still empty.
 
+    coerce   read values of the wrong JSON type as the right one where there is one way to
+    fit      values must fit their schemas; a test set's published answers count as they stand
+
     Raises Problem naming the field, its value and what to do.
-    coerce: read values of the wrong JSON type as the right one where there is one way to.
     """
     tools, spelled = _tools(draft.tools)
     messages = tuple(_renamed(message, spelled) for message in draft.messages)
@@ -55,7 +57,9 @@ def finish(draft: Draft, *, coerce: bool = False) -> Example:
     wanted = [{**call, "name": spelled.get(call["name"], call["name"])} for call in _named(draft)]
     if coerce:
         wanted = [_coerced(call, by_name.get(call["name"])) for call in wanted]
-    calls = tuple(expected_call(f"calls[{i}]", call, tools) for i, call in enumerate(wanted))
+    calls = tuple(
+        expected_call(f"calls[{i}]", call, tools, fit=fit) for i, call in enumerate(wanted)
+    )
     completion = None if calls else draft.completion
     return Example("", messages, tools, calls, completion, metadata=draft.metadata)
 
@@ -88,11 +92,11 @@ def _learn(key: bytes, field: str, value: Any) -> tuple[str, Tool]:
 
 
 def _tool(field: str, value: Any) -> tuple[str, Tool]:
-    function = bare_function(field, value)
-    name = function["name"]
-    if isinstance(name, str):
-        function["name"] = spellable(name)
-    return name, tool_of(field, function)
+    raw = bare(mapping(field, value))
+    name = spellable(raw.name) if isinstance(raw.name, str) else raw.name
+    parameters = parameters_schema(raw, lenient=True)
+    function = {"name": name, "description": raw.description, "parameters": parameters}
+    return raw.name, tool_of(field, function)
 
 
 def _named(draft: Draft) -> list[JsonObject]:

@@ -229,7 +229,7 @@ def test_nulls_that_arrow_adds_are_no_arguments(tmp_path):
         ('{"a": 1}', "array", '{"a": 1}'),
         ("[", "array", "["),
         ("1", "string", "1"),
-        (1, "string", 1),
+        (1, "string", "1"),
         ("9" * 40, "integer", "9" * 40),
     ],
 )

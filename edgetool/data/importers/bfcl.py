@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from edgetool.calls.dialects import json_schema
 from edgetool.calls.types import ExpectedCall, JsonObject, Tool
 from edgetool.data import bfcl
 from edgetool.data.check import Problem, mapping, misfit
-from edgetool.data.dialects import json_schema
 from edgetool.data.draft import Draft, json_list
 from edgetool.errors import UsageError
 
@@ -69,7 +69,7 @@ def drafts(record: dict[str, Any], companions: dict[str, Any] | None) -> Iterato
         raise Problem("question", turns, f"has {len(turns)} turns; only single turns are supported")
     functions = json_list("function", record["function"])
     schemas = {
-        function.get("name"): json_schema(function.get("parameters") or {})
+        function.get("name"): json_schema(function.get("parameters") or {}, lenient=True)
         for function in (mapping(f"function[{i}]", value) for i, value in enumerate(functions))
     }
     calls = []

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from edgetool.calls.types import JsonObject, Message
-from edgetool.data.check import Problem
-from edgetool.data.dialects import require_text
+from edgetool.data.check import Problem, require_text
 from edgetool.data.draft import Draft, json_value
 from edgetool.data.importers.conversation import calling, said, turns
 from edgetool.data.importers.plain import EVALUATION_ONLY, companions, is_companion

@@ -13,8 +13,7 @@ from typing import Any
 
 from edgetool.calls.formats.base import dumps
 from edgetool.calls.types import JsonObject, Message
-from edgetool.data.check import Problem
-from edgetool.data.dialects import require_text
+from edgetool.data.check import Problem, require_text
 from edgetool.data.draft import Draft, json_list
 from edgetool.data.importers.conversation import calling, said, turns
 from edgetool.errors import UsageError

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from edgetool.calls.types import Message
-from edgetool.data.check import Problem
-from edgetool.data.dialects import require_text
+from edgetool.data.check import Problem, require_text
 from edgetool.data.draft import Draft, call_of, json_list
 from edgetool.data.importers.conversation import calling, said, spoken, turns
 from edgetool.data.importers.plain import EVALUATION_ONLY, companions, is_companion

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from edgetool.calls.types import Message
-from edgetool.data.check import Problem
-from edgetool.data.dialects import require_text
+from edgetool.data.check import Problem, require_text
 from edgetool.data.draft import Draft, json_list
 from edgetool.data.importers import python_calls
 from edgetool.data.importers.conversation import calling, said, turns

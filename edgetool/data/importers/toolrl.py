@@ -14,8 +14,7 @@ from typing import Any
 
 from edgetool.calls.formats.base import INVALID, loads
 from edgetool.calls.types import JsonObject, Message
-from edgetool.data.check import Problem, mapping
-from edgetool.data.dialects import require_text
+from edgetool.data.check import Problem, mapping, require_text
 from edgetool.data.draft import Draft, call_of, json_list, json_value
 from edgetool.data.importers.conversation import calling, said
 from edgetool.data.importers.plain import EVALUATION_ONLY, companions, is_companion

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from edgetool.data.check import Problem, mapping
-from edgetool.data.dialects import require_text
+from edgetool.data.check import Problem, mapping, require_text
 from edgetool.data.draft import Draft, call_of, json_list, json_value
 from edgetool.data.importers.conversation import said
 from edgetool.data.importers.plain import companions, is_companion

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from edgetool.data.dialects import require_text
+from edgetool.data.check import require_text
 from edgetool.data.draft import Draft, call_of, json_list
 from edgetool.data.importers.conversation import said
 from edgetool.data.importers.plain import EVALUATION_ONLY, companions, is_companion

@@ -7,12 +7,11 @@ asking back or declining is right, when no call is made; what is said instead is
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 
-from edgetool.calls.types import Example, Tool
-from edgetool.data.bfcl import json_schema
-from edgetool.eval.suites.base import Loaded, Row, Unscorable, collect, expected
+from edgetool.data.draft import Draft
+from edgetool.data.importers import when2call
+from edgetool.eval.suites.base import Loaded, Row, collect
 
 NAME = "when2call"
 FOLDERS = ("when2call",)
@@ -27,19 +26,8 @@ def categories(folder: Path) -> tuple[str, ...]:
 def load(folder: Path, category: str) -> Loaded:
     lines = (folder / FILE).read_text(encoding="utf-8").splitlines()
     rows = [row for row in map(json.loads, lines) if row.get("correct_answer") == category]
-    return collect([(row["uuid"], row) for row in rows], partial(_example, category))
+    return collect([(row["uuid"], row) for row in rows], _draft)
 
 
-def _example(category: str, name: str, row: Row) -> Example:
-    tools = tuple(_tool(json.loads(text)) for text in row["tools"])
-    if not tools:
-        raise Unscorable("no tools on offer")
-    calls = []
-    if category == "tool_call":
-        answer = json.loads(row["answers"]["tool_call"])
-        calls = [expected(tools, answer["name"], answer["arguments"])]
-    return Example(name, ({"role": "user", "content": row["question"]},), tools, tuple(calls))
-
-
-def _tool(function: Row) -> Tool:
-    return Tool(function["name"], function["description"], json_schema(function["parameters"]))
+def _draft(_: str, row: Row) -> Draft:
+    return next(when2call.drafts(dict(row), None))

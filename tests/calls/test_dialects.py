@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgetool.data.dialects import bare_function, json_schema, spellable, type_schema
+from edgetool.calls.dialects import bare, json_schema, parameters_schema, spellable, type_schema
 
 
 @pytest.mark.parametrize(
@@ -48,21 +48,25 @@ def test_a_table_of_parameters_becomes_an_object():
         "days": {"type": "int", "default": 3},
         "unit": {"type": "str, optional"},
     }
-    schema = bare_function("tool", {"name": "f", "parameters": table})["parameters"]
+    schema = parameters_schema(bare({"name": "f", "parameters": table}))
     assert schema["required"] == ["city"]
     assert schema["properties"]["days"] == {"type": "integer", "default": 3}
 
 
 def test_required_beside_a_parameter_is_lifted_to_its_object():
     schema = json_schema(
-        {"type": "dict", "properties": {"a": {"type": "str", "required": True}}, "required": None}
+        {"type": "dict", "properties": {"a": {"type": "str", "required": True}}, "required": None},
+        lenient=True,
     )
     assert schema == {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
 
 
 def test_an_empty_default_beside_a_number_means_none():
-    assert json_schema({"type": "int", "default": ""}) == {"type": "integer"}
-    assert json_schema({"type": "str", "default": ""}) == {"type": "string", "default": ""}
+    assert json_schema({"type": "int", "default": ""}, lenient=True) == {"type": "integer"}
+    assert json_schema({"type": "str", "default": ""}, lenient=True) == {
+        "type": "string",
+        "default": "",
+    }
 
 
 @pytest.mark.parametrize(

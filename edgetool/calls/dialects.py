@@ -1,0 +1,216 @@
+"""Tools in anybody's spelling -> name, description and parameters as JSON Schema.
+
+    OpenAI   {"type": "function", "function": {"name", "description", "parameters": JSON Schema}}
+    BFCL     the bare function; its schema says `dict`, `float`, `tuple`, `any` for JSON's types
+    tables   "parameters": {"city": {"type": "List[str], optional", "description", "default"}},
+             types written as Python would: xLAM, Seal-Tools, API-Bank
+
+The same reading serves a user's tools.json, the importers of data sets and the suites. What data
+sets get wrong (a type nobody knows, `required: true`) is mended when `lenient`; in a user's own
+file it is left, so that the check of the schema names it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from edgetool.calls.types import JsonObject
+
+JSON_TYPES = frozenset(("object", "array", "string", "number", "integer", "boolean", "null"))
+_TYPES = {
+    **dict.fromkeys(("dict", "dictionary", "map", "hashmap", "mapping"), "object"),
+    **dict.fromkeys(("list", "tuple", "set", "arraylist", "sequence", "iterable"), "array"),
+    **dict.fromkeys(("str", "char", "text", "date", "time", "datetime", "url", "email"), "string"),
+    **dict.fromkeys(("float", "double", "decimal"), "number"),
+    **dict.fromkeys(("int", "long"), "integer"),
+    **dict.fromkeys(("none", "nonetype"), "null"),
+    "bool": "boolean",
+}
+_ANY = re.compile(r"\bany\b", re.IGNORECASE)
+# Keywords whose value is a map of schemas, a list of them, or one.
+_MAPS = ("properties", "$defs", "definitions", "patternProperties")
+_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
+_SCHEMAS = ("items", "additionalProperties", "not")
+_KEYWORDS = frozenset((*_MAPS, "$ref", "anyOf", "oneOf", "allOf", "additionalProperties"))
+_GENERIC = re.compile(r"(\w+)\s*\[(.*)\]", re.DOTALL)
+_UNSPELLABLE = re.compile(r"[^\w.\-]+")
+_NAMES = ("name", "api_name", "apiCode")
+_DESCRIPTIONS = ("description", "api_description")
+_PARAMETERS = ("parameters", "input_parameters", "inputSchema", "input_schema", "arguments")
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A tool as it was spelled, its parts found. `required` may stand beside the parameters."""
+
+    name: Any
+    description: Any
+    parameters: Any
+    required: Any
+
+
+def bare(entry: JsonObject) -> Raw:
+    """The parts of a tool, with or without OpenAI's wrapper."""
+    if isinstance(entry.get("function"), dict):
+        entry = entry["function"]
+    return Raw(
+        _first(entry, _NAMES),
+        _first(entry, _DESCRIPTIONS) or "",
+        _first(entry, _PARAMETERS) or {},
+        entry.get("required"),
+    )
+
+
+def parameters_schema(tool: Raw, *, lenient: bool = False) -> Any:
+    """Its parameters as JSON Schema; what is no object is given back as it came."""
+    parameters = tool.parameters
+    if isinstance(parameters, dict) and is_table(parameters):
+        parameters = _from_table(parameters, tool.required)
+    return json_schema(parameters, lenient=lenient) or {"type": "object", "properties": {}}
+
+
+def spellable(name: str) -> str:
+    """A tool's name without what no call syntax can write: 'Market Trends API' loses its spaces."""
+    return _UNSPELLABLE.sub("_", name.strip()).strip("_")
+
+
+def json_schema(value: Any, *, lenient: bool = False) -> Any:
+    """A schema in any of the dialects -> JSON Schema, all the way down."""
+    if not isinstance(value, dict):
+        return value
+    schema: JsonObject = {}
+    for key, inner in value.items():  # in their order: a schema that is one already stays as it is
+        if key == "type":
+            schema.update(_type(inner, lenient))
+        elif key in _MAPS and isinstance(inner, dict):
+            schema[key] = {name: json_schema(one, lenient=lenient) for name, one in inner.items()}
+        elif key in _LISTS and isinstance(inner, list):
+            schema[key] = [json_schema(one, lenient=lenient) for one in inner]
+        elif key in _SCHEMAS:
+            schema[key] = json_schema(inner, lenient=lenient)
+        elif not (lenient and key == "optional"):
+            schema[key] = inner
+    return _mended(schema, value.get("properties")) if lenient else schema
+
+
+def _type(written: Any, lenient: bool) -> JsonObject:
+    if not isinstance(written, str):
+        return _kept_type(written) if lenient else {"type": written}
+    schema = type_schema(written)
+    unknown = not schema and not _ANY.search(written)
+    return {"type": written} if unknown and not lenient else schema
+
+
+def type_schema(text: str) -> JsonObject:
+    """'List[int], optional' -> {"type": "array", "items": {"type": "integer"}}; unknown -> {}."""
+    name = re.sub(r",?\s*\boptional\b(?!\[)", "", text, flags=re.IGNORECASE).strip() or text.strip()
+    generic = _GENERIC.fullmatch(name)
+    if generic:
+        return _generic(generic[1].lower(), _arguments(generic[2]))
+    if "|" in name:
+        return _any_of(name.split("|"))
+    lower = name.lower().removeprefix("typing.")
+    kind = lower if lower in JSON_TYPES else _TYPES.get(lower)
+    return {"type": kind} if kind else {}
+
+
+def _generic(head: str, arguments: list[str]) -> JsonObject:
+    if head in ("optional", "union"):
+        return _any_of([a for a in arguments if a.lower() != "none"])
+    if head == "literal":
+        return {"enum": [argument.strip("'\"") for argument in arguments]}
+    schema = type_schema(head)
+    inner = type_schema(arguments[0]) if len(set(arguments) - {"..."}) == 1 else {}
+    return {**schema, "items": inner} if schema.get("type") == "array" and inner else schema
+
+
+def _any_of(names: list[str]) -> JsonObject:
+    schemas = [type_schema(name) for name in names]
+    if len(schemas) == 1:
+        return schemas[0]
+    return {"anyOf": schemas} if all(schemas) else {}
+
+
+def _arguments(text: str) -> list[str]:
+    """'str, Dict[str, int]' -> ['str', 'Dict[str, int]']: commas inside brackets do not count."""
+    parts, depth = [""], 0
+    for char in text:
+        depth += (char == "[") - (char == "]")
+        if char == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += char
+    return [part.strip() for part in parts if part.strip()]
+
+
+def is_table(parameters: JsonObject) -> bool:
+    """The names of the parameters stand where a JSON Schema has its keywords."""
+    return (
+        not isinstance(parameters.get("type"), str)
+        and _KEYWORDS.isdisjoint(parameters)
+        and any(isinstance(cell, dict) for cell in parameters.values())
+    )
+
+
+def _from_table(table: JsonObject, required: Any) -> JsonObject:
+    """{"city": {"type": "str", ...}} -> an object's schema.
+
+    Without a list of what is required, a parameter is unless it has a default or says "optional".
+    """
+    properties = {name: _cell(cell) for name, cell in table.items()}
+    if not isinstance(required, list):
+        required = [name for name, cell in properties.items() if _needed(cell)]
+    for cell in properties.values():
+        cell.pop("required", None)  # said once, in the list
+    return {"type": "object", "properties": properties, "required": required}
+
+
+def _cell(cell: Any) -> JsonObject:
+    return dict(cell) if isinstance(cell, dict) else {"description": str(cell)}
+
+
+def _needed(cell: JsonObject) -> bool:
+    said = cell.get("required")
+    if isinstance(said, bool):
+        return said
+    return "default" not in cell and "optional" not in str(cell.get("type", "")).lower()
+
+
+def _kept_type(kind: Any) -> JsonObject:
+    return {"type": kind} if isinstance(kind, list) and set(map(str, kind)) <= JSON_TYPES else {}
+
+
+def _mended(schema: JsonObject, properties: Any) -> JsonObject:
+    """Without what is no JSON Schema: a boolean `required`, `enum` and `examples` that are no
+    list, and the empty text that stands for "no default" beside a type that is not text.
+
+    properties   as they were spelled, with what they themselves say of being required
+    """
+    kind = schema.get("type")
+    if isinstance(properties, dict):
+        required = _required(schema.get("required"), properties)
+        if required or "required" in schema:
+            schema["required"] = required
+    if "required" in schema and (not isinstance(schema["required"], list) or kind != "object"):
+        del schema["required"]
+    for key in ("enum", "examples"):
+        if key in schema and not (isinstance(schema[key], list) and schema[key]):
+            del schema[key]
+    if schema.get("default", 0) in ("", None) and kind != "string":
+        del schema["default"]
+    if schema.get("items", {}) is None or isinstance(schema.get("items"), str):
+        schema["items"] = type_schema(schema["items"] or "")
+    return schema
+
+
+def _required(listed: Any, properties: JsonObject) -> list[str]:
+    """Names in the list, and those whose own schema says `required: true` (an older habit)."""
+    names = listed if isinstance(listed, list) else []
+    own = [n for n, s in properties.items() if isinstance(s, dict) and s.get("required") is True]
+    return [name for name in dict.fromkeys([*names, *own]) if name in properties]
+
+
+def _first(entry: JsonObject, keys: tuple[str, ...]) -> Any:
+    return next((entry[key] for key in keys if entry.get(key) is not None), None)
