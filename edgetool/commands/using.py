@@ -37,14 +37,17 @@ def serve(
         str | None, typer.Option(help="Loopback by default; another one needs --api-key.")
     ] = None,
     port: Annotated[int | None, typer.Option()] = None,
+    context: Annotated[
+        int | None, typer.Option(help="Tokens a prompt and its completion may have.")
+    ] = None,
     api_key: Annotated[
         str | None, typer.Option(envvar="EDGETOOL_API_KEY", help="Asked of every request.")
     ] = None,
 ) -> None:
     """An OpenAI-compatible server for one GGUF file."""
-    from edgetool.verbs.serving import run_serve
+    from edgetool.verbs.hosting import run_serve
 
-    run_serve(model, tools, host=host, port=port, api_key=api_key)
+    run_serve(model, tools, host=host, port=port, api_key=api_key, context=context)
 
 
 @app.command()
