@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from edgetool.calls.formats import CallSyntax
 from edgetool.calls.formats.base import dumps
+from edgetool.calls.formats.rules import answering
 from edgetool.calls.tools import ToolError, require_sound
 from edgetool.calls.types import JsonObject, Tool
 from edgetool.errors import EngineError
@@ -155,19 +156,22 @@ class ConstraintMaker:
         self._kept.move_to_end(key)
         return GrammarConstraint(self._kept[key].deep_copy(), self._ender)
 
-    def for_schema(self, schema: JsonObject) -> GrammarConstraint:
-        """The constraint of a completion that is one JSON value of this schema.
+    def for_schema(self, schema: JsonObject, tools: Sequence[Tool] = ()) -> GrammarConstraint:
+        """The constraint of a completion that is a JSON value of this schema, or calls to `tools`.
 
         Raises EngineError when it cannot be compiled.
         """
-        key = dumps(schema)
+        key = dumps([schema, [tool.as_openai() for tool in tools]])
         if key not in self._kept:
-            matcher = self._matcher_of(f"start: %json {key}")
+            calls = self._syntax.grammar(tools) if tools else ""
+            matcher = self._matcher_of(answering(schema, calls))
             if matcher.is_error():
                 raise EngineError(
-                    f"this schema cannot be held by a grammar: {matcher.get_error()}; simplify it"
+                    f"response_format: this schema cannot be held by a grammar: "
+                    f"{matcher.get_error()}; simplify it"
                 )
             self._keep(key, matcher)
+        self._kept.move_to_end(key)
         return GrammarConstraint(self._kept[key].deep_copy(), self._ender)
 
     def _keep(self, key: str, matcher: Any) -> None:
