@@ -33,6 +33,7 @@ from edgetool.serve.openai_types import (
     completion_object,
     error_object,
 )
+from edgetool.serve.page import page_routes
 from edgetool.serve.session import LlamaSession
 
 HOST, PORT = "127.0.0.1", 8080
@@ -72,6 +73,7 @@ class ChatServer:
     def app(self) -> Starlette:
         return Starlette(
             routes=[
+                *page_routes(self.tools, self._guarded),
                 Route("/health", self._health),
                 Route("/v1/models", self._guarded(self._models)),
                 Route("/v1/chat/completions", self._guarded(self._chat), methods=["POST"]),
