@@ -59,7 +59,9 @@ def functions_of_file(path: Path) -> dict[str, Callable[..., Any]]:
     except (Exception, SystemExit) as error:  # somebody else's code: it may raise anything
         said = f"{type(error).__name__}: {error}"
         raise UsageError(f"{path} cannot be imported: {said}") from error
-    functions = {name: one for name, one in _public(module).items() if inspect.isfunction(one)}
+    functions: dict[str, Callable[..., Any]] = {
+        name: one for name, one in _public(module).items() if inspect.isfunction(one)
+    }
     if not functions:
         raise UsageError(f"{path}: no public function in it; define one for each tool")
     return functions

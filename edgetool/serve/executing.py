@@ -155,7 +155,9 @@ def converse(
 
     A call that was cut short, or is not clean, ends it. Raises as Chat.answer does.
     """
-    answer, calls, ran = chat.ask(question), [], []
+    calls: list[ToolCall] = []
+    ran: list[Ran] = []
+    answer = chat.ask(question)
     for _ in range(rounds):
         calls += answer.calls
         if functions is None or not answer.calls or _problem(answer):
