@@ -3,7 +3,7 @@
 
 import { asCurl, asPython } from "./snippets.js";
 import { headersOf, refusal } from "./stream.js";
-import { clear, make, write } from "./writing.js";
+import { clear, make, milliseconds, write } from "./writing.js";
 
 const $ = (id) => document.getElementById(id);
 const ARMS = ["constrained", "free"];
@@ -166,9 +166,10 @@ async function attempt(name, tools, signal) {
   }
 }
 
+/** Times count from the first token on: the second to ask finds the prompt read already. */
 function comparison(constrained, free) {
-  const ratio = (constrained.seconds / free.seconds).toFixed(2);
-  const times = `Constrained took ${ratio} times as long as free.`;
+  const [ours, theirs] = [constrained, free].map((one) => milliseconds(one.after));
+  const times = `After the first token constrained took ${ours}, free ${theirs}.`;
   return `Constrained: ${constrained.words}. Free: ${free.words}. ${times}`;
 }
 

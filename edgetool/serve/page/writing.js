@@ -15,7 +15,7 @@ export function clear(arm) {
   arm.querySelector("dl").replaceChildren();
 }
 
-/** Asks and shows what comes in `arm`, which was cleared; gives {seconds, words}. Throws as chunksOf does. */
+/** Asks and shows what comes in `arm`, which was cleared; gives {after, words}. Throws as chunksOf does. */
 export async function write(arm, body, key, signal) {
   const shown = arm.querySelector(".written");
   const state = { calls: [], text: null, usage: null, reason: null, first: null };
@@ -31,7 +31,7 @@ export async function write(arm, body, key, signal) {
   state.whole = performance.now() - begun;
   const words = verdict(state, body.tools ?? []);
   showFigures(arm.querySelector("dl"), state, words);
-  return { seconds: state.whole / 1000, words: words.text };
+  return { after: state.whole - (state.first ?? state.whole), words: words.text };
 }
 
 /** Puts a chunk on the page; whether it held anything written. */
@@ -40,7 +40,7 @@ function take(chunk, state, shown) {
   const choice = chunk.choices?.[0];
   if (!choice) return false;
   state.reason = choice.finish_reason ?? state.reason;
-  const forced = chunk.edgetool?.forced > 0 && chunk.edgetool.forced === chunk.edgetool.tokens;
+  const forced = howForced(chunk.edgetool);
   if (choice.delta?.content) {
     state.text ??= shown.appendChild(make("div"));
     append(state.text, choice.delta.content, forced);
@@ -63,7 +63,13 @@ function takeCall(part, state, shown, forced) {
 }
 
 function append(place, text, forced) {
-  place.append(forced ? make("span", "forced", text) : text);
+  place.append(forced ? make("span", forced, text) : text);
+}
+
+/** How to shade what a chunk holds: "" where the model chose all of it. */
+function howForced(trace) {
+  if (!trace?.forced) return "";
+  return trace.forced === trace.tokens ? "forced" : "partly";
 }
 
 /** What can be said of an answer: {text, right}. */
@@ -128,6 +134,6 @@ function row(list, name, value, kind = "") {
   list.append(make("dt", "", name), make("dd", kind, value));
 }
 
-function milliseconds(value) {
+export function milliseconds(value) {
   return `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
 }
