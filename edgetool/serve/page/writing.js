@@ -15,7 +15,7 @@ export function clear(arm) {
   arm.querySelector("dl").replaceChildren();
 }
 
-/** Asks and shows what comes in `arm`, which was cleared; gives {after, words}. Throws as chunksOf does. */
+/** Asks and shows what comes in `arm`; gives {after, words}. Throws as chunksOf does. */
 export async function write(arm, body, key, signal) {
   const shown = arm.querySelector(".written");
   const state = { calls: [], text: null, usage: null, reason: null, first: null };
