@@ -7,7 +7,12 @@ from typing import Annotated
 
 import typer
 
-from edgetool.commands.common import JsonOption, ModelArgument, ToolsOption, console, group
+from edgetool.commands.common import JsonOption, ModelArgument, console, group
+
+ToolsOrFunctions = Annotated[
+    Path | None,
+    typer.Option("--tools", help="JSON file with a list of tools, or a Python file of functions."),
+]
 
 app = group()
 
@@ -18,10 +23,7 @@ def run(
     question: Annotated[
         str | None, typer.Argument(help="What you would say; without it, a chat.")
     ] = None,
-    tools: Annotated[
-        Path | None,
-        typer.Option(help="JSON file with a list of tools, or a Python file of functions."),
-    ] = None,
+    tools: ToolsOrFunctions = None,
     exec_: Annotated[
         Path | None,
         typer.Option("--exec", metavar="PY", help="Run calls with this file's functions."),
@@ -61,19 +63,22 @@ def run(
 @app.command()
 def serve(
     model: ModelArgument,
-    tools: ToolsOption = None,
+    tools: ToolsOrFunctions = None,
     host: Annotated[
         str | None, typer.Option(help="Loopback by default; another one needs --api-key.")
     ] = None,
     port: Annotated[int | None, typer.Option()] = None,
+    context: Annotated[
+        int | None, typer.Option(help="Tokens a prompt and its completion may have.")
+    ] = None,
     api_key: Annotated[
         str | None, typer.Option(envvar="EDGETOOL_API_KEY", help="Asked of every request.")
     ] = None,
 ) -> None:
     """An OpenAI-compatible server for one GGUF file."""
-    from edgetool.verbs.serving import run_serve
+    from edgetool.verbs.hosting import run_serve
 
-    run_serve(model, tools, host=host, port=port, api_key=api_key)
+    run_serve(model, tools, host=host, port=port, api_key=api_key, context=context)
 
 
 @app.command()

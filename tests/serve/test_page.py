@@ -1,4 +1,4 @@
-"""The page in a real browser, against a real server and the embedded model."""
+"""The page in a real browser, against a real server."""
 
 from __future__ import annotations
 
@@ -7,48 +7,34 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 import time
 
 import httpx
 import pytest
-import uvicorn
 
-from edgetool.serve.http import ChatServer, bind
+from edgetool.serve.jobs import Delta
 from edgetool.serve.page import HEADERS
 from tests.conftest import music_tool, weather_tool
 from tests.serve.browser import BROWSERS, Browser
+from tests.serve.scripted import ScriptedWriter
 
 FILES = ("/", "/page/page.css", "/page/page.js", "/page/stream.js", "/page/writing.js")
 KEY = "s3cret"
 
 
-@pytest.fixture(scope="module")
-def start(session):
-    """Starts servers on free ports; gives their addresses."""
-    running = []
-
-    def run(tools=(), **settings) -> str:
-        listening = bind("127.0.0.1", 0)
-        app = ChatServer(session, tools, **settings).app()
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        running.append((server, thread, listening))
-        while not server.started:
-            time.sleep(0.01)
-        return f"http://127.0.0.1:{listening.getsockname()[1]}"
-
-    yield run
-    for server, thread, listening in running:
-        server.should_exit = True
-        thread.join()
-        listening.close()
+def call(job):
+    """A call of the one tool, or the first: the name forced, the rest chosen, a little apart."""
+    if not job.tools:
+        return ["No tool fits."]
+    tool = next((tool for tool in job.tools if tool.name == job.only), job.tools[0])
+    arguments = dict.fromkeys(tool.required, "Oslo")
+    yielded = ["<tool_call>\n", '{"name": "', f'{tool.name}", "arguments": ']
+    return [*yielded, 0.05, Delta(json.dumps(arguments), 4, 0), "}\n</tool_call>"]
 
 
 @pytest.fixture(scope="module")
-def url(start):
-    return start([weather_tool(), music_tool()])
+def url(serving):
+    return serving(ScriptedWriter(call), tools=[weather_tool(), music_tool()])
 
 
 @pytest.fixture(scope="module")
@@ -124,8 +110,8 @@ def test_the_files_name_no_other_place_and_write_no_html(url):
         assert not re.search(r"\son[a-z]+=|\sstyle=|<style|eval\(|Function\(", text)
 
 
-def test_the_servers_tools_need_the_key(start):
-    url = start([weather_tool()], api_key=KEY)
+def test_the_servers_tools_need_the_key(serving):
+    url = serving(ScriptedWriter(), tools=[weather_tool()], api_key=KEY)
     assert httpx.get(url).status_code == 200
     assert httpx.get(f"{url}/page/tools.json").status_code == 401
     right = {"authorization": f"Bearer {KEY}"}
@@ -146,9 +132,9 @@ def test_the_keyboard_alone_asks_and_both_arms_are_written(page):
     page.press("Enter")
     wait_for_both(page)
     assert text_of(page, "#constrained .call b") == "play_music"  # the first one was unticked
-    assert isinstance(json.loads(text_of(page, "#constrained .call span:last-child")), dict)
+    assert isinstance(json.loads(text_of(page, "#constrained .call > span")), dict)
     figures = text_of(page, "#constrained dl")
-    for named in ("Result", "First token", "Whole", "Tokens", "Prompt"):
+    for named in ("Result", "First token", "Whole", "Tokens", "Forced", "passes2", "4 of them"):
         assert named in figures
     assert "Whole" in text_of(page, "#free dl")
     page.tab_to("curl")
@@ -168,18 +154,52 @@ def test_enter_sends_and_shift_enter_breaks_the_line(page):
 
 
 @pytest.mark.slow
-def test_escape_stops(page):
-    # The answer may be there before the key is; then there is nothing to stop.
-    page.run(
-        "window.fetch = (_, asked) => new Promise((_, fail) =>"
-        " asked.signal.addEventListener('abort', () => fail(asked.signal.reason)))"
-    )
-    page.type("weather in Oslo")
-    page.press("Enter")
-    page.until("document.getElementById('said').textContent.startsWith('Writing')")
-    page.press("Escape")
-    page.until("document.getElementById('said').textContent === 'Stopped.'")
-    assert text_of(page, "#free .written") == ""
+def test_escape_stops_and_the_server_hears_of_it(browser, serving):
+    writer = ScriptedWriter(lambda _: ["Once", " upon", 60.0, " a time"])
+    look(browser, 1200, dark=False)
+    browser.open(serving(writer))
+    browser.until("document.querySelectorAll('#offered input').length === 2")
+    browser.type("tell me a story")
+    browser.press("Enter")
+    browser.until("document.querySelector('#constrained .written').textContent === 'Once upon'")
+    browser.press("Escape")
+    browser.until("document.getElementById('said').textContent === 'Stopped.'")
+    assert text_of(browser, "#free .written") == ""
+    end = time.monotonic() + 20
+    while not writer.cancelled and time.monotonic() < end:
+        time.sleep(0.05)
+    assert writer.cancelled == 1
+
+
+@pytest.mark.slow
+def test_a_call_grows_as_it_is_written_and_what_was_forced_is_shaded(browser, serving):
+    def slowly(job):
+        return [*call(job)[:3], "{", Delta('"city": "Os', 3, 1), 60.0, 'lo"}}\n</tool_call>']
+
+    look(browser, 1200, dark=False)
+    browser.open(serving(ScriptedWriter(slowly), tools=[weather_tool()]))
+    browser.until("document.querySelectorAll('#offered input').length === 1")
+    send(browser, "weather in Oslo")
+    browser.until("document.querySelector('#constrained .call')?.textContent.endsWith('Os')")
+    assert text_of(browser, "#constrained .call") == 'get_weather {"city": "Os'
+    assert text_of(browser, "#constrained .call .forced") == "get_weather"
+    assert text_of(browser, "#constrained .call .partly") == '"city": "Os'
+    assert text_of(browser, "#constrained dl") == ""  # nothing is said of it before its end
+    browser.press("Escape")
+
+
+@pytest.mark.slow
+def test_the_free_arm_asks_for_no_grammar_and_no_named_call(browser, serving):
+    writer = ScriptedWriter(call)
+    look(browser, 1200, dark=False)
+    browser.open(serving(writer, tools=[weather_tool(), music_tool()]))
+    browser.until("document.querySelectorAll('#offered input').length === 2")
+    send(browser, "jazz", choice="tool play_music")
+    wait_for_both(browser)
+    constrained, free = writer.jobs
+    assert (constrained.constrained, constrained.only) == (True, "play_music")
+    assert (free.constrained, free.choice, free.only) == (False, "auto", None)
+    assert free.tools == constrained.tools
 
 
 @pytest.mark.slow
@@ -237,9 +257,9 @@ def test_tools_that_cannot_be_read_are_named_and_nothing_is_sent(page, pasted, c
 
 
 @pytest.mark.slow
-def test_a_key_is_asked_for_and_then_used(browser, start):
+def test_a_key_is_asked_for_and_then_used(browser, serving):
     look(browser, 1200, dark=False)
-    browser.open(start([weather_tool()], api_key=KEY))
+    browser.open(serving(ScriptedWriter(call), tools=[weather_tool()], api_key=KEY))
     browser.until("document.activeElement.id === 'key'")
     browser.type(KEY)
     browser.press("Tab")
