@@ -81,6 +81,26 @@ class Done:
 Event = Delta | Done
 
 
+def job_from_json(value: JsonObject) -> Job:
+    """The job whose `dataclasses.asdict` this is, read back from JSON."""
+    return Job(
+        **{
+            **value,
+            "messages": tuple(value["messages"]),
+            "tools": tuple(Tool(**tool) for tool in value["tools"]),
+            "sampling": Sampling(**value["sampling"]),
+            "stop": tuple(value["stop"]),
+        }
+    )
+
+
+def done_from_json(value: JsonObject) -> Done:
+    """The end whose `dataclasses.asdict` this is, read back from JSON."""
+    written = value["completion"]
+    completion = Completion(**{**written, "token_ids": tuple(written["token_ids"])})
+    return Done(**{**value, "completion": completion})
+
+
 class Writer(Protocol):
     """Somebody who does jobs: one child process, or another server.
 

@@ -86,11 +86,20 @@ class LlamaSession:
         started = time.perf_counter()
         budget = self.budget(prompt_ids, sampling)
         writing = Writing(self, budget, sampling, constraint, on_token)
-        writing.take(self.engine.read(prompt_ids))
+        writing.begin(self.engine.read(prompt_ids))
         first = time.perf_counter() - started
         while not writing.done:
-            writing.take(self.engine.step(writing.last))
+            writing.take(self.engine.step(writing.pending.pop()))
         return writing.completion(time.perf_counter() - started, first)
+
+    def text_ids(self, text: str) -> list[int]:
+        """Token ids [P] of a prompt that is text alone; what looks like a control token is text."""
+        import llama_cpp
+
+        vocab = llama_cpp.llama_model_get_vocab(self.engine.llama.model)
+        opened = llama_cpp.llama_vocab_get_add_bos(vocab)
+        bos = [int(llama_cpp.llama_vocab_bos(vocab))] if opened else []
+        return bos + self.prompter.completion_ids(text)
 
     def budget(self, prompt_ids: Sequence[int], sampling: Sampling) -> int:
         """Tokens a completion of prompt_ids [P] may have. Raises PromptTooLong."""
