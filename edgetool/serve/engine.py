@@ -108,6 +108,40 @@ class Engine:
         self._chunks = [[] for _ in range(self.sequences)]
         self._length = [0] * self.sequences
 
+    def save_state(self, path: Path, ids: Sequence[int]) -> bool:
+        """Write what sequence 0 holds of these tokens, which were read last; False: it could not.
+
+        ids   whole CHUNKs
+        """
+        import llama_cpp
+
+        memory = llama_cpp.llama_get_memory(self._ctx)
+        if self._chunks[0] != list(ids) or not llama_cpp.llama_memory_seq_rm(
+            memory, 0, len(ids), -1
+        ):
+            return False
+        self._length[0] = len(ids)
+        tokens = (ctypes.c_int32 * len(ids))(*ids)
+        name = str(path).encode()
+        return bool(llama_cpp.llama_state_seq_save_file(self._ctx, name, 0, tokens, len(ids)))
+
+    def load_state(self, path: Path, ids: Sequence[int]) -> bool:
+        """Have these tokens in sequence 0's cache, from a file `save_state` wrote of them."""
+        import llama_cpp
+
+        self.forget()
+        tokens, count = (ctypes.c_int32 * len(ids))(), ctypes.c_size_t()
+        name = str(path).encode()
+        with _listening():
+            read = llama_cpp.llama_state_seq_load_file(
+                self._ctx, name, 0, tokens, len(ids), ctypes.byref(count)
+            )
+        if not read or list(tokens[: count.value]) != list(ids):
+            self.forget()
+            return False
+        self._chunks[0], self._length[0] = list(ids), len(ids)
+        return True
+
     def _keep(self, prompt: Sequence[int], sequence: int) -> int:
         """Leave in a sequence's cache what this prompt shares with some sequence; how many tokens.
 

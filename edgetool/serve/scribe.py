@@ -2,8 +2,8 @@
 
 Driven by `writer.py`. Lines of JSON go both ways:
 
-    -> {"path": ..., "context": ..., "threads": ..., "sequences": ..., "call_syntax": ..., ...}
-    <- {"syntax": ..., "context": ..., "sequences": ...}      or {"refused": ..., "usage": bool}
+    -> {"path": ..., "context": ..., "threads": ..., "sequences": ..., "call_syntax": ..., "warm"}
+    <- {"syntax": ..., "context": ..., "sequences": ..., "warm"}  or {"refused": ..., "usage": bool}
     -> {"job": 7, "wanted": {...}}    {"cancel": 7}
     <- {"job": 7, "delta": {...}}     as often as something was written
     <- {"job": 7, "done": {...}}      or {"job": 7, "refused": ..., "usage": bool}
@@ -25,11 +25,13 @@ from pathlib import Path
 from typing import Any
 
 from edgetool.calls.runtime import Completion, Constraint
+from edgetool.calls.types import Tool
 from edgetool.errors import EdgetoolError, PromptTooLong, UsageError
 from edgetool.serve.constrained import ConstraintMaker, for_llama
 from edgetool.serve.jobs import AUTO, NONE, REQUIRED, Delta, Done, Job, job_from_json
 from edgetool.serve.session import LlamaSession
 from edgetool.serve.speech import Speech
+from edgetool.serve.warm import warm_up
 from edgetool.serve.writing import Batch
 
 Say = Callable[[dict[str, Any]], None]
@@ -53,14 +55,17 @@ def main() -> None:
 
 
 def _work(settings: dict[str, Any], say: Say) -> None:
+    tools = [Tool(**tool) for tool in settings.pop("warm")]
     with LlamaSession(Path(settings.pop("path")), **settings) as session:
         scribe = Scribe(session, say)
+        warm = warm_up(session, tools) if tools else None
         engine = session.engine
         say(
             {
                 "syntax": session.syntax.NAME,
                 "context": engine.context,
                 "sequences": engine.sequences,
+                "warm": warm and {"tokens": warm.tokens, "loaded": warm.loaded},
             }
         )
         told = _told()

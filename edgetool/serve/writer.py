@@ -12,11 +12,12 @@ import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from edgetool.calls.types import Tool
 from edgetool.errors import Busy, EdgetoolError, EngineError, UsageError
 from edgetool.serve.child import Child
 from edgetool.serve.jobs import Delta, Event, Job, done_from_json
@@ -36,6 +37,7 @@ class ChildWriter:
 
     sequences   completions written side by side; llama.cpp may have room for fewer
     waiting     jobs that may wait beyond those
+    warm        tools whose part of the prompt is read before the first job, or taken from disk
 
     Raises ModelError for a file that cannot be used.
     """
@@ -49,6 +51,7 @@ class ChildWriter:
         call_syntax: str | None = None,
         sequences: int = SEQUENCES,
         waiting: int = WAITING,
+        warm: Sequence[Tool] = (),
     ) -> None:
         settings = {
             "path": str(path),
@@ -56,6 +59,7 @@ class ChildWriter:
             "threads": threads,
             "sequences": sequences,
             "call_syntax": call_syntax,
+            "warm": [asdict(tool) for tool in warm],
         }
         self.path = path
         self._child = Child("edgetool.serve.scribe", settings)

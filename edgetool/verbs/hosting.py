@@ -7,13 +7,14 @@ import json
 import shlex
 from pathlib import Path
 
-from edgetool.data.rows import load_tools
 from edgetool.errors import ModelError, UsageError
 from edgetool.serve.footprint import footprint, readable
 from edgetool.serve.http import ChatServer
 from edgetool.serve.listening import HOST, PORT, bind, is_loopback, server
+from edgetool.serve.page import page_routes
 from edgetool.serve.session import CONTEXT
 from edgetool.serve.writer import SEQUENCES, ChildWriter
+from edgetool.verbs.asking import tools_from
 
 
 def run_serve(
@@ -32,7 +33,7 @@ def run_serve(
     """
     host, port = host or HOST, PORT if port is None else port
     require_key(host, api_key)
-    offered = load_tools(tools) if tools else ()
+    offered = tools_from(tools)
     with bind(host, port) as listening:
         print(memory_line(model, context or CONTEXT), flush=True)
         with ChildWriter(model, context=context) as writer:
@@ -42,7 +43,8 @@ def run_serve(
             print(welcome(url, front, locked=bool(api_key)), flush=True)
             # uvicorn ends well and then raises the signal once more
             with contextlib.suppress(KeyboardInterrupt):
-                server(front.app()).run(sockets=[listening])
+                app = front.app(routes=page_routes(front.tools, front.guarded))
+                server(app).run(sockets=[listening])
 
 
 def require_key(host: str, api_key: str | None) -> None:
@@ -83,6 +85,7 @@ def welcome(url: str, front: ChatServer, *, locked: bool) -> str:
     asked = [{"role": "user", "content": "hello"}]
     body = shlex.quote(json.dumps({"messages": asked}))
     return f"""serving {front.model} at {url} (tools: {names}); Ctrl-C ends it
+try it in a browser: {url}/
 
     curl {url}/v1/chat/completions -H "Content-Type: application/json"{header} \\
       -d {body}

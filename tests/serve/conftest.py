@@ -12,6 +12,7 @@ import pytest
 
 from edgetool.serve.http import ChatServer
 from edgetool.serve.listening import bind, server
+from edgetool.serve.page import page_routes
 from edgetool.serve.session import LlamaSession
 
 
@@ -36,7 +37,8 @@ def serving() -> Iterator[Callable[..., str]]:
 
     def start(writer: Any, *, patience: float = 30.0, lifespan: Any = None, **settings: Any) -> str:
         listening = bind("127.0.0.1", 0)
-        app = ChatServer(writer, "tiny", **settings).app(lifespan)
+        front = ChatServer(writer, "tiny", **settings)
+        app = front.app(lifespan, page_routes(front.tools, front.guarded))
         own = server(app, patience=patience)
         thread = threading.Thread(target=own.run, kwargs={"sockets": [listening]})
         address = f"http://127.0.0.1:{listening.getsockname()[1]}"

@@ -8,10 +8,11 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from edgetool.calls.runtime import Completion
 from edgetool.serve.jobs import Delta, Done, Event, Job
 
-Script = Callable[[Job], "Sequence[str | Exception | float]"]
+Step = str | Delta | Exception | float
+Script = Callable[[Job], Sequence[Step]]
 
 
-def hello(job: Job) -> Sequence[str | Exception | float]:
+def hello(job: Job) -> Sequence[Step]:
     return ["Hel", "lo"]
 
 
@@ -40,8 +41,10 @@ class ScriptedWriter:
                 # a real engine lets others have a turn before each word
                 await asyncio.sleep(step if isinstance(step, float) else 0)
                 if isinstance(step, str):
-                    said += step
-                    yield Delta(step, tokens=1, forced=1, drafted=0)
+                    step = Delta(step, tokens=1, forced=1, drafted=0)
+                if isinstance(step, Delta):
+                    said += step.text
+                    yield step
             whole = True
             ids = tuple(range(len(said.split())))
             completion = Completion(said, ids, self._finished, 0.1, first_seconds=0.01, forced=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import aclosing
@@ -71,6 +72,13 @@ def test_a_prompt_asked_again_is_not_read_again(writer: ChildWriter):
     asyncio.run(do(writer, CALL))
     _, done = asyncio.run(do(writer, CALL))
     assert done.cached == (done.prompt_tokens - 1) // 64 * 64 > 0
+
+
+def test_the_first_job_finds_the_tools_read_already(gguf: Path, tmp_path: Path):
+    model = Path(shutil.copy(gguf, tmp_path))
+    with ChildWriter(model, context=1024, warm=[WEATHER]) as opened:
+        _, done = asyncio.run(do(opened, CALL))
+    assert done.cached == done.prompt_tokens // 64 * 64 > 0
 
 
 def test_a_full_queue_says_so_and_goes_on(writer: ChildWriter):
