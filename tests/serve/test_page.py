@@ -134,7 +134,7 @@ def test_the_keyboard_alone_asks_and_both_arms_are_written(page):
     assert text_of(page, "#constrained .call b") == "play_music"  # the first one was unticked
     assert isinstance(json.loads(text_of(page, "#constrained .call > span")), dict)
     figures = text_of(page, "#constrained dl")
-    for named in ("Result", "First token", "Whole", "Tokens", "Forced", "passes2", "4 of them"):
+    for named in ("Result", "First shown", "Whole", "Tokens", "Forced", "passes2", "4 of them"):
         assert named in figures
     assert "Whole" in text_of(page, "#free dl")
     page.tab_to("curl")
