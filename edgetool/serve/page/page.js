@@ -3,7 +3,7 @@
 
 import { asCurl, asPython } from "./snippets.js";
 import { headersOf, refusal } from "./stream.js";
-import { clear, make, milliseconds, write } from "./writing.js";
+import { clear, make, write } from "./writing.js";
 
 const $ = (id) => document.getElementById(id);
 const ARMS = ["constrained", "free"];
@@ -146,7 +146,7 @@ async function send(event) {
     done[name] = await attempt(name, tools, running.signal);
     if (!done[name]) break;
   }
-  if (done.free) $("said").textContent = comparison(done.constrained, done.free);
+  if (done.free) $("said").textContent = `Constrained: ${done.constrained}. Free: ${done.free}.`;
   running = null;
 }
 
@@ -164,13 +164,6 @@ async function attempt(name, tools, signal) {
     $("said").textContent = text;
     return null;
   }
-}
-
-/** Times count from the first token on: the second to ask finds the prompt read already. */
-function comparison(constrained, free) {
-  const [ours, theirs] = [constrained, free].map((one) => milliseconds(one.after));
-  const times = `After the first token constrained took ${ours}, free ${theirs}.`;
-  return `Constrained: ${constrained.words}. Free: ${free.words}. ${times}`;
 }
 
 async function copy(written) {

@@ -15,7 +15,7 @@ export function clear(arm) {
   arm.querySelector("dl").replaceChildren();
 }
 
-/** Asks and shows what comes in `arm`; gives {after, words}. Throws as chunksOf does. */
+/** Asks and shows what comes in `arm`; gives it in a few words. Throws as chunksOf does. */
 export async function write(arm, body, key, signal) {
   const shown = arm.querySelector(".written");
   const state = { calls: [], text: null, usage: null, reason: null, first: null };
@@ -31,7 +31,9 @@ export async function write(arm, body, key, signal) {
   state.whole = performance.now() - begun;
   const words = verdict(state, body.tools ?? []);
   showFigures(arm.querySelector("dl"), state, words);
-  return { after: state.whole - (state.first ?? state.whole), words: words.text };
+  const passes = state.usage?.edgetool?.passes;
+  const cost = passes === undefined ? "" : `, ${passes} forward passes`;
+  return `${words.text}, ${milliseconds(state.whole)}${cost}`;
 }
 
 /** Puts a chunk on the page; whether it held anything written. */
@@ -113,7 +115,7 @@ function showFigures(list, state, words) {
   const written = usage.completion_tokens;
   const cached = ours.cached_prompt_tokens ?? usage.prompt_tokens_details?.cached_tokens;
   row(list, "Result", words.text, words.right === null ? "" : words.right ? "right" : "wrong");
-  if (state.first !== null) row(list, "First token", milliseconds(state.first));
+  if (state.first !== null) row(list, "First shown", milliseconds(state.first));
   row(list, "Whole", milliseconds(state.whole));
   if (written) {
     row(list, "Tokens", `${written}, ${((1000 * written) / state.whole).toFixed(0)} a second`);
@@ -134,6 +136,6 @@ function row(list, name, value, kind = "") {
   list.append(make("dt", "", name), make("dd", kind, value));
 }
 
-export function milliseconds(value) {
+function milliseconds(value) {
   return `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
 }
