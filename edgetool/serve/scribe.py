@@ -175,12 +175,12 @@ class Scribe:
     def _constraint(self, job: Job) -> Constraint | None:
         if job.schema is not None:
             tools = job.tools if job.choice == AUTO else ()
-            return self._maker().for_schema(job.schema, tools)
+            return self._maker().for_schema(job.schema, tools, parallel=job.parallel)
         if not job.constrained or job.prompt is not None or job.choice == NONE:
             return None
         offered = [tool for tool in job.tools if job.only in (None, tool.name)]
         required = job.choice == REQUIRED or job.only is not None
-        return self._maker()(offered, required=required)
+        return self._maker()(offered, required=required, parallel=job.parallel)
 
     def _maker(self) -> ConstraintMaker:
         if self._made is None:
