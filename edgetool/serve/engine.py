@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetool.errors import EngineError, ModelError, UsageError
+from edgetool.serve.footprint import CACHE_BYTES
+from edgetool.serve.gpu import gpu_layers
 
 # A prompt is always read in the same pieces, and only whole pieces are kept for the next prompt:
 # rounding in a matrix product may depend on how many tokens go through it at once, so any other
@@ -26,8 +28,6 @@ from edgetool.errors import EngineError, ModelError, UsageError
 CHUNK = 64
 # More than this many threads only pays once there is enough to compute.
 SMALL_FILE = 64 * 2**20
-# What the KV caches of several sequences may take together; one sequence may take what it needs.
-CACHE_BYTES = 2**30
 _MAGIC = b"GGUF"
 _LOG_ERROR = 4  # GGML_LOG_LEVEL_ERROR
 
@@ -41,10 +41,19 @@ class Engine:
                 it is cut
     sequences   how many can be written at once, numbered from 0: as many as asked for, or fewer
                 where their caches would take more than CACHE_BYTES
+    gpu         put layers on a GPU, as many as fit, where llama.cpp has a backend for one
     kept        tokens of the prompt read last that were in the cache already
     """
 
-    def __init__(self, path: Path, context: int, threads: int | None, sequences: int = 1) -> None:
+    def __init__(
+        self,
+        path: Path,
+        context: int,
+        threads: int | None,
+        sequences: int = 1,
+        *,
+        gpu: bool = False,
+    ) -> None:
         _require_gguf(path)
         if min(context, sequences, threads or 1) < 1:
             raise UsageError(
@@ -52,7 +61,8 @@ class Engine:
                 f"and {threads}"
             )
         threads = _threads(path, threads)
-        self.llama = _load(path, threads)
+        layers = gpu_layers(path, context, sequences) if gpu else 0
+        self.llama = _load(path, threads, layers)
         # llama.cpp rounds a small context up and lets a model run past its training
         self.context = min(context, self.llama._model.n_ctx_train())
         self.sequences = sequences = _affordable(self.llama, self.context, sequences)
@@ -234,7 +244,7 @@ def _threads(path: Path, threads: int | None) -> int:
     return 1 if path.stat().st_size < SMALL_FILE else max((os.cpu_count() or 1) // 2, 1)
 
 
-def _load(path: Path, threads: int) -> Any:
+def _load(path: Path, threads: int, layers: int) -> Any:
     """The model with its tokenizer. Its own context is as small as can be: ours is opened apart,
     since llama-cpp-python does not offer several sequences."""
     import llama_cpp
@@ -247,6 +257,7 @@ def _load(path: Path, threads: int) -> Any:
                 n_batch=CHUNK,
                 n_threads=threads,
                 n_threads_batch=threads,
+                n_gpu_layers=layers,
                 verbose=False,
             )
         except (ValueError, RuntimeError) as error:

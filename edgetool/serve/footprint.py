@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from edgetool.serve.engine import CACHE_BYTES
-
+# What the KV caches of several sequences may take together; one sequence may take what it needs.
+CACHE_BYTES = 2**30
 # Both processes beside weights and cache: 170 MiB were measured with nano.
 WORKING_BYTES = 170 * 2**20
 

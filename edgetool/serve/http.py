@@ -111,6 +111,9 @@ class ChatServer:
             )
 
     async def _health(self, _: Request) -> Response:
+        trouble = self.writer.trouble
+        if trouble is not None:
+            return JSONResponse({"status": "down", "reason": trouble}, 503)
         return JSONResponse({"status": "ok"})
 
     async def _metrics(self, _: Request) -> Response:

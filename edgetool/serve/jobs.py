@@ -106,10 +106,14 @@ class Writer(Protocol):
 
     syntax    name of the call syntax the model writes
     context   tokens a prompt and its completion may have together
+    trouble   why no job can be taken now, None when one can
     """
 
     syntax: str
     context: int
+
+    @property
+    def trouble(self) -> str | None: ...
 
     def write(self, job: Job) -> AsyncIterator[Event]:
         """The events of a job. Closing the iterator cancels it.

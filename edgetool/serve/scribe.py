@@ -56,7 +56,7 @@ def main() -> None:
 
 def _work(settings: dict[str, Any], say: Say) -> None:
     tools = [Tool(**tool) for tool in settings.pop("warm")]
-    with LlamaSession(Path(settings.pop("path")), **settings) as session:
+    with LlamaSession(Path(settings.pop("path")), gpu=True, **settings) as session:
         scribe = Scribe(session, say)
         warm = warm_up(session, tools) if tools else None
         engine = session.engine

@@ -28,6 +28,7 @@ class LlamaSession:
     limit        tokens a prompt and its completion may have together
     call_token   the token that opens a call, where the syntax has one of its own
     sequences    completions a Batch can write together
+    gpu          put layers on a GPU, as many as fit, where llama.cpp has a backend for one
 
     Raises ModelError for a file that is no whole GGUF, or one without a chat template, and
     UsageError for a call_syntax nobody knows.
@@ -41,12 +42,13 @@ class LlamaSession:
         threads: int | None = None,
         call_syntax: str | None = None,
         sequences: int = 1,
+        gpu: bool = False,
     ) -> None:
         import llama_cpp
 
         self.path = Path(model_path)
         context = CONTEXT if context is None else context
-        self.engine = Engine(self.path, context, threads, sequences)
+        self.engine = Engine(self.path, context, threads, sequences, gpu=gpu)
         self.limit = self.engine.context
         self.vocabulary = read_vocabulary(llama_cpp.llama_model_get_vocab(self.engine.llama.model))
         self.prompter = self._prompter(call_syntax)

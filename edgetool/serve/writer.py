@@ -94,6 +94,11 @@ class ChildWriter:
         self._reader.join(timeout=5)
 
     @property
+    def trouble(self) -> str | None:
+        """Why no job can be taken now, None when one can."""
+        return self._broken or ("the engine is being started again" if self._restarting else None)
+
+    @property
     def load(self) -> int:
         """Jobs that are being done or wait."""
         return len(self._inboxes)

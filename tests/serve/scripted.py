@@ -24,6 +24,7 @@ class ScriptedWriter:
     """
 
     syntax, context = "hermes", 512
+    trouble: str | None = None
 
     def __init__(self, script: Script = hello, *, finished: bool = True) -> None:
         self._script, self._finished = script, finished

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from edgetool.serve.http import MAX_BODY, ChatServer
@@ -160,6 +162,61 @@ def assert_refused(answer, statuses=range(400, 500)) -> None:
 @pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED.keys())
 def test_a_malformed_chat_request_is_refused(client, body):
     assert_refused(client.post(CHAT, content=body, headers=JSON), [400])
+
+
+NAMES = st.text(max_size=5) | st.sampled_from(["type", "properties", "enum", "$ref", "name"])
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=8,
+)
+WELL_FORMED = {
+    "messages": [
+        *HELLO,
+        {
+            "role": "assistant",
+            "tool_calls": [{"id": "1", "type": "function", "function": {"name": "t"}}],
+        },
+        {"role": "tool", "tool_call_id": "1", "content": [{"type": "text", "text": "x"}]},
+    ],
+    "tools": [tool({"type": "object", "properties": {"x": {"type": "string"}}})],
+    "tool_choice": NAMED,
+    "response_format": answer_of({"type": "object"}),
+    "stop": ["x"],
+    "stream_options": {"include_usage": True},
+}
+
+
+def places(value, path=()):
+    """Every place in a JSON value, as a path."""
+    yield path
+    inner = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
+    for key, one in inner:
+        yield from places(one, (*path, key))
+
+
+def put(value, path, new):
+    """The value with something else in one place."""
+    if not path:
+        return new
+    copy = value.copy()
+    copy[path[0]] = put(value[path[0]], path[1:], new)
+    return copy
+
+
+@settings(max_examples=400, deadline=None)
+@given(path=st.sampled_from(list(places(WELL_FORMED))), new=ANYTHING)
+def test_anything_anywhere_in_a_request_is_answered_or_refused(client, path, new):
+    content = json.dumps(put(WELL_FORMED, path, new)).encode()
+    answer = client.post(CHAT, content=content, headers=JSON)
+    if answer.status_code != 200:
+        assert_refused(answer, [400])
 
 
 @pytest.mark.parametrize(

@@ -188,6 +188,15 @@ def test_metrics_count_answers_tokens_and_refusals(serving):
     assert 'edgetool_tokens_total{kind="completion"} 2.0' in lines
 
 
+def test_health_tells_of_trouble(serving):
+    writer = ScriptedWriter()
+    address = serving(writer)
+    assert httpx.get(f"{address}/health").status_code == 200
+    writer.trouble = "the engine is being started again"
+    down = httpx.get(f"{address}/health")
+    assert (down.status_code, down.json()["reason"]) == (503, writer.trouble)
+
+
 def _wait(until) -> None:
     ends = time.perf_counter() + 10
     while not until() and time.perf_counter() < ends:
