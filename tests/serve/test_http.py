@@ -9,9 +9,12 @@ import httpx
 import jsonschema_rs
 import openai
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edgetool.serve.writer import ChildWriter
 from tests.serve.scripted import ScriptedWriter
+from tests.serve.test_malformed import ANYTHING, WELL_FORMED, places, put
 
 HELLO = [{"role": "user", "content": "weather in Oslo please"}]
 POINT = {
@@ -220,6 +223,19 @@ def test_what_the_engine_cannot_do_is_a_bad_request(url, fields):
     assert answer.status_code == 400
     assert answer.json()["error"]["type"] == "invalid_request_error"
     assert answer.json()["error"]["message"]
+
+
+@pytest.mark.slow
+@settings(max_examples=300, deadline=None)
+@given(path=st.sampled_from(list(places(WELL_FORMED))), new=ANYTHING)
+def test_anything_anywhere_in_a_request_leaves_the_engine_alive(url, writer, path, new):
+    alive = writer.pid
+    body = put({**WELL_FORMED, "max_tokens": 3}, path, new)
+    headers = {"content-type": "application/json"}
+    to = f"{url}/v1/chat/completions"
+    answer = httpx.post(to, content=json.dumps(body), headers=headers, timeout=60)
+    assert answer.status_code in (200, 400), answer.text
+    assert writer.pid == alive
 
 
 def test_many_clients_at_once_get_what_each_would_get_alone(client, tools):
