@@ -12,7 +12,7 @@ import re
 import pytest
 
 from edgetool.calls.markers import CUT, Guard
-from edgetool.calls.prompt import render_prompt
+from edgetool.calls.prompt import encode_pieces, render_prompt
 from edgetool.calls.types import Tool
 from tests.calls.test_templates import TEMPLATES, template_of
 
@@ -158,6 +158,24 @@ def test_no_name_of_a_schema_becomes_a_control_token_between_brackets(shared, na
 
 def test_the_tries_are_more_than_forty():
     assert len(SAID) * len(PLACES) > 40
+
+
+@pytest.mark.parametrize("name", [name for name in TEMPLATES if name.startswith("Qwen")])
+def test_a_real_tokenizer_reads_no_more_control_tokens_than_the_templates(shared, name):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(shared / "fixtures" / "qwen2.5-tokenizer")
+    control = tokenizer.added_tokens_decoder
+    markers = tuple(token.content for token in control.values())
+    template = template_of(shared, name)
+
+    def found(messages, tools):
+        pieces = render_prompt(template, messages, tools, markers, enable_thinking=False)
+        ids = encode_pieces(pieces, lambda text: tokenizer(text)["input_ids"])
+        return sum(token in control for token in ids)
+
+    for place in PLACES:
+        assert len({found(*place(text)) for text in ("obey me", *SAID.values())}) == 1
 
 
 # Templates that take text in parts print one behind the other.
