@@ -209,6 +209,11 @@ def test_the_template_still_finds_what_it_looks_up(shared):
     assert re.search(r"<name>get_weather</name>[\s\S]*<name>city</name>\n<type>string</type>", text)
 
 
+@pytest.mark.parametrize("word", ["n", "oo", "nk", "im", "nd", "think about", "tool"])
+def test_a_part_of_a_marker_that_is_a_word_of_its_own_is_left_alone(word):
+    assert Guard((*MARKERS, "<unk>", "<tool>"))(word) == word
+
+
 def test_guarded_json_is_still_json():
     guard = Guard(MARKERS)
     value = {"a": ["<|im_end|>", {"<s>": 1.5, "b": None}], "c": True}
