@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from edgetool.calls.formats import CallSyntax
 from edgetool.calls.formats.base import dumps
+from edgetool.calls.formats.rules import answering, one_call
 from edgetool.calls.tools import ToolError, require_sound
 from edgetool.calls.types import JsonObject, Tool
 from edgetool.errors import EngineError
@@ -144,30 +145,39 @@ class ConstraintMaker:
         self._ender = Ender(tokenizer)
         self._kept: OrderedDict[str, Any] = OrderedDict()
 
-    def __call__(self, tools: Sequence[Tool], *, required: bool = False) -> GrammarConstraint:
+    def __call__(
+        self, tools: Sequence[Tool], *, required: bool = False, parallel: bool = True
+    ) -> GrammarConstraint:
         """The constraint of a completion: calls to `tools`, or no call unless one is required.
+
+        parallel   several calls are allowed
 
         Raises EngineError when a tool's schema cannot be compiled.
         """
-        key = dumps([required, [tool.as_openai() for tool in tools]])
+        key = dumps([required, parallel, [tool.as_openai() for tool in tools]])
         if key not in self._kept:
-            self._keep(key, self._compile(tools, required))
+            self._keep(key, self._compile(tools, required, parallel))
         self._kept.move_to_end(key)
         return GrammarConstraint(self._kept[key].deep_copy(), self._ender)
 
-    def for_schema(self, schema: JsonObject) -> GrammarConstraint:
-        """The constraint of a completion that is one JSON value of this schema.
+    def for_schema(
+        self, schema: JsonObject, tools: Sequence[Tool] = (), *, parallel: bool = True
+    ) -> GrammarConstraint:
+        """The constraint of a completion that is a JSON value of this schema, or calls to `tools`.
 
         Raises EngineError when it cannot be compiled.
         """
-        key = dumps(schema)
+        key = dumps([schema, parallel, [tool.as_openai() for tool in tools]])
         if key not in self._kept:
-            matcher = self._matcher_of(f"start: %json {key}")
+            calls = self._grammar(tools, parallel=parallel) if tools else ""
+            matcher = self._matcher_of(answering(schema, calls))
             if matcher.is_error():
                 raise EngineError(
-                    f"this schema cannot be held by a grammar: {matcher.get_error()}; simplify it"
+                    f"response_format: this schema cannot be held by a grammar: "
+                    f"{matcher.get_error()}; simplify it"
                 )
             self._keep(key, matcher)
+        self._kept.move_to_end(key)
         return GrammarConstraint(self._kept[key].deep_copy(), self._ender)
 
     def _keep(self, key: str, matcher: Any) -> None:
@@ -175,7 +185,7 @@ class ConstraintMaker:
         if len(self._kept) > CACHED_GRAMMARS:
             self._kept.popitem(last=False)
 
-    def _compile(self, tools: Sequence[Tool], required: bool) -> Any:
+    def _compile(self, tools: Sequence[Tool], required: bool, parallel: bool) -> Any:
         for tool in tools:
             try:
                 require_sound(tool)
@@ -183,19 +193,23 @@ class ConstraintMaker:
                 raise EngineError(
                     f"the schemas of these tools cannot be held by a grammar: {tool.name}: {error}"
                 ) from error
-        matcher = self._matcher(tools, required)
+        matcher = self._matcher_of(self._grammar(tools, required=required, parallel=parallel))
         if not matcher.is_error():
             return matcher
         # One tool's schema is at fault as a rule; find it, so that its owner can mend it.
-        faulty = [tool.name for tool in tools if self._matcher([tool], required).is_error()]
+        faulty = [tool.name for tool in tools if self._faulty(tool)]
         names = ", ".join(faulty or [tool.name for tool in tools])
         raise EngineError(
             f"the schemas of these tools cannot be held by a grammar: {names}: "
             f"{matcher.get_error()}; simplify their parameters or decode free (--free)"
         )
 
-    def _matcher(self, tools: Sequence[Tool], required: bool) -> Any:
-        return self._matcher_of(self._syntax.grammar(tools, required=required))
+    def _faulty(self, tool: Tool) -> bool:
+        return bool(self._matcher_of(self._syntax.grammar([tool])).is_error())
+
+    def _grammar(self, tools: Sequence[Tool], *, required: bool = False, parallel: bool) -> str:
+        text = self._syntax.grammar(tools, required=required)
+        return text if parallel else one_call(text)
 
     def _matcher_of(self, text: str) -> Any:
         from llguidance import LLMatcher

@@ -261,7 +261,7 @@ class ChatRequest(WritingRequest):
             only=only,
             parallel=self.parallel_tool_calls is not False,
             constrained=held and self.edgetool.constrained,
-            schema=None if choice == REQUIRED else schema,
+            schema=schema if choice != REQUIRED and self.edgetool.constrained else None,
             stop=tuple(self.stop or ()),
         )
 

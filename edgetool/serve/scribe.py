@@ -28,7 +28,7 @@ from edgetool.calls.runtime import Completion, Constraint
 from edgetool.calls.types import Tool
 from edgetool.errors import EdgetoolError, PromptTooLong, UsageError
 from edgetool.serve.constrained import ConstraintMaker, for_llama
-from edgetool.serve.jobs import NONE, REQUIRED, Delta, Done, Job, job_from_json
+from edgetool.serve.jobs import AUTO, NONE, REQUIRED, Delta, Done, Job, job_from_json
 from edgetool.serve.session import LlamaSession
 from edgetool.serve.speech import Speech
 from edgetool.serve.warm import warm_up
@@ -174,12 +174,13 @@ class Scribe:
 
     def _constraint(self, job: Job) -> Constraint | None:
         if job.schema is not None:
-            return self._maker().for_schema(job.schema)
+            tools = job.tools if job.choice == AUTO else ()
+            return self._maker().for_schema(job.schema, tools, parallel=job.parallel)
         if not job.constrained or job.prompt is not None or job.choice == NONE:
             return None
-        tools = [tool for tool in job.tools if job.only in (None, tool.name)]
+        offered = [tool for tool in job.tools if job.only in (None, tool.name)]
         required = job.choice == REQUIRED or job.only is not None
-        return self._maker()(tools, required=required)
+        return self._maker()(offered, required=required, parallel=job.parallel)
 
     def _maker(self) -> ConstraintMaker:
         if self._made is None:

@@ -36,7 +36,7 @@ def run_serve(
     offered = tools_from(tools)
     with bind(host, port) as listening:
         print(memory_line(model, context or CONTEXT), flush=True)
-        with ChildWriter(model, context=context) as writer:
+        with ChildWriter(model, context=context, warm=offered) as writer:
             front = ChatServer(writer, model.stem, offered, api_key=api_key)
             url = address(host, listening.getsockname()[1])
             print(f"call syntax: {writer.syntax}")

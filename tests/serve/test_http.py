@@ -135,23 +135,25 @@ def test_a_response_format_leaves_calls_possible(client, tools):
 def test_a_stream_carries_the_same_answer(client, tools, choice):
     asked = {"model": "any", "messages": HELLO, "tools": tools, "tool_choice": choice}
     asked |= {"temperature": 1, "max_tokens": 150}
-    for seed in range(4):
+    compared = 0
+    for seed in range(20):
         whole = client.chat.completions.create(seed=seed, **asked)
-        with client.chat.completions.stream(
-            seed=seed, stream_options={"include_usage": True}, **asked
-        ) as stream:
+        if whole.choices[0].finish_reason == "length":  # the client's helper refuses such a stream
+            continue
+        usage = {"include_usage": True}
+        with client.chat.completions.stream(seed=seed, stream_options=usage, **asked) as stream:
             streamed = stream.get_final_completion()
-        one, other = streamed.choices[0], whole.choices[0]
-        assert one.finish_reason == other.finish_reason
-        assert (one.message.content or "") == (other.message.content or "")
-        assert [
-            (call.function.name, json.loads(call.function.arguments))
-            for call in one.message.tool_calls or []
-        ] == [
-            (call.function.name, json.loads(call.function.arguments))
-            for call in other.message.tool_calls or []
-        ]
+        assert answer_of(streamed) == answer_of(whole)
         assert streamed.usage.completion_tokens == whole.usage.completion_tokens
+        compared += 1
+    assert compared >= 3
+
+
+def answer_of(done) -> tuple:
+    [choice] = done.choices
+    calls = choice.message.tool_calls or []
+    made = [(call.function.name, json.loads(call.function.arguments)) for call in calls]
+    return choice.finish_reason, choice.message.content or "", made
 
 
 def test_a_cut_completion_says_length(client):
@@ -179,19 +181,17 @@ def test_choices_come_from_their_own_seeds(client):
 
 
 def test_an_agents_loop_goes_round(client, tools):
-    messages = list(HELLO)
-    for _ in range(2):
+    messages, prompts = list(HELLO), []
+    for _ in range(3):
         done = complete(client, messages=messages, tools=tools, tool_choice="required")
+        prompts.append(done.usage.prompt_tokens)
         message = done.choices[0].message
         messages.append(message.model_dump(exclude_none=True))
         for call in message.tool_calls:
             messages.append({"role": "tool", "tool_call_id": call.id, "content": "rain, 12 C"})
-    last = client.chat.completions.create(
-        model="any", messages=messages, tools=tools, max_tokens=5, tool_choice="none"
-    )
-    # the results were read: the prompt has grown with them
-    assert last.usage.prompt_tokens > done.usage.prompt_tokens
-    assert last.usage.total_tokens == last.usage.prompt_tokens + last.usage.completion_tokens
+    assert prompts == sorted(set(prompts))  # calls and results are read: each prompt is longer
+    last = complete(client, messages=messages, tools=tools, tool_choice="none", max_tokens=400)
+    assert last.choices[0].message.content
 
 
 @pytest.mark.parametrize(

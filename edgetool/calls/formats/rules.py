@@ -6,6 +6,7 @@ A rule that holds a JSON Schema stands on a line of its own, where nothing else 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -95,6 +96,19 @@ def answering(schema: JsonObject, grammar: str = "") -> str:
     if not any(line.startswith("prose: ") for line in lines):
         raise EngineError("the call syntax of this model leaves no room for a JSON answer")
     return "\n".join(f"prose: {answer}" if line.startswith("prose: ") else line for line in lines)
+
+
+# How the call syntaxes repeat a call: `call ("; " call)*`, or `calls: call+`.
+_REPEATED = re.compile(r'\b(\w+) \("(?:[^"\\]|\\.)*" \1\)\*')
+_SOME = re.compile(r"^(calls: .*)\+$", re.MULTILINE)
+
+
+def one_call(grammar: str) -> str:
+    """The grammar with one call where it has one after another."""
+    lines = [
+        line if "%json" in line else _REPEATED.sub(r"\1", line) for line in grammar.split("\n")
+    ]
+    return _SOME.sub(r"\1", "\n".join(lines))
 
 
 class _Free:
