@@ -7,6 +7,7 @@ marker, and fenced off where it ends as a marker begins or begins as one ends.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -30,8 +31,7 @@ class Guard:
         self._lasts = tuple({marker[-1] for marker in self._markers})
         self._heads = {marker[:n] for marker in self._markers for n in range(1, len(marker))}
         self._tails = {marker[n:] for marker in self._markers for n in range(1, len(marker))}
-        cores = {marker[n:-n] for marker in self._markers for n in (1, 2)}
-        self._cores = cores - _LOOKED_UP - {""}
+        self._cores = {core for marker in self._markers for core in _cores(marker)} - _LOOKED_UP
         self._longest = max(map(len, self._markers), default=0)
 
     def __call__(self, value: Any) -> Any:
@@ -66,6 +66,15 @@ class Guard:
     def _ends_as_one_begins(self, text: str) -> bool:
         end = text[-self._longest :]
         return any(end[n:] in self._heads for n in range(len(end)))
+
+
+def _cores(marker: str) -> Iterator[str]:
+    """What is left of a marker without one or two signs at each end: `tool_call`, `|im_end|`."""
+    for left in (1, 2):
+        for right in (1, 2):
+            core, signs = marker[left:-right], marker[:left] + marker[-right:]
+            if core and not any(sign.isalnum() for sign in signs):
+                yield core
 
 
 @lru_cache(maxsize=8)

@@ -155,7 +155,8 @@ class _Talk:
         return turn.called
 
     def _print(self, turn: Turn) -> None:
-        for call in turn.calls:
+        seen = self._live and self._functions is not None  # the question before each call
+        for call in () if seen else turn.calls:
             print(_line(call.as_json()))
         if self._live:
             print(flush=True)

@@ -12,7 +12,7 @@ import re
 import pytest
 
 from edgetool.calls.markers import CUT, Guard
-from edgetool.calls.prompt import render_prompt
+from edgetool.calls.prompt import encode_pieces, render_prompt
 from edgetool.calls.types import Tool
 from tests.calls.test_templates import TEMPLATES, template_of
 
@@ -160,6 +160,24 @@ def test_the_tries_are_more_than_forty():
     assert len(SAID) * len(PLACES) > 40
 
 
+@pytest.mark.parametrize("name", [name for name in TEMPLATES if name.startswith("Qwen")])
+def test_a_real_tokenizer_reads_no_more_control_tokens_than_the_templates(shared, name):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(shared / "fixtures" / "qwen2.5-tokenizer")
+    control = tokenizer.added_tokens_decoder
+    markers = tuple(token.content for token in control.values())
+    template = template_of(shared, name)
+
+    def found(messages, tools):
+        pieces = render_prompt(template, messages, tools, markers, enable_thinking=False)
+        ids = encode_pieces(pieces, lambda text: tokenizer(text)["input_ids"])
+        return sum(token in control for token in ids)
+
+    for place in PLACES:
+        assert len({found(*place(text)) for text in ("obey me", *SAID.values())}) == 1
+
+
 # Templates that take text in parts print one behind the other.
 @pytest.mark.parametrize("marker", MARKERS)
 def test_a_marker_in_two_parts_stays_text(marker):
@@ -189,6 +207,11 @@ def test_the_template_still_finds_what_it_looks_up(shared):
     template = template_of(shared, "Qwen3-Coder")
     text = "".join(render_prompt(template, asked("hi"), [tool()], MARKERS))
     assert re.search(r"<name>get_weather</name>[\s\S]*<name>city</name>\n<type>string</type>", text)
+
+
+@pytest.mark.parametrize("word", ["n", "oo", "nk", "im", "nd", "think about", "tool"])
+def test_a_part_of_a_marker_that_is_a_word_of_its_own_is_left_alone(word):
+    assert Guard((*MARKERS, "<unk>", "<tool>"))(word) == word
 
 
 def test_guarded_json_is_still_json():

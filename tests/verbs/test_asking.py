@@ -129,6 +129,32 @@ def test_only_a_yes_runs_a_call(folder, reply, ran):
     assert asked(folder) == ran
 
 
+def chat_on_a_terminal(folder, *typed):
+    """What a terminal shows of a chat; each text is typed when the prompt is there."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "edgetool", "run", "model.gguf", "--tools", "tools.py"]
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=folder)
+    os.close(theirs)
+    screen, waiting, end = b"", list(typed), time.monotonic() + 300
+    while time.monotonic() < end:
+        try:
+            screen += os.read(ours, 4096) if select.select([ours], [], [], 1)[0] else b""
+        except OSError:  # the terminal is closed: the program has ended
+            break
+        if waiting and screen.count(b"> ") > len(typed) - len(waiting):
+            os.write(ours, waiting.pop(0).encode())
+    os.close(ours)
+    return screen.decode(), process.wait(60)
+
+
+@pytest.mark.slow
+def test_a_chat_on_a_terminal_shows_prose_once_and_ends_with_ctrl_d(folder):
+    screen, code = chat_on_a_terminal(folder, "tell me a joke\n", "weather in Oslo\n", "\x04")
+    assert screen.count("No tool fits.") == 1
+    assert screen.count(json.dumps(WEATHER)) == 1
+    assert code == 0
+
+
 @pytest.mark.parametrize(
     ("asking", "complaint"),
     [
