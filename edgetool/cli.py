@@ -58,6 +58,8 @@ _EXTRAS = {
     "datasets": "data",
     "httpx": "data",
     "pyarrow": "data",
+    "prometheus_client": "device",
+    "psutil": "device",
     "uvicorn": "device",
     "numpy": "device",
     "openai": "endpoint",

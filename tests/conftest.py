@@ -73,6 +73,16 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, examples: list[Example]
     return folder
 
 
+@pytest.fixture(scope="session")
+def nano_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded default as a GGUF file."""
+    pytest.importorskip("llama_cpp")
+    from edgetool.export.run import export_gguf
+
+    folder = tmp_path_factory.mktemp("nano")
+    return export_gguf(ROOT / "models" / "nano", None, folder, ["F16"])[0].path
+
+
 def _write_tokenizer(folder: Path, examples: list[Example]) -> None:
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 

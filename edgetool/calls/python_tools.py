@@ -1,7 +1,8 @@
 """Tools from Python: a function with its docstring, or a Pydantic model.
 
 Types come from the signature, words from the docstring (Google, NumPy or reST style, read by
-docstring-parser). The function is only looked at, never called.
+docstring-parser). The function is only looked at, never called; a file of functions is run once, as
+importing it would.
 """
 
 from __future__ import annotations
@@ -9,10 +10,14 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+from edgetool.calls.python_file import module_from_file
 from edgetool.calls.tools import ToolError, check_limits
 from edgetool.calls.types import JsonObject, Tool
+from edgetool.errors import UsageError
 
 if typing.TYPE_CHECKING:
     from docstring_parser import Docstring
@@ -40,6 +45,37 @@ def tool_from_function(function: Callable[..., Any]) -> Tool:
     tool = Tool(name, "\n\n".join(word for word in words if word), schema)
     check_limits(name, schema)
     return tool
+
+
+def functions_of_file(path: Path) -> dict[str, Callable[..., Any]]:
+    """Runs a Python file; its functions by name: those in `__all__`, or all public ones it defines.
+
+    Raises UsageError when there is no file or no function, and when running it fails.
+    """
+    if not path.is_file():
+        raise UsageError(f"no Python file at {path}; give one with a function for each tool")
+    try:
+        module = module_from_file(path, "tools")
+    except (Exception, SystemExit) as error:  # somebody else's code: it may raise anything
+        said = f"{type(error).__name__}: {error}"
+        raise UsageError(f"{path} cannot be imported: {said}") from error
+    functions: dict[str, Callable[..., Any]] = {
+        name: one for name, one in _public(module).items() if inspect.isfunction(one)
+    }
+    if not functions:
+        raise UsageError(f"{path}: no public function in it; define one for each tool")
+    return functions
+
+
+def _public(module: ModuleType) -> dict[str, Any]:
+    listed = getattr(module, "__all__", None)
+    if listed is not None:
+        return {name: getattr(module, name, None) for name in listed}
+    return {
+        name: one
+        for name, one in vars(module).items()
+        if not name.startswith("_") and getattr(one, "__module__", "") == module.__name__
+    }
 
 
 def tool_from_model(model: type[BaseModel]) -> Tool:

@@ -53,6 +53,7 @@ class Completion:
     call_mass        probability (temperature 1, before any constraint) that the completion opens
                      with a call; None where the call syntax does not show that in one token
     unconstrained    why an arm that constrains could not constrain this row, which is free then
+    passes           forward passes behind the prompt; fewer than tokens where some were forced
     error            the engine's message where it failed; there is no text then
     """
 
@@ -67,6 +68,7 @@ class Completion:
     call_mass: float | None = None
     unconstrained: str | None = None
     error: str | None = None
+    passes: int | None = None
 
 
 def failed(message: str, seconds: float = 0.0) -> Completion:
@@ -100,6 +102,13 @@ class Constraint(Protocol):
         """
         ...
 
+    def forced_next(self, left: int) -> list[int]:
+        """The tokens that have to come next, at most `left`, which are taken note of; often none.
+
+        Nothing is asked of it where each token is to be the model's own.
+        """
+        ...
+
 
 class Unconstrained:
     """Stands in where a row's tools cannot be held by a grammar: the row is free and says so."""
@@ -114,6 +123,9 @@ class Unconstrained:
 
     def advance(self, token: int, left: int) -> int:
         return token
+
+    def forced_next(self, left: int) -> list[int]:
+        return []
 
 
 class Runtime(Protocol):

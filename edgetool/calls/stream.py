@@ -34,6 +34,11 @@ class CallStream:
         self._opened = -1  # where the first START stands
         self._looked = 0  # up to here no START was found
 
+    @property
+    def opened(self) -> int:
+        """Where the first call begins in `text`, -1 while none does."""
+        return self._opened
+
     def feed(self, piece: str) -> list[Event]:
         """What is certain now that `piece` was written. Never raises."""
         self.text += piece

@@ -64,6 +64,10 @@ def export(
     publisher: Annotated[
         str | None, typer.Option(help="Whose models they are, for --lmstudio.")
     ] = None,
+    warm: Annotated[
+        Path | None,
+        typer.Option(metavar="TOOLS.json", help="Read these tools now, for a quick first token."),
+    ] = None,
 ) -> None:
     """Adapter + base -> GGUF files with a receipt."""
     from edgetool.verbs.exporting import ExportOptions, run_export
@@ -71,7 +75,8 @@ def export(
     options = ExportOptions(
         quants=quant or (), out=out, merge_into=merge_into, data=data, rows=rows,
         imatrix=imatrix, max_drop=max_drop, adapter_only=adapter_only, beside=beside,
-        ollama=ollama, lm_studio=lmstudio, **({"publisher": publisher} if publisher else {}),
+        ollama=ollama, lm_studio=lmstudio, warm=warm,
+        **({"publisher": publisher} if publisher else {}),
     )  # fmt: skip
     run_export(run, options, console())
 

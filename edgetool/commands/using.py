@@ -7,7 +7,12 @@ from typing import Annotated
 
 import typer
 
-from edgetool.commands.common import ModelArgument, ToolsOption, console, group
+from edgetool.commands.common import JsonOption, ModelArgument, console, group
+
+ToolsOrFunctions = Annotated[
+    Path | None,
+    typer.Option("--tools", help="JSON file with a list of tools, or a Python file of functions."),
+]
 
 app = group()
 
@@ -15,36 +20,65 @@ app = group()
 @app.command()
 def run(
     model: ModelArgument,
-    question: Annotated[str, typer.Argument(help="What you would say.")],
-    tools: ToolsOption = None,
+    question: Annotated[
+        str | None, typer.Argument(help="What you would say; without it, a chat.")
+    ] = None,
+    tools: ToolsOrFunctions = None,
+    exec_: Annotated[
+        Path | None,
+        typer.Option("--exec", metavar="PY", help="Run calls with this file's functions."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Run every call without asking.")] = False,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Rounds of calls --exec runs for a question.")
+    ] = None,
+    as_json: JsonOption = False,
     free: Annotated[bool, typer.Option("--free", help="Without the grammar.")] = False,
+    system: Annotated[str | None, typer.Option(help="What comes before the question.")] = None,
+    max_completion_length: Annotated[
+        int | None, typer.Option(min=1, help="Tokens of an answer.")
+    ] = None,
 ) -> None:
-    """Ask once and print the call as JSON.
+    """Ask, and print the call as JSON; --exec runs it and asks on.
 
     Exit code 0 when a call was made, 3 when none was.
     """
-    from edgetool.verbs.serving import run_ask
+    from edgetool.verbs.asking import Asking, run_ask
 
-    if not run_ask(model, question, tools, constrained=not free):
+    asking = Asking(
+        question=question,
+        tools=tools,
+        exec=exec_,
+        yes=yes,
+        json=as_json,
+        constrained=not free,
+        rounds=rounds,
+        system=system,
+        max_completion_length=max_completion_length,
+    )
+    if not run_ask(model, asking):
         raise typer.Exit(3)
 
 
 @app.command()
 def serve(
     model: ModelArgument,
-    tools: ToolsOption = None,
+    tools: ToolsOrFunctions = None,
     host: Annotated[
         str | None, typer.Option(help="Loopback by default; another one needs --api-key.")
     ] = None,
     port: Annotated[int | None, typer.Option()] = None,
+    context: Annotated[
+        int | None, typer.Option(help="Tokens a prompt and its completion may have.")
+    ] = None,
     api_key: Annotated[
         str | None, typer.Option(envvar="EDGETOOL_API_KEY", help="Asked of every request.")
     ] = None,
 ) -> None:
     """An OpenAI-compatible server for one GGUF file."""
-    from edgetool.verbs.serving import run_serve
+    from edgetool.verbs.hosting import run_serve
 
-    run_serve(model, tools, host=host, port=port, api_key=api_key)
+    run_serve(model, tools, host=host, port=port, api_key=api_key, context=context)
 
 
 @app.command()

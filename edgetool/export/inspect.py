@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +12,10 @@ from edgetool.calls import formats
 from edgetool.calls.formats import SYNTAX_KEY
 from edgetool.errors import ModelError
 from edgetool.export.gguf_reader import MALFORMED, open_gguf
+from edgetool.export.render_tool import problem_of
 
 TEMPLATE = "tokenizer.chat_template"
 LONG = 8  # arrays with more entries are shown by their length
-RENDER_SECONDS = 10  # a template of a stranger may loop for ever
 
 
 @dataclass(frozen=True)
@@ -128,25 +125,5 @@ def _tool_support(template: str | None, named: Any) -> ToolSupport:
     if template is None:
         return ToolSupport(False, "no chat template in the file", None)
     syntax = named if isinstance(named, str) else formats.detect(template).NAME
-    problem = _rendering_problem(template)
+    problem = problem_of(template)
     return ToolSupport(problem is None, problem, syntax)
-
-
-def _rendering_problem(template: str) -> str | None:
-    """Why a tool is not in the prompt; found out in a process that can be ended."""
-    command = [sys.executable, "-m", "edgetool.export.render_tool"]
-    try:
-        done = subprocess.run(
-            command,
-            input=json.dumps(template),
-            capture_output=True,
-            text=True,
-            timeout=RENDER_SECONDS,
-            check=True,
-        )
-    except subprocess.TimeoutExpired:
-        return f"the chat template is not done after {RENDER_SECONDS} seconds"
-    except subprocess.CalledProcessError:
-        return "the chat template broke the process it was rendered in"
-    problem = json.loads(done.stdout)
-    return str(problem) if problem else None

@@ -7,14 +7,13 @@ never from rows or a model folder.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import inspect
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from edgetool.calls.python_file import module_from_file
 from edgetool.errors import UsageError
 
 BATCH = frozenset({"prompts", "completions", "completion_ids"})
@@ -49,14 +48,7 @@ def imported(name: str, load_it: Callable[[], Any]) -> Any:
 
 
 def _from_file(place: str) -> ModuleType:
-    path = Path(place).resolve()
-    spec = importlib.util.spec_from_file_location(f"edgetool_rewards_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses and pickle look a class up
-    spec.loader.exec_module(module)
-    return module
+    return module_from_file(Path(place), "rewards")
 
 
 def checked(name: str, function: Any) -> Callable[..., Any]:

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from edgetool.calls.formats import CallSyntax
 from edgetool.calls.formats.base import dumps
+from edgetool.calls.formats.rules import answering, one_call
 from edgetool.calls.tools import ToolError, require_sound
-from edgetool.calls.types import Tool
+from edgetool.calls.types import JsonObject, Tool
 from edgetool.errors import EngineError
 from edgetool.serve.ending import Ender
 
@@ -48,6 +49,9 @@ class Counting:
         self.cut = (self.cut or 0.0) + max(0.0, 1.0 - left)
         self.forced += int(np.count_nonzero(allowed) == 1)
 
+    def forced_next(self, left: int) -> list[int]:
+        return []
+
 
 class GrammarConstraint(Counting):
     """What one completion may say next, by a matcher of its own."""
@@ -64,14 +68,49 @@ class GrammarConstraint(Counting):
         A stop token is allowed exactly where the grammar may end. Raises EngineError when the
         grammar engine gives up (a limit of its own).
         """
-        bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
-        if self._matcher.is_error():
-            raise EngineError(f"the grammar engine gave up: {self._matcher.get_error()}")
-        allowed = np.unpackbits(bits, bitorder="little")[: len(logits)].view(bool)
+        allowed = self._allowed()[: len(logits)]
         self._note(logits, allowed)
         masked = np.full_like(logits, -np.inf)  # embeddings may be padded beyond the vocabulary
         np.copyto(masked[: len(allowed)], logits[: len(allowed)], where=allowed)
         return masked
+
+    def _allowed(self) -> NDArray[np.bool_]:
+        """Which tokens may come next: [V], or a few more as the engine rounds up."""
+        bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
+        if self._matcher.is_error():
+            raise EngineError(f"the grammar engine gave up: {self._matcher.get_error()}")
+        return np.unpackbits(bits, bitorder="little").view(bool)
+
+    def forced_next(self, left: int) -> list[int]:
+        """The tokens of the text that has to come next, in the tokenizer's own spelling.
+
+        Where that text ends inside what may be one token with what follows, the engine leaves the
+        last of it to the model.
+        """
+        found: list[int] = []
+        if self._ending:
+            found, self._ending = [self._consume(token) for token in self._ending], []
+            return found
+        while len(found) < left and not self._matcher.is_stopped():
+            tokens = self._only_way()[: left - len(found)]
+            if not tokens or not self._matcher.consume_tokens(tokens):
+                break
+            if (
+                self._bounded
+                and self._ender.find(self._matcher, left - len(found + tokens)) is None
+            ):
+                self._matcher.rollback(len(tokens))
+                break
+            found += tokens
+        self.forced += len(found)
+        return found
+
+    def _only_way(self) -> list[int]:
+        tokens: list[int] = self._matcher.compute_ff_tokens()
+        if tokens:
+            return tokens
+        allowed = self._allowed().nonzero()[0]  # the end is no text, and so not among those
+        return [int(allowed[0])] if len(allowed) == 1 else []
 
     def advance(self, token: int, left: int) -> int:
         """Write `token`, or what has to stand there for the completion to end in time.
@@ -106,20 +145,47 @@ class ConstraintMaker:
         self._ender = Ender(tokenizer)
         self._kept: OrderedDict[str, Any] = OrderedDict()
 
-    def __call__(self, tools: Sequence[Tool], *, required: bool = False) -> GrammarConstraint:
+    def __call__(
+        self, tools: Sequence[Tool], *, required: bool = False, parallel: bool = True
+    ) -> GrammarConstraint:
         """The constraint of a completion: calls to `tools`, or no call unless one is required.
+
+        parallel   several calls are allowed
 
         Raises EngineError when a tool's schema cannot be compiled.
         """
-        key = dumps([required, [tool.as_openai() for tool in tools]])
+        key = dumps([required, parallel, [tool.as_openai() for tool in tools]])
         if key not in self._kept:
-            self._kept[key] = self._compile(tools, required)
-            if len(self._kept) > CACHED_GRAMMARS:
-                self._kept.popitem(last=False)
+            self._keep(key, self._compile(tools, required, parallel))
         self._kept.move_to_end(key)
         return GrammarConstraint(self._kept[key].deep_copy(), self._ender)
 
-    def _compile(self, tools: Sequence[Tool], required: bool) -> Any:
+    def for_schema(
+        self, schema: JsonObject, tools: Sequence[Tool] = (), *, parallel: bool = True
+    ) -> GrammarConstraint:
+        """The constraint of a completion that is a JSON value of this schema, or calls to `tools`.
+
+        Raises EngineError when it cannot be compiled.
+        """
+        key = dumps([schema, parallel, [tool.as_openai() for tool in tools]])
+        if key not in self._kept:
+            calls = self._grammar(tools, parallel=parallel) if tools else ""
+            matcher = self._matcher_of(answering(schema, calls))
+            if matcher.is_error():
+                raise EngineError(
+                    f"response_format: this schema cannot be held by a grammar: "
+                    f"{matcher.get_error()}; simplify it"
+                )
+            self._keep(key, matcher)
+        self._kept.move_to_end(key)
+        return GrammarConstraint(self._kept[key].deep_copy(), self._ender)
+
+    def _keep(self, key: str, matcher: Any) -> None:
+        self._kept[key] = matcher
+        if len(self._kept) > CACHED_GRAMMARS:
+            self._kept.popitem(last=False)
+
+    def _compile(self, tools: Sequence[Tool], required: bool, parallel: bool) -> Any:
         for tool in tools:
             try:
                 require_sound(tool)
@@ -127,21 +193,27 @@ class ConstraintMaker:
                 raise EngineError(
                     f"the schemas of these tools cannot be held by a grammar: {tool.name}: {error}"
                 ) from error
-        matcher = self._matcher(tools, required)
+        matcher = self._matcher_of(self._grammar(tools, required=required, parallel=parallel))
         if not matcher.is_error():
             return matcher
         # One tool's schema is at fault as a rule; find it, so that its owner can mend it.
-        faulty = [tool.name for tool in tools if self._matcher([tool], required).is_error()]
+        faulty = [tool.name for tool in tools if self._faulty(tool)]
         names = ", ".join(faulty or [tool.name for tool in tools])
         raise EngineError(
             f"the schemas of these tools cannot be held by a grammar: {names}: "
             f"{matcher.get_error()}; simplify their parameters or decode free (--free)"
         )
 
-    def _matcher(self, tools: Sequence[Tool], required: bool) -> Any:
+    def _faulty(self, tool: Tool) -> bool:
+        return bool(self._matcher_of(self._syntax.grammar([tool])).is_error())
+
+    def _grammar(self, tools: Sequence[Tool], *, required: bool = False, parallel: bool) -> str:
+        text = self._syntax.grammar(tools, required=required)
+        return text if parallel else one_call(text)
+
+    def _matcher_of(self, text: str) -> Any:
         from llguidance import LLMatcher
 
-        text = self._syntax.grammar(tools, required=required)
         grammar = LLMatcher.grammar_from_lark(spell_markers(text, self._markers))
         return LLMatcher(self._tokenizer, grammar, log_level=0)
 

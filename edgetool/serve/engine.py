@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetool.errors import EngineError, ModelError, UsageError
+from edgetool.serve.footprint import CACHE_BYTES
+from edgetool.serve.gpu import gpu_layers
 
 # A prompt is always read in the same pieces, and only whole pieces are kept for the next prompt:
 # rounding in a matrix product may depend on how many tokens go through it at once, so any other
@@ -26,8 +28,6 @@ from edgetool.errors import EngineError, ModelError, UsageError
 CHUNK = 64
 # More than this many threads only pays once there is enough to compute.
 SMALL_FILE = 64 * 2**20
-# What the KV caches of several sequences may take together; one sequence may take what it needs.
-CACHE_BYTES = 2**30
 _MAGIC = b"GGUF"
 _LOG_ERROR = 4  # GGML_LOG_LEVEL_ERROR
 
@@ -41,9 +41,19 @@ class Engine:
                 it is cut
     sequences   how many can be written at once, numbered from 0: as many as asked for, or fewer
                 where their caches would take more than CACHE_BYTES
+    gpu         put layers on a GPU, as many as fit, where llama.cpp has a backend for one
+    kept        tokens of the prompt read last that were in the cache already
     """
 
-    def __init__(self, path: Path, context: int, threads: int | None, sequences: int = 1) -> None:
+    def __init__(
+        self,
+        path: Path,
+        context: int,
+        threads: int | None,
+        sequences: int = 1,
+        *,
+        gpu: bool = False,
+    ) -> None:
         _require_gguf(path)
         if min(context, sequences, threads or 1) < 1:
             raise UsageError(
@@ -51,7 +61,8 @@ class Engine:
                 f"and {threads}"
             )
         threads = _threads(path, threads)
-        self.llama = _load(path, threads)
+        layers = gpu_layers(path, context, sequences) if gpu else 0
+        self.llama = _load(path, threads, layers)
         # llama.cpp rounds a small context up and lets a model run past its training
         self.context = min(context, self.llama._model.n_ctx_train())
         self.sequences = sequences = _affordable(self.llama, self.context, sequences)
@@ -61,6 +72,7 @@ class Engine:
         self._size = self.llama.n_vocab()
         self._chunks: list[list[int]] = [[] for _ in range(sequences)]  # prompt tokens to reuse
         self._length = [0] * sequences  # tokens in the cache
+        self.kept = 0
         self._batch = _Batch(max(CHUNK, sequences))
 
     def close(self) -> None:
@@ -71,28 +83,32 @@ class Engine:
 
         A view: it holds until the next call.
         """
-        kept = self._keep(prompt, sequence)
+        self.kept = kept = self._keep(prompt, sequence)
         for start in range(kept, len(prompt), CHUNK):
             piece = prompt[start : start + CHUNK]
             entries = [(sequence, place, token) for place, token in enumerate(piece, start)]
-            self._decode(entries, logits=False)
+            self._decode(entries, [len(entries) - 1])
             self._length[sequence] = start + len(piece)
         self._chunks[sequence] = list(prompt[: (len(prompt) // CHUNK) * CHUNK])
         return self._logits(-1)
 
     def step(self, token: int, sequence: int = 0) -> Logits:
         """Logits [V] behind one more token. A view: it holds until the next call."""
-        return self.step_all({sequence: token})[0]
+        return self.feed({sequence: [token]})[0]
 
-    def step_all(self, tokens: Mapping[int, int]) -> list[Logits]:
-        """Logits [V] behind one more token in each sequence. Views: they hold until the next call.
+    def feed(self, pieces: Mapping[int, Sequence[int]]) -> list[Logits]:
+        """Logits [V] behind further tokens of each sequence. Views: they hold until the next call.
 
-        tokens   sequence -> its next token, by rising sequence
+        pieces   sequence -> one token or more, by rising sequence; max(CHUNK, sequences) in all
         """
-        self._decode([(s, self._length[s], t) for s, t in tokens.items()], logits=True)
-        for sequence in tokens:
-            self._length[sequence] += 1
-        return [self._logits(place) for place in range(len(tokens))]
+        entries, ends = [], []
+        for sequence, tokens in pieces.items():
+            entries += [(sequence, p, t) for p, t in enumerate(tokens, self._length[sequence])]
+            ends.append(len(entries) - 1)
+        self._decode(entries, ends)
+        for sequence, tokens in pieces.items():
+            self._length[sequence] += len(tokens)
+        return [self._logits(end) for end in ends]
 
     def forget(self) -> None:
         """Empty the cache."""
@@ -101,6 +117,40 @@ class Engine:
         llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self._ctx), True)
         self._chunks = [[] for _ in range(self.sequences)]
         self._length = [0] * self.sequences
+
+    def save_state(self, path: Path, ids: Sequence[int]) -> bool:
+        """Write what sequence 0 holds of these tokens, which were read last; False: it could not.
+
+        ids   whole CHUNKs
+        """
+        import llama_cpp
+
+        memory = llama_cpp.llama_get_memory(self._ctx)
+        if self._chunks[0] != list(ids) or not llama_cpp.llama_memory_seq_rm(
+            memory, 0, len(ids), -1
+        ):
+            return False
+        self._length[0] = len(ids)
+        tokens = (ctypes.c_int32 * len(ids))(*ids)
+        name = str(path).encode()
+        return bool(llama_cpp.llama_state_seq_save_file(self._ctx, name, 0, tokens, len(ids)))
+
+    def load_state(self, path: Path, ids: Sequence[int]) -> bool:
+        """Have these tokens in sequence 0's cache, from a file `save_state` wrote of them."""
+        import llama_cpp
+
+        self.forget()
+        tokens, count = (ctypes.c_int32 * len(ids))(), ctypes.c_size_t()
+        name = str(path).encode()
+        with _listening():
+            read = llama_cpp.llama_state_seq_load_file(
+                self._ctx, name, 0, tokens, len(ids), ctypes.byref(count)
+            )
+        if not read or list(tokens[: count.value]) != list(ids):
+            self.forget()
+            return False
+        self._chunks[0], self._length[0] = list(ids), len(ids)
+        return True
 
     def _keep(self, prompt: Sequence[int], sequence: int) -> int:
         """Leave in a sequence's cache what this prompt shares with some sequence; how many tokens.
@@ -126,11 +176,11 @@ class Engine:
             kept = 0
         return kept
 
-    def _decode(self, entries: Sequence[tuple[int, int, int]], *, logits: bool) -> None:
-        """Put (sequence, position, token) into the cache; logits of all, or of the last one."""
+    def _decode(self, entries: Sequence[tuple[int, int, int]], ends: Sequence[int]) -> None:
+        """Put (sequence, position, token) into the cache; logits are made of those at `ends`."""
         import llama_cpp
 
-        status = llama_cpp.llama_decode(self._ctx, self._batch.fill(entries, logits))
+        status = llama_cpp.llama_decode(self._ctx, self._batch.fill(entries, ends))
         if status != 0:
             raise EngineError(
                 f"llama.cpp could not read {len(entries)} tokens: llama_decode gave {status}"
@@ -152,15 +202,16 @@ class _Batch:
         self._batch = llama_cpp.llama_batch_init(size, 0, 1)
         weakref.finalize(self, llama_cpp.llama_batch_free, self._batch)
 
-    def fill(self, entries: Sequence[tuple[int, int, int]], logits: bool) -> Any:
+    def fill(self, entries: Sequence[tuple[int, int, int]], ends: Sequence[int]) -> Any:
         batch = self._batch
         for place, (sequence, position, token) in enumerate(entries):
             batch.token[place] = token
             batch.pos[place] = position
             batch.n_seq_id[place] = 1
             batch.seq_id[place][0] = sequence
-            batch.logits[place] = logits
-        batch.logits[len(entries) - 1] = True
+            batch.logits[place] = False
+        for place in ends:
+            batch.logits[place] = True
         batch.n_tokens = len(entries)
         return batch
 
@@ -193,7 +244,7 @@ def _threads(path: Path, threads: int | None) -> int:
     return 1 if path.stat().st_size < SMALL_FILE else max((os.cpu_count() or 1) // 2, 1)
 
 
-def _load(path: Path, threads: int) -> Any:
+def _load(path: Path, threads: int, layers: int) -> Any:
     """The model with its tokenizer. Its own context is as small as can be: ours is opened apart,
     since llama-cpp-python does not offer several sequences."""
     import llama_cpp
@@ -206,6 +257,7 @@ def _load(path: Path, threads: int) -> Any:
                 n_batch=CHUNK,
                 n_threads=threads,
                 n_threads_batch=threads,
+                n_gpu_layers=layers,
                 verbose=False,
             )
         except (ValueError, RuntimeError) as error:

@@ -2,212 +2,202 @@
 
 Any page in a browser can send requests to a loopback port. Without an API key, only JSON bodies
 (which a page of another origin may not send unasked) to a loopback name (no DNS rebinding) count.
+No model is in this process: whatever a stranger sends goes to the engine's as plain text.
 """
 
 from __future__ import annotations
 
 import hmac
-import ipaddress
-import socket
-import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Any
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 
-import uvicorn
-from pydantic import ValidationError
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
-from edgetool.calls.formats.base import INVALID, dumps, loads
-from edgetool.calls.types import Tool
-from edgetool.errors import EdgetoolError, UsageError
-from edgetool.serve.ask import Answer, read_answer
-from edgetool.serve.constrained import for_llama
-from edgetool.serve.openai_types import (
-    ChatRequest,
-    completion_chunks,
-    completion_object,
-    error_object,
-)
-from edgetool.serve.session import LlamaSession
+from edgetool.calls.types import JsonObject, Tool
+from edgetool.errors import EdgetoolError
+from edgetool.serve.bodies import read_request
+from edgetool.serve.choices import Choice, Listener, unless, write_choices
+from edgetool.serve.events import EventStream, left
+from edgetool.serve.failures import SERVER_ERROR, Failure, failure
+from edgetool.serve.jobs import Job, Writer
+from edgetool.serve.listening import is_loopback
+from edgetool.serve.metrics import MEDIA_TYPE, Counted, Metrics
+from edgetool.serve.openai_types import ChatRequest, CompletionRequest, WritingRequest
+from edgetool.serve.replies import ChatReply, Reply, TextReply
 
-HOST, PORT = "127.0.0.1", 8080
 MAX_BODY = 4 * 2**20
+GONE = 499  # as nginx counts clients that did not wait; nobody reads it
 
 Handler = Callable[[Request], Awaitable[Response]]
+Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
 
-class _RefusedError(Exception):
-    """A request that gets an error object."""
+class RefusedError(Exception):
+    """A request that is not let in."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
-        self.status = status
+        self.failure = Failure(status, message)
 
 
 class ChatServer:
-    """The handlers: one model, one request at a time.
+    """The handlers, for one model.
 
-    tools         offered to requests that bring none
-    constrained   hold completions to the tools' grammar
+    model    what clients are told it is called
+    tools    offered to requests that bring none
     """
 
     def __init__(
         self,
-        session: LlamaSession,
+        writer: Writer,
+        model: str,
         tools: Sequence[Tool] = (),
         *,
         api_key: str | None = None,
-        constrained: bool = True,
     ) -> None:
-        self.session, self.tools, self.model = session, tuple(tools), session.path.stem
-        self._key = api_key
-        self._constraint = for_llama(session) if constrained else None
-        self._lock = threading.Lock()
+        self.writer, self.model, self.tools = writer, model, tuple(tools)
+        self.metrics = Metrics()
+        self._key = None if api_key is None else f"Bearer {api_key}".encode()
 
-    def app(self) -> Starlette:
-        return Starlette(
-            routes=[
-                Route("/health", self._health),
-                Route("/v1/models", self._guarded(self._models)),
-                Route("/v1/chat/completions", self._guarded(self._chat), methods=["POST"]),
-            ],
-            exception_handlers={HTTPException: _no_such_place},
+    def app(self, lifespan: Lifespan | None = None, routes: Sequence[Route] = ()) -> ASGIApp:
+        """The ASGI application, with more `routes` beside the API's."""
+        guarded = self.guarded
+        own = [
+            Route("/health", self._health),
+            Route("/metrics", guarded(self._metrics)),
+            Route("/v1/models", guarded(self._models)),
+            Route("/v1/models/{model:path}", guarded(self._one_model)),
+            Route("/v1/chat/completions", guarded(self._chat), methods=["POST"]),
+            Route("/v1/completions", guarded(self._complete), methods=["POST"]),
+        ]
+        app = Starlette(
+            routes=[*own, *routes],
+            exception_handlers={
+                HTTPException: _no_such_place,
+                RefusedError: _refused,
+                EdgetoolError: _failed,
+                ClientDisconnect: _gone,
+                Exception: _broken,
+            },
+            lifespan=lifespan,
         )
+        return Counted(app, self.metrics, frozenset(route.path for route in (*own, *routes)))
 
-    async def _health(self, _: Request) -> Response:
-        return JSONResponse({"status": "ok"})
+    def guarded(self, handler: Handler) -> Handler:
+        """The handler behind the check of key and host."""
 
-    async def _models(self, _: Request) -> Response:
-        entry = {"id": self.model, "object": "model", "created": 0, "owned_by": "edgetool"}
-        return JSONResponse({"object": "list", "data": [entry]})
+        async def handle(request: Request) -> Response:
+            self._admit(request)
+            return await handler(request)
 
-    async def _chat(self, request: Request) -> Response:
-        wanted = _parse(await _body(request))
-        answer, prompt_tokens = await run_in_threadpool(self._answer, wanted)
-        if not wanted.stream:
-            return JSONResponse(completion_object(answer, self.model, prompt_tokens))
-        usage = wanted.stream_options is not None and wanted.stream_options.include_usage
-        chunks = completion_chunks(answer, self.model, prompt_tokens, usage)
-        return StreamingResponse(_events(chunks), media_type="text/event-stream")
-
-    def _answer(self, wanted: ChatRequest) -> tuple[Answer, int]:
-        """The model's answer and the prompt's length. Raises _RefusedError."""
-        messages = [message.as_message() for message in wanted.messages]
-        try:
-            tools, required = wanted.choose(self.tools)
-            with self._lock:  # llama.cpp and the grammar cache serve one thread
-                prompt_ids = self.session.prompter.ids(messages, tools)
-                constraint = None
-                if self._constraint is not None:
-                    constraint = self._constraint(tools, required=required)
-                done = self.session.generate(prompt_ids, wanted.sampling(), constraint)
-        except (EdgetoolError, ValueError) as error:
-            raise _RefusedError(400, str(error)) from error
-        return read_answer(self.session, done, tools), len(prompt_ids)
-
-    def _guarded(self, handler: Handler) -> Handler:
-        async def guarded(request: Request) -> Response:
-            try:
-                self._admit(request)
-                return await handler(request)
-            except _RefusedError as refused:
-                return JSONResponse(error_object(str(refused)), refused.status)
-
-        return guarded
+        return handle
 
     def _admit(self, request: Request) -> None:
         if self._key is None:
             if not is_loopback(request.url.hostname or ""):
-                raise _RefusedError(403, "this server answers only to localhost")
+                raise RefusedError(403, "this server answers only to localhost")
             return
-        given = request.headers.get("authorization", "").encode()
-        if not hmac.compare_digest(given, f"Bearer {self._key}".encode()):
-            raise _RefusedError(
+        given = request.headers.get("authorization", "").encode("latin-1")
+        if not hmac.compare_digest(given, self._key):
+            raise RefusedError(
                 401, "wrong or missing API key; send it as 'Authorization: Bearer KEY'"
             )
+
+    async def _health(self, _: Request) -> Response:
+        trouble = self.writer.trouble
+        if trouble is not None:
+            return JSONResponse({"status": "down", "reason": trouble}, 503)
+        return JSONResponse({"status": "ok"})
+
+    async def _metrics(self, _: Request) -> Response:
+        return Response(self.metrics.text(), media_type=MEDIA_TYPE)
+
+    async def _models(self, _: Request) -> Response:
+        return JSONResponse({"object": "list", "data": [self._entry()]})
+
+    async def _one_model(self, request: Request) -> Response:
+        wanted = request.path_params["model"]
+        if wanted != self.model:
+            raise HTTPException(404, f"no model '{wanted}' here, only '{self.model}'")
+        return JSONResponse(self._entry())
+
+    def _entry(self) -> JsonObject:
+        about = {"context": self.writer.context, "call_syntax": self.writer.syntax}
+        head = {"id": self.model, "object": "model", "created": 0, "owned_by": "edgetool"}
+        return {**head, "edgetool": about}
+
+    async def _chat(self, request: Request) -> Response:
+        return await self._answer(request, ChatRequest, ChatReply(self.model))
+
+    async def _complete(self, request: Request) -> Response:
+        return await self._answer(request, CompletionRequest, TextReply(self.model))
+
+    async def _answer(self, request: Request, kind: type[WritingRequest], reply: Reply) -> Response:
+        wanted = read_request(kind, await _body(request))
+        jobs = wanted.jobs(self.tools, self.writer.context)
+        if wanted.stream:
+            write = partial(self._write, jobs)
+            return EventStream(write, reply, include_usage=wanted.include_usage)
+        return JSONResponse(reply.whole(await unless(left(request.receive), self._write(jobs))))
+
+    async def _write(self, jobs: Sequence[Job], listener: Listener | None = None) -> list[Choice]:
+        """Do the jobs and count them."""
+        started = time.perf_counter()
+        with self.metrics.in_progress.track_inprogress():
+            choices = await write_choices(self.writer, jobs, listener)
+        self.metrics.seconds.observe(time.perf_counter() - started)
+        self.metrics.count(choices)
+        return choices
+
+
+async def _body(request: Request) -> bytes:
+    """The body. One that is too large is read to its end, or the client would not hear why."""
+    if request.headers.get("content-type", "").split(";")[0].strip() != "application/json":
+        raise RefusedError(415, "send the body with the header 'Content-Type: application/json'")
+    body, size = bytearray(), 0
+    async for part in request.stream():
+        size += len(part)
+        if size <= MAX_BODY:
+            body += part
+    if size > MAX_BODY:
+        raise RefusedError(413, f"the body has {size} bytes, more than {MAX_BODY}")
+    return bytes(body)
 
 
 async def _no_such_place(request: Request, error: Exception) -> Response:
     """Unknown paths and methods, in OpenAI's form; clients show the message."""
     assert isinstance(error, HTTPException)
     message = f"{request.method} {request.url.path}: {error.detail}"
-    return JSONResponse(error_object(message), error.status_code, headers=error.headers)
+    return _told(Failure(error.status_code, message), error.headers)
 
 
-async def _body(request: Request) -> bytes:
-    """The body, refused as soon as it is known to be too large."""
-    if request.headers.get("content-type", "").split(";")[0].strip() != "application/json":
-        raise _RefusedError(415, "send the body as application/json")
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_BODY:
-            raise _RefusedError(413, f"the body is larger than {MAX_BODY} bytes")
-    return bytes(body)
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RefusedError)
+    return _told(error.failure)
 
 
-def _parse(body: bytes) -> ChatRequest:
-    try:
-        value = loads(body.decode("utf-8"))
-        if value is INVALID:
-            raise _RefusedError(400, "the body is not JSON, or is nested too deep")
-        return ChatRequest.model_validate(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "body"
-        raise _RefusedError(400, f"{place}: {first['msg']}") from error
-    except UnicodeDecodeError as error:
-        raise _RefusedError(400, f"the body is not UTF-8: {error}") from error
+async def _failed(_: Request, error: Exception) -> Response:
+    assert isinstance(error, EdgetoolError)
+    return _told(failure(error))
 
 
-def _events(chunks: Iterator[dict[str, Any]]) -> Iterator[str]:
-    for chunk in chunks:
-        yield f"data: {dumps(chunk)}\n\n"
-    yield "data: [DONE]\n\n"
+async def _gone(_: Request, __: Exception) -> Response:
+    return Response(status_code=GONE)
 
 
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
+async def _broken(_: Request, error: Exception) -> Response:
+    """A mistake of ours, which the log has in full."""
+    return _told(Failure(500, f"edgetool made a mistake: {type(error).__name__}", SERVER_ERROR))
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises UsageError when the port is taken or the host is not here."""
-    try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family)
-    except OSError as error:
-        raise UsageError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}; "
-            f"choose another with --port or --host"
-        ) from error
-
-
-def serve(
-    session: LlamaSession,
-    *,
-    host: str = HOST,
-    port: int = PORT,
-    tools: Sequence[Tool] = (),
-    api_key: str | None = None,
-    constrained: bool = True,
-) -> None:
-    """Serve until interrupted.
-
-    Raises UsageError for a host others can reach without `api_key`, and for a busy port.
-    """
-    if not is_loopback(host) and not api_key:
-        raise UsageError(
-            f"--host {host} lets others use this server; give --api-key KEY, or leave --host away"
-        )
-    server = ChatServer(session, tools, api_key=api_key, constrained=constrained)
-    config = uvicorn.Config(server.app(), log_level="warning", access_log=False)
-    with bind(host, port) as listening:
-        uvicorn.Server(config).run(sockets=[listening])
+def _told(refused: Failure, headers: Mapping[str, str] | None = None) -> Response:
+    return JSONResponse(
+        refused.body, refused.status, headers={**refused.headers, **(headers or {})}
+    )

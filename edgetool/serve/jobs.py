@@ -81,15 +81,39 @@ class Done:
 Event = Delta | Done
 
 
+def job_from_json(value: JsonObject) -> Job:
+    """The job whose `dataclasses.asdict` this is, read back from JSON."""
+    return Job(
+        **{
+            **value,
+            "messages": tuple(value["messages"]),
+            "tools": tuple(Tool(**tool) for tool in value["tools"]),
+            "sampling": Sampling(**value["sampling"]),
+            "stop": tuple(value["stop"]),
+        }
+    )
+
+
+def done_from_json(value: JsonObject) -> Done:
+    """The end whose `dataclasses.asdict` this is, read back from JSON."""
+    written = value["completion"]
+    completion = Completion(**{**written, "token_ids": tuple(written["token_ids"])})
+    return Done(**{**value, "completion": completion})
+
+
 class Writer(Protocol):
     """Somebody who does jobs: one child process, or another server.
 
     syntax    name of the call syntax the model writes
     context   tokens a prompt and its completion may have together
+    trouble   why no job can be taken now, None when one can
     """
 
     syntax: str
     context: int
+
+    @property
+    def trouble(self) -> str | None: ...
 
     def write(self, job: Job) -> AsyncIterator[Event]:
         """The events of a job. Closing the iterator cancels it.

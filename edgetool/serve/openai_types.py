@@ -1,24 +1,45 @@
-"""The part of OpenAI's chat completions API that edgetool speaks: requests in, objects out."""
+"""The part of OpenAI's API that edgetool speaks: what requests may hold, and the jobs they mean."""
 
 from __future__ import annotations
 
-import time
-import uuid
-from collections.abc import Iterator, Sequence
+import secrets
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from edgetool.calls.formats.base import INVALID, dumps, loads
+from edgetool.calls.formats.base import INVALID, loads
 from edgetool.calls.runtime import Sampling
-from edgetool.calls.types import JsonObject, Message, Tool, ToolCall
-from edgetool.serve.ask import Answer
+from edgetool.calls.tools import require_sound
+from edgetool.calls.types import JsonObject, Message, Tool
+from edgetool.errors import UsageError
+from edgetool.serve.jobs import AUTO, NONE, REQUIRED, Job
 
 # A small model that calls tools does best greedy; a client that wants variety says so.
 TEMPERATURE = 0.0
+# Where a client sets no limit: a small model that has lost its way would fill the whole context.
+MAX_TOKENS = 1024
+MOST_CHOICES = 8
+MOST_TOOLS = 128  # as OpenAI has it
+MOST_STOPS = 4  # as OpenAI has it
 
 
-class FunctionSpec(BaseModel):
+class BadRequest(UsageError):
+    """A request that cannot be answered. `param` and `code` as OpenAI's error object has them."""
+
+    def __init__(self, message: str, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.param, self.code = param, code
+
+
+class Strict(BaseModel):
+    """Numbers are numbers, not text that looks like one."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class FunctionSpec(Strict):
     name: str = Field(pattern=r"^[A-Za-z0-9_.:/-]{1,128}$")
     description: str | None = None
     parameters: JsonObject | None = None
@@ -31,34 +52,72 @@ class FunctionSpec(BaseModel):
         return parameters
 
 
-class ToolSpec(BaseModel):
+class ToolSpec(Strict):
     type: Literal["function"]
     function: FunctionSpec
 
     def as_tool(self) -> Tool:
+        """Raises ToolError for a schema that is none, or is too large."""
         parameters = {"type": "object", "properties": {}, **(self.function.parameters or {})}
-        return Tool(self.function.name, self.function.description or "", parameters)
+        tool = Tool(self.function.name, self.function.description or "", parameters)
+        require_sound(tool)
+        return tool
 
 
-class NamedFunction(BaseModel):
+class NamedFunction(Strict):
     name: str
 
 
-class NamedTool(BaseModel):
+class NamedTool(Strict):
     type: Literal["function"]
     function: NamedFunction
 
 
-class StreamOptions(BaseModel):
-    include_usage: bool = False
+class StreamOptions(Strict):
+    include_usage: bool | None = False
 
 
-class CalledFunction(BaseModel):
+class SchemaSpec(Strict):
+    # `schema` is a name pydantic has for itself
+    wanted: JsonObject = Field(alias="schema")
+    name: str | None = None
+    strict: bool | None = None
+
+
+class ResponseFormat(Strict):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: SchemaSpec | None = None
+
+    @model_validator(mode="after")
+    def _has_its_schema(self) -> ResponseFormat:
+        if self.type == "json_schema" and self.json_schema is None:
+            raise ValueError("json_schema: give the schema as {'name': ..., 'schema': {...}}")
+        return self
+
+    def schema_of(self) -> JsonObject | None:
+        """The schema the completion has to fit. Raises ToolError for one that is none."""
+        if self.json_schema is None or self.type != "json_schema":
+            return {"type": "object"} if self.type == "json_object" else None
+        require_sound(Tool("response_format", "", self.json_schema.wanted))
+        return self.json_schema.wanted
+
+
+class Extension(Strict):
+    """What edgetool has beyond OpenAI.
+
+    constrained   False: decode free, without the grammar of the tools
+    """
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    constrained: bool = True
+
+
+class CalledFunction(Strict):
     name: str
     arguments: str | JsonObject = "{}"
 
 
-class MadeCall(BaseModel):
+class MadeCall(Strict):
     """A call from an earlier turn."""
 
     id: str | None = None
@@ -75,7 +134,7 @@ class MadeCall(BaseModel):
         return call
 
 
-class ChatMessage(BaseModel):
+class ChatMessage(Strict):
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[JsonObject] | None = None
     tool_calls: list[MadeCall] | None = None
@@ -91,6 +150,12 @@ class ChatMessage(BaseModel):
             raise ValueError("only text parts can be read")
         return "".join(part["text"] for part in content)
 
+    @model_validator(mode="after")
+    def _says_something(self) -> ChatMessage:
+        if self.content is None and self.role != "assistant":
+            raise ValueError(f"content: a message of role '{self.role}' needs text")
+        return self
+
     def as_message(self) -> Message:
         """As chat templates take it: `developer` is system, arguments are an object."""
         message = self.model_dump(exclude_none=True)
@@ -101,103 +166,150 @@ class ChatMessage(BaseModel):
         return message
 
 
-class ChatRequest(BaseModel):
-    """The body of POST /v1/chat/completions; names it does not know are ignored."""
+class WritingRequest(Strict):
+    """What the bodies of both endpoints have in common."""
 
-    messages: list[ChatMessage] = Field(min_length=1)
-    tools: list[ToolSpec] | None = None
-    tool_choice: Literal["auto", "none", "required"] | NamedTool = "auto"
-    max_tokens: int | None = Field(None, ge=1)
-    max_completion_tokens: int | None = Field(None, ge=1)
+    model: str | None = None
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
-    seed: int | None = Field(None, ge=0)
-    n: Literal[1] | None = None
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+    n: int | None = Field(None, ge=1, le=MOST_CHOICES)
+    stop: str | list[str] | None = None
+    max_tokens: int | None = Field(None, ge=1)
     stream: bool | None = False
     stream_options: StreamOptions | None = None
+    edgetool: Extension = Extension()
+
+    @field_validator("stop")
+    @classmethod
+    def _few(cls, stop: str | list[str] | None) -> list[str]:
+        stops = [stop] if isinstance(stop, str) else stop or []
+        if len(stops) > MOST_STOPS or "" in stops:
+            raise ValueError(f"give at most {MOST_STOPS} texts, none of them empty")
+        return stops
+
+    @property
+    def include_usage(self) -> bool:
+        return self.stream_options is not None and bool(self.stream_options.include_usage)
+
+    @property
+    def limit(self) -> int:
+        """Tokens a completion may have."""
+        return self.max_tokens or MAX_TOKENS
 
     def sampling(self) -> Sampling:
         default = Sampling()
-        limit = self.max_completion_tokens or self.max_tokens or default.max_completion_length
         return Sampling(
-            max_completion_length=limit,
+            max_completion_length=self.limit,
             temperature=TEMPERATURE if self.temperature is None else self.temperature,
             top_p=default.top_p if self.top_p is None else self.top_p,
-            seed=default.seed if self.seed is None else self.seed,
+            seed=secrets.randbits(62) if self.seed is None else self.seed % 2**63,
         )
 
-    def choose(self, default: Sequence[Tool]) -> tuple[list[Tool], bool]:
-        """The tools the model may call and whether it must. Raises ValueError when there are none.
+    def jobs(self, offered: Sequence[Tool], context: int) -> list[Job]:
+        """A job for each choice; they differ in their seeds.
 
-        default   the tools of a request that brings none
+        offered   the tools of a request that brings none
+        context   tokens the model can take in
+
+        Raises BadRequest, and ToolError for a tool that cannot be offered.
         """
-        tools = list(default) if self.tools is None else [spec.as_tool() for spec in self.tools]
-        if len({tool.name for tool in tools}) < len(tools):
-            raise ValueError("two tools share a name")
-        if isinstance(self.tool_choice, NamedTool):
-            wanted = self.tool_choice.function.name
-            tools = [tool for tool in tools if tool.name == wanted]
-            if not tools:
-                raise ValueError(f"tool_choice names '{wanted}', which is not among the tools")
-            return tools, True
-        if self.tool_choice == "required" and not tools:
-            raise ValueError("tool_choice is 'required', but there are no tools")
-        return ([], False) if self.tool_choice == "none" else (tools, self.tool_choice != "auto")
+        job = self._job(offered, context)
+        seeds = [(job.sampling.seed + i) % 2**63 for i in range(self.n or 1)]
+        return [replace(job, sampling=replace(job.sampling, seed=seed)) for seed in seeds]
+
+    def _job(self, offered: Sequence[Tool], context: int) -> Job:
+        raise NotImplementedError
 
 
-def completion_object(answer: Answer, model: str, prompt_tokens: int) -> JsonObject:
-    """The answer as a `chat.completion`."""
-    message: JsonObject = {"role": "assistant", "content": answer.text or None}
-    if answer.calls:
-        message["tool_calls"] = [_call_object(call) for call in answer.calls]
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _reason(answer)}
-    head = _head("chat.completion", model)
-    return {**head, "choices": [choice], "usage": _usage(answer, prompt_tokens)}
+class ChatRequest(WritingRequest):
+    """The body of POST /v1/chat/completions."""
+
+    messages: list[ChatMessage] = Field(min_length=1)
+    tools: list[ToolSpec] | None = Field(None, max_length=MOST_TOOLS)
+    tool_choice: Literal["auto", "none", "required"] | NamedTool | None = None
+    parallel_tool_calls: bool | None = True
+    response_format: ResponseFormat | None = None
+    max_completion_tokens: int | None = Field(None, ge=1)
+
+    @property
+    def limit(self) -> int:
+        return self.max_completion_tokens or super().limit
+
+    def _job(self, offered: Sequence[Tool], context: int) -> Job:
+        if len(self.messages) > context:  # a message takes a token at the very least
+            raise BadRequest(
+                f"messages: {len(self.messages)} of them cannot fit a context of {context} tokens",
+                "messages",
+                "context_length_exceeded",
+            )
+        schema = self.response_format.schema_of() if self.response_format else None
+        tools = self._tools(() if schema else offered)
+        choice, only = self._choice(tools)
+        held = choice != NONE or schema is not None
+        if choice == REQUIRED and not self.edgetool.constrained:
+            raise BadRequest(
+                "tool_choice asks for a call, which only constrained decoding can promise; "
+                "leave edgetool.constrained away, or let tool_choice be 'auto'",
+                "tool_choice",
+            )
+        return Job(
+            messages=tuple(message.as_message() for message in self.messages),
+            tools=tools,
+            sampling=self.sampling(),
+            choice=choice,
+            only=only,
+            parallel=self.parallel_tool_calls is not False,
+            constrained=held and self.edgetool.constrained,
+            schema=schema if choice != REQUIRED and self.edgetool.constrained else None,
+            stop=tuple(self.stop or ()),
+        )
+
+    def _tools(self, offered: Sequence[Tool]) -> tuple[Tool, ...]:
+        if self.tools is None:
+            return tuple(offered)
+        tools = tuple(spec.as_tool() for spec in self.tools)
+        names = [tool.name for tool in tools]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise BadRequest(f"tools: two of them are named '{twice}'", "tools")
+        return tools
+
+    def _choice(self, tools: Sequence[Tool]) -> tuple[str, str | None]:
+        """What the completion may be, and the one tool it may call."""
+        wanted = self.tool_choice or AUTO
+        if isinstance(wanted, NamedTool):
+            name = wanted.function.name
+            if name not in [tool.name for tool in tools]:
+                raise BadRequest(
+                    f"tool_choice names '{name}', which is not among the tools", "tool_choice"
+                )
+            return REQUIRED, name
+        if wanted == REQUIRED and not tools:
+            raise BadRequest("tool_choice is 'required', but there are no tools", "tool_choice")
+        return (wanted if tools else NONE), None
 
 
-def completion_chunks(
-    answer: Answer, model: str, prompt_tokens: int, include_usage: bool
-) -> Iterator[JsonObject]:
-    """The answer as `chat.completion.chunk` objects."""
-    head = _head("chat.completion.chunk", model)
+class CompletionRequest(WritingRequest):
+    """The body of POST /v1/completions: a prompt as it stands, no template, no tools."""
 
-    def chunk(delta: JsonObject, reason: str | None = None) -> JsonObject:
-        return {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]}
+    prompt: str | list[str]
 
-    yield chunk({"role": "assistant", "content": None if answer.calls else ""})
-    if answer.text:
-        yield chunk({"content": answer.text})
-    for index, call in enumerate(answer.calls):
-        yield chunk({"tool_calls": [{"index": index, **_call_object(call)}]})
-    yield chunk({}, _reason(answer))
-    if include_usage:
-        yield {**head, "choices": [], "usage": _usage(answer, prompt_tokens)}
+    @field_validator("prompt")
+    @classmethod
+    def _one(cls, prompt: str | list[str]) -> str:
+        prompts = [prompt] if isinstance(prompt, str) else prompt
+        if len(prompts) != 1 or not prompts[0]:
+            raise ValueError("give one prompt that is not empty; several go in several requests")
+        return prompts[0]
 
-
-def error_object(message: str, kind: str = "invalid_request_error") -> JsonObject:
-    return {"error": {"message": message, "type": kind, "param": None, "code": None}}
-
-
-def _call_object(call: ToolCall) -> JsonObject:
-    function = {"name": call.name, "arguments": dumps(call.arguments)}
-    return {"id": f"call_{uuid.uuid4().hex}", "type": "function", "function": function}
-
-
-def _reason(answer: Answer) -> str:
-    if answer.completion.shortened or not answer.completion.finished:
-        return "length"
-    return "tool_calls" if answer.calls else "stop"
-
-
-def _usage(answer: Answer, prompt_tokens: int) -> JsonObject:
-    written = len(answer.completion.token_ids)
-    return {
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": written,
-        "total_tokens": prompt_tokens + written,
-    }
-
-
-def _head(kind: str, model: str) -> JsonObject:
-    ident = f"chatcmpl-{uuid.uuid4().hex}"
-    return {"id": ident, "object": kind, "created": int(time.time()), "model": model}
+    def _job(self, offered: Sequence[Tool], context: int) -> Job:
+        assert isinstance(self.prompt, str)
+        return Job(
+            messages=(),
+            sampling=self.sampling(),
+            choice=NONE,
+            constrained=False,
+            stop=tuple(self.stop or ()),
+            prompt=self.prompt,
+        )

@@ -6,13 +6,8 @@ shared among threads; a larger one once, with all of them.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import queue
-import subprocess
-import sys
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -25,17 +20,14 @@ from edgetool.calls import formats
 from edgetool.calls.formats.base import dumps
 from edgetool.calls.runtime import FREE, Completion, Sampling, failed
 from edgetool.calls.types import Example
-from edgetool.errors import EdgetoolError, ModelError, UsageError
+from edgetool.errors import EdgetoolError, UsageError
+from edgetool.serve.child import Child, refusal
 from edgetool.serve.engine import SMALL_FILE
 from edgetool.serve.fingerprint import fingerprint
 
 # Completions written together by one process. On a CPU more of them make a token no cheaper (four
 # take a third off a small model's step), and each needs a KV cache.
 SEQUENCES = 4
-# A child that says nothing for so long is taken for dead.
-SILENCE_SECONDS = 600.0
-_PACKAGE = Path(__file__).resolve().parents[2]
-_TAIL = 400  # characters of a crashed child's stderr that are shown
 
 
 class PoolRuntime:
@@ -69,7 +61,7 @@ class PoolRuntime:
             "sequences": sequences,
             "call_syntax": call_syntax,
         }
-        self._workers = [_Worker(settings) for _ in range(count)]
+        self._workers = [Child("edgetool.serve.worker", settings) for _ in range(count)]
         try:
             first, *_ = [worker.hello() for worker in self._workers]
         except EdgetoolError:
@@ -154,14 +146,14 @@ class _Work:
         self.done: queue.Queue[tuple[int, Completion, float] | BaseException | None] = queue.Queue()
         self.given_up = False
 
-    def run(self, worker: _Worker) -> None:
+    def run(self, worker: Child) -> None:
         try:
             self._run(worker)
         except EdgetoolError as error:
             self.done.put(error)
         self.done.put(None)
 
-    def _run(self, worker: _Worker) -> None:
+    def _run(self, worker: Child) -> None:
         flying: list[int] = []
         while not self.given_up:
             while len(flying) < self._together and (number := self._next()) is not None:
@@ -179,20 +171,20 @@ class _Work:
         except IndexError:
             return None
 
-    def _receive(self, worker: _Worker, flying: list[int]) -> bool:
+    def _receive(self, worker: Child, flying: list[int]) -> bool:
         """Take one finished row off `flying`; False when the child is gone."""
         message = worker.hear()
         if message is None:
             return False
         if "refused" in message:
-            raise _error(message)
+            raise refusal(message)
         found = message["completion"]
         completion = Completion(**{**found, "token_ids": tuple(found["token_ids"])})
         flying.remove(message["job"])
         self.done.put((message["job"], completion, message["peak_mb"]))
         return True
 
-    def _one_by_one(self, worker: _Worker, suspects: list[int]) -> None:
+    def _one_by_one(self, worker: Child, suspects: list[int]) -> None:
         """After a crash: each row that was on its way once more, alone, in a new child."""
         last_words = worker.restart()
         for number in suspects:
@@ -213,90 +205,6 @@ class _Work:
             "messages": list(example.messages),
             "tools": [vars(tool) for tool in example.tools],
         }
-
-
-class _Worker:
-    """One child and the pipes to it."""
-
-    def __init__(self, settings: dict[str, Any]) -> None:
-        self._settings = settings
-        self._start()
-
-    def _start(self) -> None:
-        path = os.pathsep.join(filter(None, [str(_PACKAGE), os.environ.get("PYTHONPATH")]))
-        self._noise = tempfile.TemporaryFile()  # noqa: SIM115 - closed in stop
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "edgetool.serve.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._noise,
-            encoding="ascii",
-            start_new_session=True,  # Ctrl-C is for us: the pipe's end tells the child
-            env={**os.environ, "PYTHONPATH": path},
-        )
-        self.say(self._settings)
-
-    def hello(self) -> dict[str, Any]:
-        """What the child says once it has loaded the model."""
-        message = self.hear()
-        if message is None:
-            raise ModelError(f"{self._settings['path']}: {self._last_words()}")
-        if "refused" in message:
-            raise _error(message)
-        return message
-
-    def say(self, message: dict[str, Any]) -> None:
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps(message) + "\n")
-            self._process.stdin.flush()
-        except (BrokenPipeError, ValueError):  # it is gone: `hear` will tell
-            pass
-
-    def hear(self) -> dict[str, Any] | None:
-        """The child's next message; None when it has ended or keeps silent for too long."""
-        assert self._process.stdout is not None
-        watch = threading.Timer(SILENCE_SECONDS, self._process.kill)
-        watch.start()
-        try:
-            line = self._process.stdout.readline()
-        except ValueError:  # closed under our hands
-            return None
-        finally:
-            watch.cancel()
-        return json.loads(line) if line.endswith("\n") else None
-
-    def restart(self) -> str:
-        """Replace a child that crashed; returns what is known of why."""
-        self._process.wait()
-        words = self._last_words()
-        self.stop()
-        self._start()
-        self.hello()
-        return words
-
-    def stop(self) -> None:
-        if self._process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.close()
-        try:
-            self._process.wait(timeout=1)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._noise.close()  # may be done twice
-
-    def _last_words(self) -> str:
-        self._process.wait()
-        self._noise.seek(0)
-        said = self._noise.read().decode("utf-8", "replace").strip()[-_TAIL:]
-        return f"the engine's process ended with {self._process.returncode}" + (
-            f": {said}" if said else ""
-        )
-
-
-def _error(message: dict[str, Any]) -> EdgetoolError:
-    return (UsageError if message["usage"] else ModelError)(message["refused"])
 
 
 def _cores() -> int:

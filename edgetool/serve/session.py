@@ -28,6 +28,7 @@ class LlamaSession:
     limit        tokens a prompt and its completion may have together
     call_token   the token that opens a call, where the syntax has one of its own
     sequences    completions a Batch can write together
+    gpu          put layers on a GPU, as many as fit, where llama.cpp has a backend for one
 
     Raises ModelError for a file that is no whole GGUF, or one without a chat template, and
     UsageError for a call_syntax nobody knows.
@@ -41,12 +42,13 @@ class LlamaSession:
         threads: int | None = None,
         call_syntax: str | None = None,
         sequences: int = 1,
+        gpu: bool = False,
     ) -> None:
         import llama_cpp
 
         self.path = Path(model_path)
         context = CONTEXT if context is None else context
-        self.engine = Engine(self.path, context, threads, sequences)
+        self.engine = Engine(self.path, context, threads, sequences, gpu=gpu)
         self.limit = self.engine.context
         self.vocabulary = read_vocabulary(llama_cpp.llama_model_get_vocab(self.engine.llama.model))
         self.prompter = self._prompter(call_syntax)
@@ -86,11 +88,20 @@ class LlamaSession:
         started = time.perf_counter()
         budget = self.budget(prompt_ids, sampling)
         writing = Writing(self, budget, sampling, constraint, on_token)
-        writing.take(self.engine.read(prompt_ids))
+        writing.begin(self.engine.read(prompt_ids))
         first = time.perf_counter() - started
         while not writing.done:
-            writing.take(self.engine.step(writing.last))
+            writing.take(self.engine.step(writing.pending.pop()))
         return writing.completion(time.perf_counter() - started, first)
+
+    def text_ids(self, text: str) -> list[int]:
+        """Token ids [P] of a prompt that is text alone; what looks like a control token is text."""
+        import llama_cpp
+
+        vocab = llama_cpp.llama_model_get_vocab(self.engine.llama.model)
+        opened = llama_cpp.llama_vocab_get_add_bos(vocab)
+        bos = [int(llama_cpp.llama_vocab_bos(vocab))] if opened else []
+        return bos + self.prompter.completion_ids(text)
 
     def budget(self, prompt_ids: Sequence[int], sampling: Sampling) -> int:
         """Tokens a completion of prompt_ids [P] may have. Raises PromptTooLong."""

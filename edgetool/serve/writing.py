@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgetool.calls.runtime import Completion, Constraint, Sampling, failed
 from edgetool.errors import EdgetoolError
+from edgetool.serve.engine import CHUNK
 from edgetool.serve.sampling import choose
 
 if TYPE_CHECKING:
@@ -21,9 +22,11 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 class Writing:
-    """A completion token by token: give it logits, feed its `last` token to the engine.
+    """A completion token by token: feed its `pending` tokens to the engine, give it the logits.
 
     budget   tokens it may have
+    hasten   write what the constraint leaves no choice about without asking the model. The text
+             is what it would have been; the model may have cut it into other tokens.
     """
 
     def __init__(
@@ -33,31 +36,53 @@ class Writing:
         sampling: Sampling,
         constraint: Constraint | None,
         on_token: OnToken | None = None,
+        *,
+        hasten: bool = False,
     ) -> None:
         self._vocabulary, self._call_token = session.vocabulary, session.call_token
         self._budget, self._sampling = budget, sampling
         self._constraint, self._on_token = constraint, on_token
+        self._hasten = hasten and constraint is not None
         self._generator = np.random.default_rng(sampling.seed)
         self._written: list[int] = []
         self._call_mass: float | None = None
+        self.pending: list[int] = []
+        self.passes = 0  # times that logits were looked at
         self.finished = False  # a stop token is the last of them
         self.done = False
 
-    @property
-    def last(self) -> int:
-        return self._written[-1]
+    def begin(self, logits: NDArray[np.float32]) -> None:
+        """The first token, or what has to stand there, by logits [V] behind the prompt."""
+        if self._call_token is not None:
+            self._call_mass = probability(logits, self._call_token)
+        self._force()
+        if not self.pending:
+            self.take(logits)
 
     def take(self, logits: NDArray[np.float32]) -> None:
         """Choose the next token by logits [V] behind what was written so far."""
-        if not self._written and self._call_token is not None:
-            self._call_mass = probability(logits, self._call_token)
+        self.passes += 1
         allowed = logits if self._constraint is None else self._constraint.mask(logits)
         token = choose(allowed, self._sampling, self._generator)
         if self._constraint is not None:
-            token = self._constraint.advance(token, self._budget - len(self._written) - 1)
+            token = self._constraint.advance(token, self._left - 1)
+        self._write(token)
+        self._force()
+
+    @property
+    def _left(self) -> int:
+        return self._budget - len(self._written)
+
+    def _force(self) -> None:
+        if self._hasten and self._constraint is not None and not self.done:
+            for token in self._constraint.forced_next(self._left):
+                self._write(token)
+
+    def _write(self, token: int) -> None:
         self._written.append(token)
+        self.pending.append(token)
         self.finished = token in self._vocabulary.stop_ids
-        self.done = self.finished or len(self._written) >= self._budget
+        self.done = self.finished or self._left <= 0
         if self._on_token is not None and not self.finished:
             self._on_token(self._vocabulary.pieces[token])
 
@@ -76,6 +101,7 @@ class Writing:
             cut_mass=None if cut is None else cut / len(written),
             call_mass=self._call_mass,
             unconstrained=held.unconstrained if held is not None else None,
+            passes=self.passes,
         )
 
 
@@ -114,25 +140,35 @@ class Batch(Generic[Key]):
         sampling: Sampling,
         constraint: Constraint | None = None,
         on_token: OnToken | None = None,
+        *,
+        hasten: bool = False,
     ) -> None:
         """Read a prompt [P] and begin its completion. Needs a free place.
+
+        hasten   see Writing
 
         Raises PromptTooLong, and EngineError when llama.cpp or the grammar engine fails on it.
         """
         budget = self._session.budget(prompt_ids, sampling)
         sequence = self._free.pop(0)
         started = time.perf_counter()
-        writing = Writing(self._session, budget, sampling, constraint, on_token)
+        writing = Writing(self._session, budget, sampling, constraint, on_token, hasten=hasten)
         try:
-            writing.take(self._session.engine.read(prompt_ids, sequence))
+            writing.begin(self._session.engine.read(prompt_ids, sequence))
         except EdgetoolError:
             self._free.append(sequence)
             raise
         spent = time.perf_counter() - started
         self._live[sequence] = _Place(key, writing, spent, spent)
 
+    def drop(self, key: Key) -> Completion:
+        """Take a completion away before its end; what was written of it."""
+        sequence = next(s for s, place in self._live.items() if place.key == key)
+        self._free.append(sequence)
+        return self._live.pop(sequence).completion()
+
     def round(self) -> list[tuple[Key, Completion]]:
-        """Write one more token in every completion; those that are over leave and are returned.
+        """Go on with every completion; those that are over leave and are returned.
 
         Raises EngineError when llama.cpp fails, which costs every completion on the way.
         """
@@ -141,16 +177,27 @@ class Batch(Generic[Key]):
             return over
         started = time.perf_counter()
         live = sorted(self._live)
-        logits = self._session.engine.step_all({s: self._live[s].writing.last for s in live})
-        for sequence, row in zip(live, logits, strict=True):
+        for sequence, row in zip(live, self._feed(live), strict=True):
+            writing = self._live[sequence].writing
+            if writing.pending:
+                continue  # more was forced than goes through at once
             try:
-                self._live[sequence].writing.take(row)
+                writing.take(row)
             except EdgetoolError as error:  # the grammar engine gave up on this one
                 self._live[sequence].error = str(error)
         share = (time.perf_counter() - started) / len(live)
         for sequence in live:
             self._live[sequence].seconds += share
         return over + self._leave()
+
+    def _feed(self, live: list[int]) -> list[NDArray[np.float32]]:
+        """Logits [V] behind what each sequence is given of its pending tokens."""
+        share = max(1, CHUNK // len(live))
+        pieces = {}
+        for sequence in live:
+            writing = self._live[sequence].writing
+            pieces[sequence], writing.pending = writing.pending[:share], writing.pending[share:]
+        return self._session.engine.feed(pieces)
 
     def _leave(self) -> list[tuple[Key, Completion]]:
         over = [s for s, place in self._live.items() if place.error or place.writing.done]

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from edgetool.cpu import tune
+from edgetool.data.rows import load_tools
 from edgetool.errors import EdgetoolError, UsageError
 from edgetool.export.lm_studio import PUBLISHER
 from edgetool.export.merge import merge
@@ -16,7 +17,7 @@ from edgetool.export.receipt import ExportedFile
 from edgetool.export.run import QUANT, export_gguf
 from edgetool.verbs.adapter_only import run_adapter_only
 from edgetool.verbs.run_folder import RunFolder
-from edgetool.verbs.shipping import check_ollama, ship
+from edgetool.verbs.shipping import check_ollama, ship, warm_files
 from edgetool.verbs.survey import Subject, held_out, survey
 
 
@@ -48,6 +49,7 @@ class ExportOptions:
     adapter_only, beside   only the adapter as GGUF, and a base GGUF to try it out with
     ollama      write a Modelfile, too
     lm_studio   its models folder, to put the files into under `publisher`
+    warm        tools.json whose part of the prompt is read now, and kept beside the files
     """
 
     quants: Sequence[str] = ()
@@ -62,6 +64,7 @@ class ExportOptions:
     ollama: bool = False
     lm_studio: Path | None = None
     publisher: str = PUBLISHER
+    warm: Path | None = None
 
 
 def run_export(path: str, options: ExportOptions, console: Console) -> list[ExportedFile]:
@@ -70,6 +73,7 @@ def run_export(path: str, options: ExportOptions, console: Console) -> list[Expo
     Raises EdgetoolError when a file lost more than `max_drop`; it is kept as `<name>.rejected`.
     """
     _require_sense(options)
+    tools = load_tools(options.warm) if options.warm else ()
     tune()
     subject = Subject.at(path)
     out = _out_folder(path, subject, options)
@@ -103,6 +107,8 @@ def run_export(path: str, options: ExportOptions, console: Console) -> list[Expo
         files, subject, out, console, ollama=options.ollama,
         lm_studio=options.lm_studio, publisher=options.publisher,
     )  # fmt: skip
+    if tools:
+        warm_files([file.path for file in files if not file.rejected], tools, console)
     _require_none_rejected(files, options)
     return files
 
@@ -112,7 +118,7 @@ def _require_sense(options: ExportOptions) -> None:
     files_only = {
         "--quant": options.quants, "--merge-into": options.merge_into,
         "--imatrix": options.imatrix, "--max-drop": options.max_drop is not None,
-        "--ollama": options.ollama, "--lmstudio": options.lm_studio,
+        "--ollama": options.ollama, "--lmstudio": options.lm_studio, "--warm": options.warm,
     }  # fmt: skip
     if options.adapter_only:
         for option in (name for name, given in files_only.items() if given):

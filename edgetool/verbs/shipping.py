@@ -8,16 +8,31 @@ from pathlib import Path
 from rich.console import Console
 
 from edgetool.calls import formats
+from edgetool.calls.types import Tool
 from edgetool.export import card
 from edgetool.export.gguf_writer import Plan
 from edgetool.export.lm_studio import lay_out
 from edgetool.export.model_folder import ModelFolder
 from edgetool.export.modelfile import modelfile, write_modelfile
 from edgetool.export.receipt import FILE, ExportedFile, read_receipt
+from edgetool.serve.session import LlamaSession
+from edgetool.serve.warm import warm_up
 from edgetool.verbs.run_folder import SFT
 from edgetool.verbs.survey import Subject
 
 MARK = "Made with edgetool"  # a card of ours, which the next export may replace
+
+
+def warm_files(paths: Sequence[Path], tools: Sequence[Tool], console: Console) -> None:
+    """Keep what llama.cpp makes of the tools beside each file (see serve/warm.py)."""
+    for path in paths:
+        with LlamaSession(path) as session:
+            warm = warm_up(session, tools)
+        if warm is None:
+            console.print(f"{path.name}: these tools are too short to be worth keeping")
+        else:
+            size = warm.path.stat().st_size / 2**20
+            console.print(f"{warm.path}  {warm.tokens} tokens of tools  {size:.1f} MB")
 
 
 def check_ollama(subject: Subject) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import jsonschema_rs
 import numpy as np
 import pytest
 
+from edgetool.calls.formats.base import dumps
 from edgetool.calls.runtime import Sampling
 from edgetool.calls.types import Tool, ToolCall
 from edgetool.errors import EngineError
@@ -103,6 +105,56 @@ def test_a_random_model_makes_only_valid_calls_and_ends_them_in_time(
         for call in parsed.calls:
             jsonschema_rs.validate(tools[call.name].parameters, call.arguments)
     assert shortened  # else this test saw nothing
+
+
+POINT = {
+    "type": "object",
+    "properties": {"x": {"type": "integer"}, "label": {"enum": ["a", "b"]}},
+    "required": ["x", "label"],
+}
+
+
+@pytest.mark.parametrize(
+    ("schema", "wrong"),
+    [
+        (POINT, {"x": "1", "label": "a"}),
+        (POINT, {"x": 1, "label": "a", "more": 1}),
+        ({"type": "object"}, []),
+        ({"type": "array", "maxItems": 1}, [1, 2]),
+    ],
+)
+def test_an_answer_fits_its_schema(session, make, examples, schema, wrong):
+    ids = session.prompter.ids(examples[0].messages, [])
+    for seed in range(5):
+        sampling = Sampling(max_completion_length=120, temperature=1.0, seed=seed)
+        done = session.generate(ids, sampling, make.for_schema(schema))
+        if done.finished:  # a key of an open object may have no end in time
+            jsonschema_rs.validate(schema, json.loads(done.text))
+        assert done.finished or schema is not POINT
+    with pytest.raises(EngineError, match="breaks the grammar"):
+        written = make.for_schema(schema)
+        for token in session.prompter.encode(dumps(wrong)):
+            written.advance(token, LEFT)
+
+
+def test_beside_tools_an_answer_is_a_call_or_fits_its_schema(session, make, examples):
+    tools = examples[0].tools
+    ids = session.prompter.ids(examples[0].messages, tools)
+    kinds = set()
+    for seed in range(20):
+        sampling = Sampling(max_completion_length=120, temperature=1.0, seed=seed)
+        done = session.generate(ids, sampling, make.for_schema(POINT, tools))
+        calls = session.syntax.parse(done.text).calls
+        kinds.add(bool(calls))
+        if not calls:
+            assert set(json.loads(done.text)) == {"x", "label"}
+    assert kinds == {True, False}
+
+
+@pytest.mark.parametrize("schema", [{"pattern": "("}, {"$ref": "https://a.example/b"}, {"not": {}}])
+def test_an_answers_schema_that_no_grammar_holds_is_named(make, schema):
+    with pytest.raises(EngineError, match="response_format"):
+        make.for_schema(schema)
 
 
 def test_an_end_is_forced_only_when_no_later_one_would_do(engine):

@@ -1,61 +1,45 @@
+"""The server with a real model in its child process, asked by OpenAI's own client."""
+
 from __future__ import annotations
 
 import json
-import socket
-import threading
-import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import jsonschema_rs
 import openai
 import pytest
-import uvicorn
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from edgetool.errors import UsageError
-from edgetool.serve.ask import ask
-from edgetool.serve.http import MAX_BODY, ChatServer, bind, is_loopback, serve
+from edgetool.serve.writer import ChildWriter
+from tests.serve.scripted import ScriptedWriter
+from tests.serve.test_malformed import ANYTHING, WELL_FORMED, places, put
 
 HELLO = [{"role": "user", "content": "weather in Oslo please"}]
-
-
-def asking(**changes) -> bytes:
-    return json.dumps({"messages": HELLO, "max_tokens": 1, **changes}).encode()
-
-
-def tool(parameters) -> dict:
-    return {"type": "function", "function": {"name": "t", "parameters": parameters}}
-
-
-@pytest.fixture(scope="module")
-def start(session):
-    """Starts real servers on free ports; gives their addresses."""
-    running = []
-
-    def run(**settings) -> str:
-        listening = bind("127.0.0.1", 0)
-        app = ChatServer(session, **settings).app()
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        running.append((server, thread, listening))
-        while not server.started:
-            time.sleep(0.01)
-        return f"http://127.0.0.1:{listening.getsockname()[1]}"
-
-    yield run
-    for server, thread, listening in running:
-        server.should_exit = True
-        thread.join()
-        listening.close()
+POINT = {
+    "type": "object",
+    "properties": {"x": {"type": "integer"}, "label": {"enum": ["a", "b"]}},
+    "required": ["x", "label"],
+    "additionalProperties": False,
+}
 
 
 @pytest.fixture(scope="module")
-def url(start, examples):
-    return start(tools=examples[0].tools)
+def writer(gguf):
+    with ChildWriter(gguf, context=1024) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def url(serving, writer, examples):
+    return serving(writer, tools=examples[0].tools)
 
 
 @pytest.fixture(scope="module")
 def client(url):
-    return openai.OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0)
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -66,25 +50,32 @@ def tools(examples):
 def complete(client, **body):
     """A completion that finished: a random model now and then talks past any limit."""
     for seed in range(30):
-        done = client.chat.completions.create(
-            model="any", messages=HELLO, temperature=1, seed=seed, max_tokens=150, **body
-        )
+        asked = {"model": "any", "messages": HELLO, "temperature": 1, "max_tokens": 150, **body}
+        done = client.chat.completions.create(seed=seed, **asked)
         if done.choices[0].finish_reason != "length":
             return done
     raise AssertionError("no completion finished")
 
 
-def test_the_openai_client_gets_tool_calls(client, tools):
-    done = complete(client, tools=tools, tool_choice="required")
-    [choice] = done.choices
-    assert choice.finish_reason == "tool_calls"
-    assert choice.message.content is None
-    for call in choice.message.tool_calls:
-        assert call.function.name in ("get_weather", "play_music")
-        assert isinstance(json.loads(call.function.arguments), dict)
-    ids = [call.id for call in choice.message.tool_calls]
-    assert len(set(ids)) == len(ids)
-    assert done.usage.total_tokens == done.usage.prompt_tokens + done.usage.completion_tokens
+def test_a_required_call_is_made_and_fits_its_schema(client, tools, examples):
+    schemas = {tool.name: tool.parameters for tool in examples[0].tools}
+    for seed in range(10):
+        done = client.chat.completions.create(
+            model="any",
+            messages=HELLO,
+            tools=tools,
+            tool_choice="required",
+            temperature=1,
+            seed=seed,
+            max_tokens=150,
+        )
+        message = done.choices[0].message
+        assert message.content is None
+        assert message.tool_calls
+        for call in message.tool_calls:
+            jsonschema_rs.validate(schemas[call.function.name], json.loads(call.function.arguments))
+        ids = [call.id for call in message.tool_calls]
+        assert len(set(ids)) == len(ids)
 
 
 def test_a_named_tool_is_the_only_one_called(client, tools):
@@ -93,160 +84,216 @@ def test_a_named_tool_is_the_only_one_called(client, tools):
     assert {c.function.name for c in done.choices[0].message.tool_calls} == {"play_music"}
 
 
+def test_parallel_calls_are_made_only_where_they_may(client, tools):
+    def calls(seed: int, parallel: bool) -> int:
+        done = client.chat.completions.create(
+            model="any",
+            messages=HELLO,
+            tools=tools,
+            tool_choice="required",
+            parallel_tool_calls=parallel,
+            temperature=1.5,
+            seed=seed,
+            max_tokens=150,
+        )
+        return len(done.choices[0].message.tool_calls)
+
+    assert {calls(seed, False) for seed in range(12)} == {1}
+    assert max(calls(seed, True) for seed in range(12)) > 1  # else this test saw nothing
+
+
 def test_tool_choice_none_gives_prose(client, tools):
     done = complete(client, tools=tools, tool_choice="none")
     assert done.choices[0].finish_reason == "stop"
     assert done.choices[0].message.tool_calls is None
 
 
-def test_a_request_without_tools_is_offered_the_servers(client):
-    done = complete(client, tool_choice="required")
-    assert done.choices[0].message.tool_calls
+def test_a_response_format_is_kept_to(client):
+    form = {"type": "json_schema", "json_schema": {"name": "point", "schema": POINT}}
+    done = complete(client, response_format=form)
+    jsonschema_rs.validate(POINT, json.loads(done.choices[0].message.content))
 
 
-def test_a_stream_carries_the_same_calls(client, tools):
-    whole = complete(client, tools=tools, tool_choice="required")
-    calls = {}
-    chunks = []
-    for seed in range(30):
-        chunks = list(
-            client.chat.completions.create(
-                model="any",
-                messages=HELLO,
-                tools=tools,
-                tool_choice="required",
-                temperature=1,
-                seed=seed,
-                max_tokens=150,
-                stream=True,
-                stream_options={"include_usage": True},
-            )
+def test_a_response_format_leaves_calls_possible(client, tools):
+    form = {"type": "json_schema", "json_schema": {"name": "point", "schema": POINT}}
+    kinds = set()
+    for seed in range(20):
+        done = client.chat.completions.create(
+            model="any",
+            messages=HELLO,
+            tools=tools,
+            response_format=form,
+            temperature=1,
+            seed=seed,
+            max_tokens=150,
         )
-        if chunks[-2].choices[0].finish_reason == "tool_calls":
-            break
-    for chunk in chunks[:-1]:
-        for delta in chunk.choices[0].delta.tool_calls or []:
-            calls[delta.index] = (delta.function.name, delta.function.arguments)
-    expected = [
-        (c.function.name, c.function.arguments) for c in whole.choices[0].message.tool_calls
-    ]
-    assert [calls[i] for i in sorted(calls)] == expected
-    assert chunks[-1].usage == whole.usage
+        message = done.choices[0].message
+        kinds.add(bool(message.tool_calls))
+        if not message.tool_calls:
+            jsonschema_rs.validate(POINT, json.loads(message.content))
+    assert kinds == {True, False}
 
 
-def test_a_cut_completion_says_length(client, tools):
-    done = client.chat.completions.create(
-        model="any", messages=HELLO, tools=tools, tool_choice="required", max_tokens=2
-    )
+@pytest.mark.parametrize("choice", ["auto", "required"])
+def test_a_stream_carries_the_same_answer(client, tools, choice):
+    asked = {"model": "any", "messages": HELLO, "tools": tools, "tool_choice": choice}
+    asked |= {"temperature": 1, "max_tokens": 150}
+    compared = 0
+    for seed in range(20):
+        whole = client.chat.completions.create(seed=seed, **asked)
+        if whole.choices[0].finish_reason == "length":  # the client's helper refuses such a stream
+            continue
+        usage = {"include_usage": True}
+        with client.chat.completions.stream(seed=seed, stream_options=usage, **asked) as stream:
+            streamed = stream.get_final_completion()
+        assert answer_of(streamed) == answer_of(whole)
+        assert streamed.usage.completion_tokens == whole.usage.completion_tokens
+        compared += 1
+    assert compared >= 3
+
+
+def answer_of(done) -> tuple:
+    [choice] = done.choices
+    calls = choice.message.tool_calls or []
+    made = [(call.function.name, json.loads(call.function.arguments)) for call in calls]
+    return choice.finish_reason, choice.message.content or "", made
+
+
+def test_a_cut_completion_says_length(client):
+    done = client.completions.create(model="any", prompt="weather", max_tokens=2)
     assert done.choices[0].finish_reason == "length"
     assert done.usage.completion_tokens == 2
 
 
-def test_a_conversation_with_tool_results_is_read(client, tools):
-    function = {"name": "get_weather", "arguments": '{"city": "Oslo"}'}
-    messages = [
-        *HELLO,
-        {
-            "role": "assistant",
-            "tool_calls": [{"id": "1", "type": "function", "function": function}],
-        },
-        {"role": "tool", "tool_call_id": "1", "content": [{"type": "text", "text": "rain"}]},
-    ]
-    done = client.chat.completions.create(model="any", messages=messages, max_tokens=1)
-    assert done.usage.prompt_tokens > 0
+def test_a_stop_text_ends_a_completion_before_it(client):
+    whole = client.completions.create(model="any", prompt="weather", max_tokens=40)
+    text = whole.choices[0].text
+    stop = text[10:13]
+    cut = client.completions.create(model="any", prompt="weather", max_tokens=40, stop=stop)
+    assert cut.choices[0].text == text[: text.index(stop)]
+    assert cut.choices[0].finish_reason == "stop"
 
 
-def test_models_and_health_answer(client, url):
-    assert [model.id for model in client.models.list()] == ["model.F16"]
-    assert httpx.get(f"{url}/health").json() == {"status": "ok"}
+def test_choices_come_from_their_own_seeds(client):
+    asked = {"model": "any", "messages": HELLO, "temperature": 1, "max_tokens": 20}
+    four = client.chat.completions.create(n=4, seed=7, **asked)
+    said = [choice.message.content for choice in four.choices]
+    alone = [client.chat.completions.create(seed=7 + i, **asked) for i in range(4)]
+    assert said == [one.choices[0].message.content for one in alone]
+    assert len(set(said)) > 1
+
+
+def test_an_agents_loop_goes_round(client, tools):
+    messages, prompts = list(HELLO), []
+    for _ in range(3):
+        done = complete(client, messages=messages, tools=tools, tool_choice="required")
+        prompts.append(done.usage.prompt_tokens)
+        message = done.choices[0].message
+        messages.append(message.model_dump(exclude_none=True))
+        for call in message.tool_calls:
+            messages.append({"role": "tool", "tool_call_id": call.id, "content": "rain, 12 C"})
+    assert prompts == sorted(set(prompts))  # calls and results are read: each prompt is longer
+    last = complete(client, messages=messages, tools=tools, tool_choice="none", max_tokens=400)
+    assert last.choices[0].message.content
 
 
 @pytest.mark.parametrize(
-    ("content", "status"),
+    "fields",
     [
-        (b"", 400),
-        (b"{", 400),
-        (b"[]", 400),
-        (b"\xff", 400),
-        (b"{}", 400),
-        (b"[" * 50_000, 400),
-        (json.dumps({"messages": []}).encode(), 400),
-        (json.dumps({"messages": HELLO, "temperature": -1}).encode(), 400),
-        (json.dumps({"messages": HELLO, "n": 2}).encode(), 400),
-        (json.dumps({"messages": HELLO, "tools": [], "tool_choice": "required"}).encode(), 400),
-        (json.dumps({"messages": [{"role": "user", "content": "x " * 5000}]}).encode(), 400),
-        (asking(tools=[tool({"type": "string"})]), 400),
-        (asking(tools=[tool({"type": "object", "properties": 5})]), 400),
-        (asking(tools=[tool({"type": "object", "properties": {"x": {"type": "any"}}})]), 400),
-        (asking(tools=[tool({}), tool({})]), 400),
-        (asking(tool_choice={"type": "function", "function": {"name": "absent"}}), 400),
-        (asking(messages=[{"role": "assistant", "tool_calls": [{"function": 5}]}]), 400),
-        (asking(messages=[{"role": "assistant", "tool_calls": [{"id": "1"}]}]), 400),
-        (asking(messages=[{"role": "user", "content": "\ud800"}]), 400),
-        (b" " * (MAX_BODY + 1), 413),
+        {"messages": [{"role": "user", "content": "x " * 5_000}]},
+        {"tools": [{"pattern": "("}]},
+        {"tools": [{"pattern": "(?=a)b"}]},
+        {"tools": [{"$ref": "https://a.example/b"}]},
+        {"tools": [{"$ref": "#/no/such/place"}]},
+        {"tools": [{"not": {}}]},
+        {"tools": [{"allOf": [{"type": "string"}, {"type": "integer"}]}]},
+        {"response_format": {"type": "json_schema", "json_schema": {"schema": {"pattern": "("}}}},
+        {"response_format": {"type": "json_schema", "json_schema": {"schema": {"enum": []}}}},
     ],
+    ids=lambda fields: json.dumps(fields)[:60],
 )
-def test_a_bad_body_gets_an_error_object(url, content, status):
-    headers = {"content-type": "application/json"}
-    answer = httpx.post(f"{url}/v1/chat/completions", content=content, headers=headers)
-    assert answer.status_code == status
+def test_what_the_engine_cannot_do_is_a_bad_request(url, fields):
+    if "tools" in fields:
+        parameters = {"properties": {"x": fields["tools"][0]}, "required": ["x"]}
+        function = {"name": "t", "parameters": parameters}
+        fields = {"tools": [{"type": "function", "function": function}]}
+        fields["tool_choice"] = "required"
+    body = {"messages": HELLO, "max_tokens": 5, **fields}
+    answer = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["type"] == "invalid_request_error"
     assert answer.json()["error"]["message"]
 
 
-def test_a_web_page_gets_nothing_without_a_key(url):
-    body = json.dumps({"messages": HELLO, "max_tokens": 1})
+@pytest.mark.slow
+@settings(max_examples=300, deadline=None)
+@given(path=st.sampled_from(list(places(WELL_FORMED))), new=ANYTHING)
+def test_anything_anywhere_in_a_request_leaves_the_engine_alive(url, writer, path, new):
+    alive = writer.pid
+    body = put({**WELL_FORMED, "max_tokens": 3}, path, new)
+    headers = {"content-type": "application/json"}
     to = f"{url}/v1/chat/completions"
-    plain = httpx.post(to, content=body, headers={"content-type": "text/plain"})
-    assert plain.status_code == 415
+    answer = httpx.post(to, content=json.dumps(body), headers=headers, timeout=60)
+    assert answer.status_code in (200, 400), answer.text
+    assert writer.pid == alive
+
+
+def test_many_clients_at_once_get_what_each_would_get_alone(client, tools):
+    def ask(number: int) -> str:
+        done = client.chat.completions.create(
+            model="any",
+            messages=[{"role": "user", "content": f"weather in town {number}"}],
+            tools=tools,
+            tool_choice="required",
+            max_tokens=60,
+        )
+        return json.dumps([c.function.model_dump() for c in done.choices[0].message.tool_calls])
+
+    alone = [ask(number) for number in range(6)]
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(ask, range(6))) == alone
+
+
+def test_models_and_health_answer(client, url, writer):
+    [model] = client.models.list()
+    assert model.id == "tiny"
+    assert client.models.retrieve("tiny").edgetool == {"context": 1024, "call_syntax": "hermes"}
+    assert httpx.get(f"{url}/health").json() == {"status": "ok"}
+
+
+def test_a_web_page_gets_nothing_without_a_key(url):
+    to, body = f"{url}/v1/chat/completions", json.dumps({"messages": HELLO})
+    assert httpx.post(to, content=body, headers={"content-type": "text/plain"}).status_code == 415
     rebound = {"content-type": "application/json", "host": "evil.example"}
     assert httpx.post(to, content=body, headers=rebound).status_code == 403
-
-
-def test_a_key_is_asked_for_when_one_is_set(start):
-    url = start(api_key="s3cret")
-    assert httpx.get(f"{url}/v1/models").status_code == 401
-    wrong = {"authorization": "Bearer s3cre"}
-    assert httpx.get(f"{url}/v1/models", headers=wrong).status_code == 401
-    right = {"authorization": "Bearer s3cret"}
-    assert httpx.get(f"{url}/v1/models", headers=right).status_code == 200
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])
-def test_an_open_host_needs_a_key(session, host):
-    with pytest.raises(UsageError, match="--api-key"):
-        serve(session, host=host)
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.8.8.8"])
-def test_loopback_names_are_known(host):
-    assert is_loopback(host)
-
-
-def test_a_busy_port_is_named(session):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(UsageError, match=str(port)):
-            serve(session, port=port)
-
-
-def test_ask_gives_the_calls_of_the_answer(session, examples):
-    answer = ask(session, "weather in Oslo please", examples[0].tools)
-    assert answer.calls == session.syntax.parse(answer.completion.text).calls
-    assert answer.text == ("" if answer.calls else answer.completion.text)
+    asked = {"origin": "https://evil.example", "access-control-request-method": "POST"}
+    preflight = httpx.options(to, headers=asked)
+    assert not [name for name in preflight.headers if name.startswith("access-control")]
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status"), [("GET", "/v1/chat/completions", 405), ("GET", "/v1/x", 404)]
+    ("given", "status"),
+    [
+        ({}, 401),
+        ({"authorization": "Bearer s3cre"}, 401),
+        ({"authorization": "Bearer s3crets"}, 401),
+        ({"authorization": "s3cret"}, 401),
+        ({"authorization": "Bearer schl\u00fcssel".encode()}, 401),
+        ({"authorization": "Bearer s3cret"}, 200),
+        ({"authorization": "Bearer s3cret", "host": "example.org"}, 200),
+    ],
 )
-def test_a_wrong_path_or_method_gets_an_error_object(url, method, path, status):
-    answer = httpx.request(method, f"{url}{path}")
-    assert answer.status_code == status
-    assert path in answer.json()["error"]["message"]
+@pytest.mark.parametrize("path", ["/v1/models", "/metrics"])
+def test_a_key_is_asked_for_when_one_is_set(locked, path, given, status):
+    assert httpx.get(f"{locked}{path}", headers=given).status_code == status
 
 
-def test_null_descriptions_and_parameters_are_as_good_as_none(url):
-    bare = {"type": "function", "function": {"name": "t", "description": None, "parameters": None}}
-    headers = {"content-type": "application/json"}
-    to = f"{url}/v1/chat/completions"
-    answer = httpx.post(to, content=asking(tools=[bare]), headers=headers)
-    assert answer.status_code == 200
+@pytest.fixture(scope="module")
+def locked(serving):
+    return serving(ScriptedWriter(), api_key="s3cret")
+
+
+def test_a_key_beyond_ascii_is_known(serving):
+    locked = serving(ScriptedWriter(), api_key="schlüssel")
+    headers = {"authorization": "Bearer schlüssel".encode()}
+    assert httpx.get(f"{locked}/v1/models", headers=headers).status_code == 200

@@ -84,7 +84,7 @@ def test_steps_of_several_sequences_are_those_of_each_alone(several, examples):
     engine.forget()
     for sequence, ids in enumerate(prompts):
         engine.read(ids, sequence)
-    together = [row.copy() for row in engine.step_all({0: 40, 1: 41, 2: 42})]
+    together = [row.copy() for row in engine.feed({0: [40], 1: [41], 2: [42]})]
     for sequence, ids in enumerate(prompts):
         engine.read(ids, 0)
         assert (engine.step(40 + sequence, 0) == together[sequence]).all()

@@ -14,10 +14,13 @@ import torch
 import yaml
 
 from edgetool.calls.types import Example
+from edgetool.data import demo
 from edgetool.data.rows import write_rows
 from edgetool.errors import EdgetoolError, ModelError, UsageError
 from edgetool.export.receipt import sha256_of
 from edgetool.export.run import Judgement, export_gguf
+from edgetool.serve.session import LlamaSession
+from edgetool.serve.warm import warm_up
 from edgetool.verbs import exporting, survey
 from edgetool.verbs.exporting import ExportOptions, run_export
 from edgetool.verbs.survey import Subject, held_out
@@ -85,6 +88,17 @@ def test_without_held_out_rows_the_receipt_says_so(
     assert receipt["files"][0]["sha256"] == sha256_of(run / "model.Q8_0.gguf")
     assert "not measured: no held-out rows were named" in console.text
     assert "Not measured" in (run / "README.md").read_text()
+
+
+def test_warmed_tools_are_in_the_cache_when_the_file_is_opened(
+    run: Path, tmp_path: Path, console: Said
+) -> None:
+    tools = tmp_path / "tools.json"
+    tools.write_text(json.dumps([tool.as_openai() for tool in demo.tools()]), encoding="utf-8")
+    (file,) = run_export(str(run), ExportOptions(quants=["Q8_0"], rows=0, warm=tools), console)
+    with LlamaSession(file.path) as session:
+        assert warm_up(session, demo.tools()).loaded
+    assert "tokens of tools" in console.text
 
 
 @pytest.mark.parametrize("option", [{"merge_into": "auto"}, {"max_drop": 1.0}])

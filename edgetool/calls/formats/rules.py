@@ -6,11 +6,13 @@ A rule that holds a JSON Schema stands on a line of its own, where nothing else 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from edgetool.calls.formats.base import dumps
 from edgetool.calls.types import JsonObject, Tool
+from edgetool.errors import EngineError
 
 # Members in any order need a rule per subset of them, 2^n in all; objects with more members than
 # this are held to the order of the schema.
@@ -75,6 +77,38 @@ def start(tools: Sequence[Tool], *, required: bool, prose: str) -> Rules:
     rules = Rules("prose | calls" if tools else "prose")
     rules.define("prose", prose)
     return rules
+
+
+def answering(schema: JsonObject, grammar: str = "") -> str:
+    """A grammar of one JSON value that fits `schema`; or, where `grammar` allows prose, of that
+    value in place of the prose. What a schema of an object does not name is left out, as it is from
+    arguments.
+
+    Raises EngineError for a grammar without prose.
+    """
+    closed = schema
+    if schema.get("properties") and schema.get("type", "object") == "object":
+        closed = {"additionalProperties": False, **schema}
+    answer = f"%json {dumps(standalone(closed, closed))}"
+    if not grammar:
+        return f"start: answer\nanswer: {answer}"
+    lines = grammar.splitlines()
+    if not any(line.startswith("prose: ") for line in lines):
+        raise EngineError("the call syntax of this model leaves no room for a JSON answer")
+    return "\n".join(f"prose: {answer}" if line.startswith("prose: ") else line for line in lines)
+
+
+# How the call syntaxes repeat a call: `call ("; " call)*`, or `calls: call+`.
+_REPEATED = re.compile(r'\b(\w+) \("(?:[^"\\]|\\.)*" \1\)\*')
+_SOME = re.compile(r"^(calls: .*)\+$", re.MULTILINE)
+
+
+def one_call(grammar: str) -> str:
+    """The grammar with one call where it has one after another."""
+    lines = [
+        line if "%json" in line else _REPEATED.sub(r"\1", line) for line in grammar.split("\n")
+    ]
+    return _SOME.sub(r"\1", "\n".join(lines))
 
 
 class _Free:

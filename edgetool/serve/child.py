@@ -1,0 +1,130 @@
+"""A process with a model in it, and the lines of JSON that go to and from it.
+
+llama.cpp ends its process over some inputs (a failed assertion, a stack its grammar exhausts); in
+a child that costs what was being written there, and no more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+from edgetool.errors import EdgetoolError, ModelError, UsageError
+
+# A child that says nothing for so long, though it was asked, is taken for dead.
+SILENCE_SECONDS = 600.0
+_PACKAGE = Path(__file__).resolve().parents[2]
+_TAIL = 400  # characters of a crashed child's stderr that are shown
+
+
+class Child:
+    """One child and the pipes to it.
+
+    module     what it runs: `python -m module`
+    settings   the first line it is told; `path` is the model's
+    """
+
+    def __init__(self, module: str, settings: dict[str, Any]) -> None:
+        self._module, self._settings = module, settings
+        self._saying = threading.Lock()
+        self._start()
+
+    def _start(self) -> None:
+        path = os.pathsep.join(filter(None, [str(_PACKAGE), os.environ.get("PYTHONPATH")]))
+        self._noise = tempfile.TemporaryFile()  # noqa: SIM115 - closed in stop
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", self._module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._noise,
+            encoding="ascii",
+            start_new_session=True,  # Ctrl-C is for us: the pipe's end tells the child
+            env={**os.environ, "PYTHONPATH": path},
+        )
+        self.say(self._settings)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def hello(self) -> dict[str, Any]:
+        """What the child says once it has loaded the model."""
+        message = self.hear()
+        if message is None:
+            raise ModelError(f"{self._settings['path']}: {self.last_words()}")
+        if "refused" in message:
+            raise refusal(message)
+        return message
+
+    def say(self, message: dict[str, Any]) -> None:
+        assert self._process.stdin is not None
+        try:
+            with self._saying:
+                self._process.stdin.write(json.dumps(message) + "\n")
+                self._process.stdin.flush()
+        except (BrokenPipeError, ValueError):  # it is gone: `hear` will tell
+            pass
+
+    def hear(self) -> dict[str, Any] | None:
+        """The child's next message; None when it has ended or keeps silent for too long."""
+        watch = threading.Timer(SILENCE_SECONDS, self.kill)
+        watch.start()
+        try:
+            return self.listen()
+        finally:
+            watch.cancel()
+
+    def listen(self) -> dict[str, Any] | None:
+        """The child's next message, however long it takes; None when it has ended."""
+        assert self._process.stdout is not None
+        try:
+            line = self._process.stdout.readline()
+        except ValueError:  # closed under our hands
+            return None
+        return json.loads(line) if line.endswith("\n") else None
+
+    def kill(self) -> None:
+        """End it at once; `listen` will tell."""
+        self._process.kill()
+
+    def restart(self) -> str:
+        """Replace a child that crashed; returns what is known of why."""
+        self._process.wait()
+        words = self.last_words()
+        self.stop()
+        self._start()
+        self.hello()
+        return words
+
+    def stop(self) -> None:
+        """End it: by closing its pipe, and by force a second later. May be called twice."""
+        if self._process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
+        try:
+            self._process.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._noise.close()  # may be done twice
+
+    def last_words(self) -> str:
+        """What is known of why it ended; waits for its end."""
+        self._process.wait()
+        self._noise.seek(0)
+        said = self._noise.read().decode("utf-8", "replace").strip()[-_TAIL:]
+        return f"the engine's process ended with {self._process.returncode}" + (
+            f": {said}" if said else ""
+        )
+
+
+def refusal(message: dict[str, Any]) -> EdgetoolError:
+    """The error a child spoke of."""
+    return (UsageError if message["usage"] else ModelError)(message["refused"])

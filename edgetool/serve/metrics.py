@@ -1,0 +1,99 @@
+"""What Prometheus may ask of a server: requests, tokens, and how long they took."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from edgetool.serve.choices import Choice
+
+MEDIA_TYPE = CONTENT_TYPE_LATEST
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class Metrics:
+    """The counters of one server."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        self.requests = Counter(
+            "edgetool_requests", "Requests answered", ["path", "status"], registry=registry
+        )
+        self.in_progress = Gauge(
+            "edgetool_requests_in_progress", "Completions asked for and not over", registry=registry
+        )
+        self.seconds = Histogram(
+            "edgetool_request_seconds",
+            "Time to the end of an answer",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.first_seconds = Histogram(
+            "edgetool_first_token_seconds",
+            "Time from the engine's beginning with a completion to its first token",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._choices = Counter(
+            "edgetool_completions", "Completions by how they ended", ["reason"], registry=registry
+        )
+        self._tokens = Counter(
+            "edgetool_tokens",
+            "Tokens: prompt, cached (of prompt), completion, forced and drafted (of completion)",
+            ["kind"],
+            registry=registry,
+        )
+        self._passes = Counter(
+            "edgetool_forward_passes",
+            "Forward passes of the model behind prompts",
+            registry=registry,
+        )
+
+    def count(self, choices: Sequence[Choice]) -> None:
+        """Take note of an answer."""
+        for choice in choices:
+            done, completion = choice.done, choice.done.completion
+            self._choices.labels(choice.reason).inc()
+            self._tokens.labels("prompt").inc(done.prompt_tokens)
+            self._tokens.labels("cached").inc(done.cached)
+            self._tokens.labels("completion").inc(len(completion.token_ids))
+            self._tokens.labels("forced").inc(completion.forced)
+            self._tokens.labels("drafted").inc(choice.drafted)
+            self._passes.inc(done.passes)
+            if completion.first_seconds is not None:
+                self.first_seconds.observe(completion.first_seconds)
+
+    def text(self) -> bytes:
+        return generate_latest(self._registry)
+
+
+class Counted:
+    """An ASGI application whose answers are counted by path and status.
+
+    paths   those that are told apart; strangers may make up others without end
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, paths: frozenset[str]) -> None:
+        self._app, self._metrics, self._paths = app, metrics, paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        path = scope["path"] if scope["path"] in self._paths else "other"
+
+        async def count(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._metrics.requests.labels(path, message["status"]).inc()
+            await send(message)
+
+        await self._app(scope, receive, count)
+        return None

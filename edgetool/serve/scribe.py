@@ -1,0 +1,217 @@
+"""Completions for a server, in a process of its own: `python -m edgetool.serve.scribe`.
+
+Driven by `writer.py`. Lines of JSON go both ways:
+
+    -> {"path": ..., "context": ..., "threads": ..., "sequences": ..., "call_syntax": ..., "warm"}
+    <- {"syntax": ..., "context": ..., "sequences": ..., "warm"}  or {"refused": ..., "usage": bool}
+    -> {"job": 7, "wanted": {...}}    {"cancel": 7}
+    <- {"job": 7, "delta": {...}}     as often as something was written
+    <- {"job": 7, "done": {...}}      or {"job": 7, "refused": ..., "usage": bool}
+
+Nothing else may reach the pipe: what libraries print goes to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from edgetool.calls.runtime import Completion, Constraint
+from edgetool.calls.types import Tool
+from edgetool.errors import EdgetoolError, PromptTooLong, UsageError
+from edgetool.serve.constrained import ConstraintMaker, for_llama
+from edgetool.serve.jobs import AUTO, NONE, REQUIRED, Delta, Done, Job, job_from_json
+from edgetool.serve.session import LlamaSession
+from edgetool.serve.speech import Speech
+from edgetool.serve.warm import warm_up
+from edgetool.serve.writing import Batch
+
+Say = Callable[[dict[str, Any]], None]
+Told = dict[str, Any] | None  # None: the pipe is closed
+
+
+def main() -> None:
+    """Serve the parent until it closes the pipe."""
+    pipe = os.fdopen(os.dup(1), "w", encoding="ascii", buffering=1)
+    os.dup2(2, 1)
+
+    def say(message: dict[str, Any]) -> None:
+        pipe.write(json.dumps(message) + "\n")
+
+    try:
+        _work(json.loads(sys.stdin.readline()), say)
+    except EdgetoolError as error:
+        say(_refused(error))
+    except BrokenPipeError:  # the parent is gone
+        os._exit(1)
+
+
+def _work(settings: dict[str, Any], say: Say) -> None:
+    tools = [Tool(**tool) for tool in settings.pop("warm")]
+    with LlamaSession(Path(settings.pop("path")), gpu=True, **settings) as session:
+        scribe = Scribe(session, say)
+        warm = warm_up(session, tools) if tools else None
+        engine = session.engine
+        say(
+            {
+                "syntax": session.syntax.NAME,
+                "context": engine.context,
+                "sequences": engine.sequences,
+                "warm": warm and {"tokens": warm.tokens, "loaded": warm.loaded},
+            }
+        )
+        told = _told()
+        while scribe.hear(told):
+            scribe.round()
+
+
+def _told() -> queue.Queue[Told]:
+    """What the parent says, as it comes in."""
+    told: queue.Queue[Told] = queue.Queue()
+
+    def read() -> None:
+        for line in sys.stdin:
+            told.put(json.loads(line))
+        told.put(None)
+
+    threading.Thread(target=read, daemon=True).start()
+    return told
+
+
+@dataclass
+class _Task:
+    """A job on its way. `tokens` and `forced` were counted since the last Delta."""
+
+    number: int
+    job: Job
+    speech: Speech
+    prompt_tokens: int = 0
+    cached: int = 0
+    constraint: Constraint | None = None
+    fresh: list[str] = field(default_factory=list)
+    tokens: int = 0
+    forced: int = 0
+
+    def write(self, piece: bytes) -> None:
+        self.tokens += 1
+        self.fresh.append(self.speech.feed(piece))
+
+
+class Scribe:
+    """Does jobs side by side, as many as the session has sequences; the others wait."""
+
+    def __init__(self, session: LlamaSession, say: Say) -> None:
+        self._session, self._say = session, say
+        self._batch: Batch[int] = Batch(session)
+        self._waiting: deque[_Task] = deque()
+        self._tasks: dict[int, _Task] = {}
+        self._made: ConstraintMaker | None = None
+
+    def hear(self, told: queue.Queue[Told]) -> bool:
+        """Take note of what was said; waits when there is nothing to do. False: it is over."""
+        while not told.empty() or not (self._tasks or self._waiting):
+            message = told.get()
+            if message is None:
+                return False
+            if "cancel" in message:
+                self._cancel(message["cancel"])
+            else:
+                job = job_from_json(message["wanted"])
+                self._waiting.append(_Task(message["job"], job, Speech(job.stop)))
+        return True
+
+    def round(self) -> None:
+        """Begin what can be begun, and go a step on with everything."""
+        while self._waiting and self._batch.free:
+            self._begin(self._waiting.popleft())
+        over = self._batch.round()
+        finished = {number for number, _ in over}
+        for number, task in list(self._tasks.items()):
+            if number not in finished:
+                self._tell(task)
+                if task.speech.stopped:
+                    self._end(self._tasks.pop(number), self._batch.drop(number))
+        for number, completion in over:
+            self._end(self._tasks.pop(number), completion)
+
+    def _cancel(self, number: int) -> None:
+        self._waiting = deque(task for task in self._waiting if task.number != number)
+        if self._tasks.pop(number, None) is not None and number in self._batch.keys:
+            self._batch.drop(number)
+
+    def _begin(self, task: _Task) -> None:
+        try:
+            prompt = self._prompt(task.job)
+            task.constraint = self._constraint(task.job)
+        except EdgetoolError as error:  # a conversation no prompt can be made of, a hostile schema
+            self._say({"job": task.number, **_refused(error, usage=True)})
+            return
+        task.prompt_tokens = len(prompt)
+        hasten = task.job.sampling.temperature == 0
+        try:
+            self._batch.add(
+                task.number, prompt, task.job.sampling, task.constraint, task.write, hasten=hasten
+            )
+        except EdgetoolError as error:
+            self._say({"job": task.number, **_refused(error)})
+            return
+        task.cached = self._session.engine.kept
+        self._tasks[task.number] = task
+
+    def _prompt(self, job: Job) -> list[int]:
+        prompter = self._session.prompter
+        if job.prompt is not None:
+            return self._session.text_ids(job.prompt)
+        return prompter.ids(job.messages, () if job.choice == NONE else job.tools)
+
+    def _constraint(self, job: Job) -> Constraint | None:
+        if job.schema is not None:
+            tools = job.tools if job.choice == AUTO else ()
+            return self._maker().for_schema(job.schema, tools, parallel=job.parallel)
+        if not job.constrained or job.prompt is not None or job.choice == NONE:
+            return None
+        offered = [tool for tool in job.tools if job.only in (None, tool.name)]
+        required = job.choice == REQUIRED or job.only is not None
+        return self._maker()(offered, required=required, parallel=job.parallel)
+
+    def _maker(self) -> ConstraintMaker:
+        if self._made is None:
+            self._made = for_llama(self._session)
+        return self._made
+
+    def _tell(self, task: _Task) -> None:
+        text = "".join(task.fresh)
+        if not text:
+            return
+        total = task.constraint.forced if task.constraint is not None else 0
+        delta = Delta(text, task.tokens, total - task.forced)
+        task.fresh, task.tokens, task.forced = [], 0, total
+        self._say({"job": task.number, "delta": asdict(delta)})
+
+    def _end(self, task: _Task, completion: Completion) -> None:
+        task.fresh.append(task.speech.finish())
+        self._tell(task)
+        stopped = task.speech.stopped
+        if stopped:  # what came behind the stop text was never said
+            completion = replace(completion, text=task.speech.said)
+        done = Done(
+            completion, task.prompt_tokens, task.cached, completion.passes or 0, stopped=stopped
+        )
+        self._say({"job": task.number, "done": asdict(done)})
+
+
+def _refused(error: EdgetoolError, *, usage: bool = False) -> dict[str, Any]:
+    theirs = usage or isinstance(error, UsageError | PromptTooLong)
+    return {"refused": str(error), "usage": theirs}
+
+
+if __name__ == "__main__":
+    main()

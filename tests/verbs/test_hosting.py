@@ -1,0 +1,138 @@
+"""`edgetool serve` as it is typed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from edgetool.errors import ModelError, UsageError
+from edgetool.serve.footprint import CACHE_BYTES, WORKING_BYTES, footprint
+from edgetool.verbs.hosting import address, memory_line, require_key, run_serve
+from tests.serve.hosted import Hosted, tools_file
+
+
+@pytest.fixture(scope="module")
+def hosted(nano_gguf, tmp_path_factory):
+    tools = tools_file(tmp_path_factory.mktemp("tools"))
+    with Hosted(nano_gguf, "--tools", str(tools)) as started:
+        yield started
+
+
+def test_memory_is_told_before_and_ways_to_ask_after_loading(hosted):
+    first, *_ = hosted.said
+    assert first.startswith("model.F16.gguf: needs about ")
+    assert first.endswith(" are free")
+    said = "\n".join(hosted.said)
+    assert f"serving model.F16 at {hosted.url} (tools: get_weather, play_music)" in said
+    assert "call syntax: hermes" in said
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl here")
+def test_the_curl_line_works_as_it_is_shown(hosted):
+    shown = "\n".join(hosted.said).partition("curl ")[2].partition("\n\n")[0]
+    done = subprocess.run(["sh", "-c", f"curl -s {shown}"], capture_output=True, timeout=60)
+    assert b'"chat.completion"' in done.stdout
+
+
+def test_the_python_lines_work_as_they_are_shown(hosted):
+    shown = "\n".join(hosted.said).partition("import openai")[2]
+    lines = [line.strip() for line in shown.splitlines()]
+    code = "\n".join(["import openai", *lines[:-1], f"print({lines[-1]})"])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=60)
+    assert b"ChatCompletion(" in done.stdout
+
+
+def test_the_page_is_there(hosted):
+    assert httpx.get(hosted.url).headers["content-type"].startswith("text/html")
+
+
+def test_ctrl_c_ends_it_soon_though_a_client_waits(nano_gguf):
+    with Hosted(nano_gguf) as hosted:
+        body = b'{"messages": [{"role": "user", "content": "hi"}], "stream": true, "seed": 1,'
+        body += b' "temperature": 2, "max_tokens": 4000}'
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n"
+        head += b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
+        with socket.create_connection(("127.0.0.1", httpx.URL(hosted.url).port)) as client:
+            client.sendall(head + body)
+            client.recv(1)
+            started = time.perf_counter()
+            os.kill(hosted.process.pid, signal.SIGINT)
+            assert hosted.process.wait(timeout=30) == 0
+            # a second where nothing else runs; this leaves room for a busy machine
+            assert time.perf_counter() - started < 5
+        assert hosted.process.stderr.read() == ""
+
+
+def test_a_busy_port_names_a_free_one(nano_gguf):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UsageError, match=rf"{port}: .* is free: --port \d+"):
+            run_serve(nano_gguf, None, port=port)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])
+def test_an_open_host_needs_a_key(host):
+    with pytest.raises(UsageError, match="--api-key"):
+        require_key(host, None)
+    require_key(host, "s3cret")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_loopback_needs_none(host):
+    require_key(host, None)
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8"),
+        ("0.0.0.0", "http://127.0.0.1:8"),
+        ("::", "http://[::1]:8"),
+        ("::1", "http://[::1]:8"),
+    ],
+)
+def test_the_address_is_one_that_can_be_opened(host, url):
+    assert address(host, 8) == url
+
+
+def test_a_missing_file_is_named_before_anything_is_loaded():
+    with pytest.raises(ModelError, match=r"absent\.gguf: no such file"):
+        memory_line(Path("absent.gguf"), 4096)
+
+
+def test_too_little_memory_is_said_with_what_helps(nano_gguf):
+    assert "smaller --context" in memory_line(nano_gguf, 10**10)
+
+
+def test_memory_is_the_file_the_cache_and_what_any_model_takes(nano_gguf):
+    found = footprint(nano_gguf)
+    # nano: 4 layers, 8 heads of keys and values, 16 wide: 2 x 4 x 8 x 16 numbers of 2 bytes
+    assert (found.layers, found.per_token) == (4, 2048)
+    assert found.needed(100, 2) == found.weights + 2 * 100 * 2048 + WORKING_BYTES
+    # many sequences share what caches may take together
+    assert found.needed(4096, 10**6) == found.weights + CACHE_BYTES + WORKING_BYTES
+
+
+@pytest.mark.parametrize("cut", [0, 3, 20, 40, 100, 200])
+def test_a_header_that_is_cut_short_leaves_the_files_size(nano_gguf, tmp_path, cut):
+    short = tmp_path / "short.gguf"
+    short.write_bytes(nano_gguf.read_bytes()[:cut])
+    assert footprint(short).weights == cut
+    assert footprint(short).per_token == 0
+
+
+def test_a_header_that_claims_much_is_not_followed(nano_gguf, tmp_path):
+    whole = bytearray(nano_gguf.read_bytes()[:4096])
+    whole[24:32] = b"\xff" * 8  # the length of the first key
+    short = tmp_path / "claims.gguf"
+    short.write_bytes(whole)
+    assert footprint(short).per_token == 0
