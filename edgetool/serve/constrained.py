@@ -96,10 +96,7 @@ class GrammarConstraint(Counting):
             tokens = self._only_way()[: left - len(found)]
             if not tokens or not self._matcher.consume_tokens(tokens):
                 break
-            if (
-                self._bounded
-                and self._ender.find(self._matcher, left - len(found + tokens)) is None
-            ):
+            if self._bounded and not self._can_end(left - len(found) - len(tokens)):
                 self._matcher.rollback(len(tokens))
                 break
             found += tokens

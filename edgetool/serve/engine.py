@@ -92,10 +92,6 @@ class Engine:
         self._chunks[sequence] = list(prompt[: (len(prompt) // CHUNK) * CHUNK])
         return self._logits(-1)
 
-    def step(self, token: int, sequence: int = 0) -> Logits:
-        """Logits [V] behind one more token. A view: it holds until the next call."""
-        return self.feed({sequence: [token]})[0]
-
     def feed(self, pieces: Mapping[int, Sequence[int]]) -> list[Logits]:
         """Logits [V] behind further tokens of each sequence. Views: they hold until the next call.
 

@@ -12,7 +12,7 @@ from edgetool.calls.formats import SYNTAX_KEY
 from edgetool.calls.prompt import Prompter
 from edgetool.calls.runtime import Completion, Constraint, Sampling
 from edgetool.errors import ModelError, PromptTooLong
-from edgetool.serve.engine import Engine
+from edgetool.serve.engine import CHUNK, Engine
 from edgetool.serve.vocabulary import read_vocabulary
 from edgetool.serve.writing import OnToken, Writing
 
@@ -76,10 +76,13 @@ class LlamaSession:
         sampling: Sampling,
         constraint: Constraint | None = None,
         on_token: OnToken | None = None,
+        *,
+        hasten: bool = False,
     ) -> Completion:
         """Write a completion of prompt_ids [P].
 
         on_token   is given the bytes of each token as it is chosen; a character may be split
+        hasten     do not ask the model where the constraint leaves no choice (see Writing)
 
         The same prompt, sampling and constraint give the same completion, whatever was written
         before. It ends unfinished where max_completion_length or the context is spent. Raises
@@ -87,11 +90,14 @@ class LlamaSession:
         """
         started = time.perf_counter()
         budget = self.budget(prompt_ids, sampling)
-        writing = Writing(self, budget, sampling, constraint, on_token)
+        writing = Writing(self, budget, sampling, constraint, on_token, hasten=hasten)
         writing.begin(self.engine.read(prompt_ids))
         first = time.perf_counter() - started
         while not writing.done:
-            writing.take(self.engine.step(writing.pending.pop()))
+            piece, writing.pending = writing.pending[:CHUNK], writing.pending[CHUNK:]
+            (logits,) = self.engine.feed({0: piece})
+            if not writing.pending:
+                writing.take(logits)
         return writing.completion(time.perf_counter() - started, first)
 
     def text_ids(self, text: str) -> list[int]:

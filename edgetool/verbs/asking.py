@@ -17,6 +17,7 @@ from edgetool.errors import PromptTooLong, UsageError
 from edgetool.serve.chat import Chat
 from edgetool.serve.executing import Functions, Ran, Turn, converse
 from edgetool.serve.session import LlamaSession
+from edgetool.serve.warm import warm_up
 
 PROMPT = "> "
 BYE = ("/exit", "/quit")
@@ -54,6 +55,8 @@ def run_ask(model: Path, asking: Asking) -> bool:
     functions = _functions(asking)
     tools = functions.tools if functions else tools_from(asking.tools)
     with LlamaSession(model) as session:
+        if tools and asking.system is None:
+            warm_up(session, tools)
         talk = _Talk(session, tools, functions, asking)
         if asking.question is not None:
             return talk.turn(asking.question)

@@ -5,8 +5,8 @@
 
 All arms run in the same loop on the same engine, one after another for each row, so that only what
 they differ in is timed: what chooses the next token, and how many tokens go through the model at
-once. Rows are the bundled validation rows, or BFCL's `multiple` with --bfcl. The prompt is read
-before the clock starts.
+once. Rows are the bundled validation rows, or BFCL's `multiple` with --bfcl. The clock starts at
+the first token.
 
 --replay writes the rows' right answers instead of what the model would say: with random weights the
 length of a completion means nothing, but what it costs to write a given one is measured all right.
@@ -46,7 +46,6 @@ from edgetool.serve.jobs import Job  # noqa: E402
 from edgetool.serve.session import LlamaSession  # noqa: E402
 from edgetool.serve.warm import folder_of, warm_up  # noqa: E402
 from edgetool.serve.writer import ChildWriter  # noqa: E402
-from edgetool.serve.writing import Writing  # noqa: E402
 
 SAMPLING = Sampling(max_completion_length=256)
 TOGETHER = 8
@@ -154,18 +153,10 @@ def _write(
     if replay:
         gold = session.syntax.render([ToolCall(call.name, call.arguments) for call in row.calls])
         constraint = Replay(session, gold, constraint)
-    logits = session.engine.read(prompt)
-    started = time.perf_counter()
-    budget = session.budget(prompt, SAMPLING)
-    writing = Writing(session, budget, SAMPLING, constraint, hasten=arm == "ours")
-    writing.begin(logits)
-    while not writing.done:
-        piece, writing.pending = writing.pending[:64], writing.pending[64:]
-        row_logits = session.engine.feed({0: piece})[0]
-        if not writing.pending:
-            writing.take(row_logits)
-    done = writing.completion(time.perf_counter() - started, 0.0)
-    return done.seconds, writing.passes, len(done.token_ids), done.text
+    session.engine.read(prompt)  # so that all but the last piece of it is in the cache
+    done = session.generate(prompt, SAMPLING, constraint, hasten=arm == "ours")
+    seconds = done.seconds - (done.first_seconds or 0.0)
+    return seconds, done.passes or 0, len(done.token_ids), done.text
 
 
 def _summary(written: dict[str, list[tuple[float, int, int, str]]], arm: str) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def test_steps_of_several_sequences_are_those_of_each_alone(several, examples):
     together = [row.copy() for row in engine.feed({0: [40], 1: [41], 2: [42]})]
     for sequence, ids in enumerate(prompts):
         engine.read(ids, 0)
-        assert (engine.step(40 + sequence, 0) == together[sequence]).all()
+        assert (engine.feed({0: [40 + sequence]})[0] == together[sequence]).all()
 
 
 def test_a_prompt_that_is_too_long_costs_its_row_only(gguf, examples):
