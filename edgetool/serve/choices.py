@@ -75,7 +75,10 @@ class Reading:
         said = self.feed(done.completion.text[self._fed :])
         if self._stream is not None:
             self._stream.finish(finished=done.completion.finished)
-            said += self._note(self._stream.rest, [])
+            # Half a call that the grammar began is no prose, and what can be told of it was told.
+            half = self._parts is not None and self._stream.opened >= 0
+            rest = [e for e in self._stream.rest if not (half and isinstance(e, str))]
+            said += self._note(rest, [])
         return said
 
     def _note(self, events: Sequence[str | ToolCall], parts: Sequence[CallPart]) -> list[Said]:

@@ -44,7 +44,7 @@ def failure(error: EdgetoolError) -> Failure:
     if isinstance(error, BadRequest):
         return Failure(400, text, param=error.param, code=error.code)
     if isinstance(error, PromptTooLong):
-        return Failure(400, text, param="messages", code="context_length_exceeded")
+        return Failure(400, text, code="context_length_exceeded")
     # A ModelError in a server that runs: the template refuses this conversation.
     if isinstance(error, UsageError | ModelError):
         return Failure(400, text)

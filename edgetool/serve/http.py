@@ -10,7 +10,6 @@ from __future__ import annotations
 import hmac
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from functools import partial
 
 from starlette.applications import Starlette
@@ -36,7 +35,6 @@ MAX_BODY = 4 * 2**20
 GONE = 499  # as nginx counts clients that did not wait; nobody reads it
 
 Handler = Callable[[Request], Awaitable[Response]]
-Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
 
 class RefusedError(Exception):
@@ -66,7 +64,7 @@ class ChatServer:
         self.metrics = Metrics()
         self._key = None if api_key is None else f"Bearer {api_key}".encode()
 
-    def app(self, lifespan: Lifespan | None = None, routes: Sequence[Route] = ()) -> ASGIApp:
+    def app(self, routes: Sequence[Route] = ()) -> ASGIApp:
         """The ASGI application, with more `routes` beside the API's."""
         guarded = self.guarded
         own = [
@@ -86,7 +84,6 @@ class ChatServer:
                 ClientDisconnect: _gone,
                 Exception: _broken,
             },
-            lifespan=lifespan,
         )
         return Counted(app, self.metrics, frozenset(route.path for route in (*own, *routes)))
 
@@ -159,7 +156,8 @@ class ChatServer:
 
 async def _body(request: Request) -> bytes:
     """The body. One that is too large is read to its end, or the client would not hear why."""
-    if request.headers.get("content-type", "").split(";")[0].strip() != "application/json":
+    kind = request.headers.get("content-type", "").partition(";")[0]
+    if kind.strip().lower() != "application/json":
         raise RefusedError(415, "send the body with the header 'Content-Type: application/json'")
     body, size = bytearray(), 0
     async for part in request.stream():

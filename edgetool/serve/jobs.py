@@ -118,7 +118,7 @@ class Writer(Protocol):
     def write(self, job: Job) -> AsyncIterator[Event]:
         """The events of a job. Closing the iterator cancels it.
 
-        Raises UsageError for a job that cannot be done (prompt too long, a schema no grammar can
-        hold), Busy when the queue is full, EngineError when the engine fails on it.
+        Raises UsageError for a job that cannot be done (a schema no grammar can hold, say),
+        PromptTooLong, Busy when the queue is full, EngineError when the engine fails on it.
         """
         ...

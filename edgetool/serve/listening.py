@@ -117,6 +117,6 @@ def server(app: Any, *, patience: float = PATIENCE_SECONDS) -> uvicorn.Server:
     """
     protocol = type("Protocol", (PatientProtocol,), {"patience": patience})
     config = uvicorn.Config(
-        app, http=protocol, ws="none", log_level="error", access_log=False, lifespan="on"
+        app, http=protocol, ws="none", log_level="error", access_log=False, lifespan="off"
     )
     return uvicorn.Server(config)

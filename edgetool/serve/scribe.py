@@ -209,8 +209,9 @@ class Scribe:
 
 
 def _refused(error: EdgetoolError, *, usage: bool = False) -> dict[str, Any]:
-    theirs = usage or isinstance(error, UsageError | PromptTooLong)
-    return {"refused": str(error), "usage": theirs}
+    too_long = isinstance(error, PromptTooLong)
+    theirs = usage or too_long or isinstance(error, UsageError)
+    return {"refused": str(error), "usage": theirs, "too_long": too_long}
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from edgetool.calls.types import Tool
-from edgetool.errors import Busy, EdgetoolError, EngineError, UsageError
+from edgetool.errors import Busy, EdgetoolError, EngineError, PromptTooLong, UsageError
 from edgetool.serve.child import Child
 from edgetool.serve.jobs import Delta, Event, Job, done_from_json
 
@@ -111,8 +111,8 @@ class ChildWriter:
     async def write(self, job: Job) -> AsyncIterator[Event]:
         """The events of a job, the last one a Done. Closing the iterator cancels it.
 
-        Raises UsageError for a job that cannot be done, Busy when too many wait already, and
-        EngineError when the engine failed under it.
+        Raises UsageError or PromptTooLong for a job that cannot be done, Busy when too many wait,
+        and EngineError when the engine failed under it.
         """
         number, inbox = self._open()
         over = False
@@ -172,8 +172,8 @@ class ChildWriter:
         elif "done" in message:
             inbox.put(done_from_json(message["done"]))
         else:
-            kind = UsageError if message["usage"] else EngineError
-            inbox.put(kind(message["refused"]))
+            theirs = PromptTooLong if message["too_long"] else UsageError
+            inbox.put((theirs if message["usage"] else EngineError)(message["refused"]))
 
     def _restart(self) -> None:
         """The child is gone, and its jobs with it."""

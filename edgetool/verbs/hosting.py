@@ -43,7 +43,7 @@ def run_serve(
             print(welcome(url, front, locked=bool(api_key)), flush=True)
             # uvicorn ends well and then raises the signal once more
             with contextlib.suppress(KeyboardInterrupt):
-                app = front.app(routes=page_routes(front.tools, front.guarded))
+                app = front.app(page_routes(front.tools, front.guarded))
                 server(app).run(sockets=[listening])
 
 

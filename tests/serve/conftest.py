@@ -35,10 +35,10 @@ def serving() -> Iterator[Callable[..., str]]:
     """Starts real servers on free ports; gives their addresses."""
     running = []
 
-    def start(writer: Any, *, patience: float = 30.0, lifespan: Any = None, **settings: Any) -> str:
+    def start(writer: Any, *, patience: float = 30.0, **settings: Any) -> str:
         listening = bind("127.0.0.1", 0)
         front = ChatServer(writer, "tiny", **settings)
-        app = front.app(lifespan, page_routes(front.tools, front.guarded))
+        app = front.app(page_routes(front.tools, front.guarded))
         own = server(app, patience=patience)
         thread = threading.Thread(target=own.run, kwargs={"sockets": [listening]})
         address = f"http://127.0.0.1:{listening.getsockname()[1]}"

@@ -77,6 +77,17 @@ def test_arguments_are_told_while_they_are_written():
     assert len(reading.calls) == 1
 
 
+@pytest.mark.parametrize("cut", [3, 15, 30, 60])
+def test_half_a_call_is_no_prose(cut):
+    reading = Reading(JOB, HERMES)
+    said = reading.feed(f"Well. {OSLO[:cut]}")
+    said += reading.finish(done(f"Well. {OSLO[:cut]}", finished=False))
+    # of "<to" nobody can know that a call begins there
+    assert "".join(reading.words) == ("Well. <to" if cut == 3 else "Well. ")
+    assert "".join(part.text for part in said if isinstance(part, CallPart)) in OSLO
+    assert reading.calls == []
+
+
 def test_without_a_grammar_a_call_is_told_once_it_is_whole():
     reading = Reading(replace(JOB, constrained=False), HERMES)
     assert reading.feed(OSLO[:60]) == []

@@ -238,6 +238,12 @@ def test_anything_anywhere_in_a_request_leaves_the_engine_alive(url, writer, pat
     assert writer.pid == alive
 
 
+def test_a_prompt_that_is_too_long_has_openais_code(client):
+    with pytest.raises(openai.BadRequestError, match="the context holds 1024") as refused:
+        client.completions.create(model="any", prompt="x " * 5_000)
+    assert refused.value.code == "context_length_exceeded"
+
+
 def test_many_clients_at_once_get_what_each_would_get_alone(client, tools):
     def ask(number: int) -> str:
         done = client.chat.completions.create(

@@ -252,6 +252,11 @@ def test_a_body_that_is_not_called_json_is_refused(client, kind):
     assert_refused(client.post(CHAT, content=chat(), headers={"content-type": kind}), [415])
 
 
+def test_the_name_of_json_may_be_spelled_in_any_case(client):
+    headers = {"content-type": "Application/JSON; charset=utf-8"}
+    assert client.post(CHAT, content=chat(), headers=headers).is_success
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [

@@ -14,7 +14,7 @@ import pytest
 
 from edgetool.calls.runtime import Sampling
 from edgetool.calls.types import Tool
-from edgetool.errors import Busy, EngineError, ModelError, UsageError
+from edgetool.errors import Busy, EngineError, ModelError, PromptTooLong, UsageError
 from edgetool.serve.constrained import for_llama
 from edgetool.serve.jobs import REQUIRED, Done, Job
 from edgetool.serve.session import LlamaSession
@@ -119,7 +119,7 @@ def test_a_completion_held_to_a_schema_is_its_json(writer: ChildWriter):
 
 def test_a_prompt_that_is_too_long_is_the_askers_fault(writer: ChildWriter):
     long = ({"role": "user", "content": "word " * 3000},)
-    with pytest.raises(UsageError, match="the context holds 1024"):
+    with pytest.raises(PromptTooLong, match="the context holds 1024"):
         asyncio.run(do(writer, Job(long)))
 
 
