@@ -1,4 +1,7 @@
-"""What long CPU work wants of this process's C libraries. Call `tune` before the first product."""
+"""This machine's cores, and what long CPU work wants of this process's C libraries.
+
+Call `tune` before the first product.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,14 @@ from pathlib import Path
 # malloc.h
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEEP_UP_TO = 2**30
+
+
+def cores() -> int:
+    """Physical cores this process may use: two threads on one of them only get in each other's way."""
+    import psutil
+
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(allowed or 1, psutil.cpu_count(logical=False) or allowed or 1))
 
 
 def tune() -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgetool.cpu import cores
 from edgetool.errors import EngineError, ModelError, UsageError
 from edgetool.serve.footprint import CACHE_BYTES
 from edgetool.serve.gpu import gpu_layers
@@ -232,12 +233,10 @@ def _require_gguf(path: Path) -> None:
 
 
 def _threads(path: Path, threads: int | None) -> int:
-    """As many as asked for; one for a small file, else llama-cpp-python's own choice."""
-    import os
-
+    """As many as asked for; one for a small file, else one for each core."""
     if threads is not None:
         return threads
-    return 1 if path.stat().st_size < SMALL_FILE else max((os.cpu_count() or 1) // 2, 1)
+    return 1 if path.stat().st_size < SMALL_FILE else cores()
 
 
 def _load(path: Path, threads: int, layers: int) -> Any:

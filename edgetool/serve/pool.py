@@ -6,7 +6,6 @@ shared among threads; a larger one once, with all of them.
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 from collections import deque
@@ -20,6 +19,7 @@ from edgetool.calls import formats
 from edgetool.calls.formats.base import dumps
 from edgetool.calls.runtime import FREE, Completion, Sampling, failed
 from edgetool.calls.types import Example
+from edgetool.cpu import cores
 from edgetool.errors import EdgetoolError, UsageError
 from edgetool.serve.child import Child, refusal
 from edgetool.serve.engine import SMALL_FILE
@@ -50,14 +50,14 @@ class PoolRuntime:
         context: int | None = None,
         call_syntax: str | None = None,
     ) -> None:
-        cores = _cores()
+        available = cores()
         small = path.is_file() and path.stat().st_size < SMALL_FILE
-        count = workers or (cores if small else 1)
+        count = workers or (available if small else 1)
         self.path, self.name, self.peak_mb = path, name, 0.0
         settings = {
             "path": str(path),
             "context": context,
-            "threads": threads or max(1, cores // count),
+            "threads": threads or max(1, available // count),
             "sequences": sequences,
             "call_syntax": call_syntax,
         }
@@ -205,7 +205,3 @@ class _Work:
             "messages": list(example.messages),
             "tools": [vars(tool) for tool in example.tools],
         }
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

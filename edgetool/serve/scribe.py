@@ -6,6 +6,7 @@ Driven by `writer.py`. Lines of JSON go both ways:
     <- {"syntax": ..., "context": ..., "sequences": ..., "warm"}  or {"refused": ..., "usage": bool}
     -> {"job": 7, "wanted": {...}}    {"cancel": 7}
     <- {"job": 7, "delta": {...}}     as often as something was written
+    <- {"alive": true}                between prompts
     <- {"job": 7, "done": {...}}      or {"job": 7, "refused": ..., "usage": bool}
 
 Nothing else may reach the pipe: what libraries print goes to stderr.
@@ -129,9 +130,10 @@ class Scribe:
         return True
 
     def round(self) -> None:
-        """Begin what can be begun, and go a step on with everything."""
-        while self._waiting and self._batch.free:
+        """Read one prompt where there is room for it, and go a step on with everything."""
+        if self._waiting and self._batch.free:
             self._begin(self._waiting.popleft())
+            self._say({"alive": True})  # reading a prompt may take a minute
         over = self._batch.round()
         finished = {number for number, _ in over}
         for number, task in list(self._tasks.items()):

@@ -19,15 +19,13 @@ from typing import Any
 
 from edgetool.calls.types import Tool
 from edgetool.errors import Busy, EdgetoolError, EngineError, PromptTooLong, UsageError
-from edgetool.serve.child import Child
+from edgetool.serve.child import SILENCE_SECONDS, Child
 from edgetool.serve.jobs import Delta, Event, Job, done_from_json
 
 # Completions written side by side. Each needs a KV cache of its own.
 SEQUENCES = 8
 # Jobs that may wait for a place; the next one is told to come back later.
 WAITING = 64
-# A child that says nothing to anybody for so long, though it has something to do, is ended.
-STALL_SECONDS = 120.0
 # A child that ends this often within so many seconds is broken, not unlucky.
 MAX_CRASHES, CRASH_SECONDS = 3, 60.0
 
@@ -134,9 +132,9 @@ class ChildWriter:
         """What comes next of a job. A child that says nothing to anybody for too long is ended."""
         while True:
             try:
-                return await asyncio.wait_for(inbox.get(), STALL_SECONDS)
+                return await asyncio.wait_for(inbox.get(), SILENCE_SECONDS)
             except asyncio.TimeoutError:
-                if time.monotonic() - self._heard >= STALL_SECONDS:
+                if time.monotonic() - self._heard >= SILENCE_SECONDS:
                     self._child.kill()  # the reader will tell
 
     def _open(self) -> tuple[int, _Inbox]:

@@ -51,7 +51,7 @@ def gguf_step(path: Path, name: str, context: int) -> Iterator[Step]:
 
         def logits(prompt: Ids, completion: Ids) -> Floats:
             rows = [session.engine.read(prompt).copy()]
-            rows += [session.engine.step(token).copy() for token in completion[:-1]]
+            rows += [session.engine.feed({0: [token]})[0].copy() for token in completion[:-1]]
             return np.stack(rows)
 
         runtime = GGUFRuntime(session, f"gguf:{name}")
