@@ -59,6 +59,7 @@ class GrammarConstraint(Counting):
     def __init__(self, matcher: Any, ender: Ender) -> None:
         super().__init__()
         self._matcher, self._ender = matcher, ender
+        self._way: list[int] | None = None  # an end that could be written from where it was found
         self._ending: list[int] = []  # what remains to be written once the end is forced
         self._bounded = True
 
@@ -122,14 +123,23 @@ class GrammarConstraint(Counting):
         if self._ending:
             return self._consume(self._ending.pop(0))
         self._consume(token)
-        if not self._bounded or self._matcher.is_stopped():
-            return token
-        if self._ender.find(self._matcher, left) is not None:
+        if not self._bounded or self._matcher.is_stopped() or self._can_end(left):
             return token
         self._matcher.rollback(1)
         self._ending = self._ender.find(self._matcher, left + 1) or []
         self._bounded = self.shortened = bool(self._ending)
         return self._consume(self._ending.pop(0) if self._ending else token)
+
+    def _can_end(self, left: int) -> bool:
+        """The completion can be ended within `left` tokens from here.
+
+        The way found last is tried first: inside a string it stays the same from token to token,
+        and looking for one costs more than a token of a small model does.
+        """
+        way = self._way
+        if not way or len(way) > left or self._matcher.validate_tokens(way) < len(way):
+            self._way = self._ender.find(self._matcher, left)
+        return self._way is not None
 
     def _consume(self, token: int) -> int:
         if not self._matcher.consume_token(token):
