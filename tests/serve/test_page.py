@@ -12,6 +12,7 @@ import time
 import httpx
 import pytest
 
+from edgetool.errors import EngineError
 from edgetool.serve.jobs import Delta
 from edgetool.serve.page import HEADERS
 from tests.conftest import music_tool, weather_tool
@@ -186,6 +187,22 @@ def test_a_call_grows_as_it_is_written_and_what_was_forced_is_shaded(browser, se
     assert text_of(browser, "#constrained .call .partly") == '"city": "Os'
     assert text_of(browser, "#constrained dl") == ""  # nothing is said of it before its end
     browser.press("Escape")
+
+
+@pytest.mark.slow
+def test_an_engine_that_fails_half_way_is_said_beside_what_was_written(browser, serving):
+    def failing(_):
+        return ["Once", " upon", 0.05, EngineError("the engine has ended")]
+
+    look(browser, 1200, dark=False)
+    browser.open(serving(ScriptedWriter(failing)))
+    browser.until("document.querySelectorAll('#offered input').length === 2")
+    send(browser, "tell me a story", choice="auto")
+    browser.until("document.querySelector('#constrained .wrong')")
+    assert text_of(browser, "#constrained .written").startswith("Once upon")
+    assert "the engine has ended" in text_of(browser, "#constrained .wrong")
+    send(browser, "tell me another", choice="auto")  # the page can still be used
+    browser.until("document.querySelectorAll('#constrained .wrong').length === 1")
 
 
 @pytest.mark.slow
