@@ -50,8 +50,9 @@ class Reading:
         # Where no call may be made, what looks like one is text.
         may_call = bool(job.tools) and job.choice != NONE
         self._stream = CallStream(syntax, job.tools) if may_call else None
-        # Without a grammar, what begins like a call may come to nothing: it is told once whole.
-        self._parts = PartStream() if job.constrained else None
+        # What begins like a call may come to nothing without a grammar, or be the JSON that was
+        # asked for: it is told once whole.
+        self._parts = PartStream() if job.constrained and job.schema is None else None
         self._parallel = job.parallel
         self._fed = 0
         self.words: list[str] = []

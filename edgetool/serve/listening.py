@@ -35,7 +35,8 @@ def bind(host: str, port: int) -> socket.socket:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family)
     except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
+        # Python adds to the system's words where it was; the message says so already
+        reason = str(getattr(error, "strerror", None) or error).partition(" (while")[0]
         raise UsageError(
             f"cannot listen on {host}:{port}: {reason}; {_instead(host, port)}"
         ) from error

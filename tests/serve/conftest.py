@@ -50,6 +50,7 @@ def serving() -> Iterator[Callable[..., str]]:
         return address
 
     yield start
-    for own, thread in running:
+    for own, _ in running:
         own.should_exit = True
+    for _, thread in running:
         thread.join()

@@ -88,6 +88,17 @@ def test_half_a_call_is_no_prose(cut):
     assert reading.calls == []
 
 
+@pytest.mark.parametrize("name", ["hermes", "llama3_json", "json", "mistral"])
+def test_json_that_was_asked_for_is_no_call(name):
+    asked = replace(JOB, schema={"type": "object"})
+    reading = Reading(asked, formats.get(name))
+    answer = '{"x": ["<tool_call>", {"arguments": {}}]}'
+    reading.feed(answer[:9])
+    reading.feed(answer[9:])
+    reading.finish(done(answer))
+    assert ("".join(reading.words), reading.calls) == (answer, [])
+
+
 def test_without_a_grammar_a_call_is_told_once_it_is_whole():
     reading = Reading(replace(JOB, constrained=False), HERMES)
     assert reading.feed(OSLO[:60]) == []
