@@ -16,7 +16,7 @@ _KEEP_UP_TO = 2**30
 
 
 def cores() -> int:
-    """Physical cores this process may use: two threads on one of them only get in each other's way."""
+    """Physical cores this process may use; two threads on one of them get in each other's way."""
     import psutil
 
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
