@@ -64,6 +64,7 @@ class Engine:
         self._length = [0] * sequences  # tokens in the cache
         self.kept = 0
         self._batch = _Batch(max(CHUNK, sequences))
+        self.can_retract = _can_retract(self.llama._model.model)
 
     def close(self) -> None:
         self._free()
@@ -91,14 +92,32 @@ class Engine:
 
         pieces   sequence -> one token or more, by rising sequence; max(CHUNK, sequences) in all
         """
+        return [rows[0] for rows in self.feed_guessed(pieces, {})]
+
+    def feed_guessed(
+        self, pieces: Mapping[int, Sequence[int]], guesses: Mapping[int, Sequence[int]]
+    ) -> list[list[Logits]]:
+        """As `feed`, with guesses behind some pieces: logits behind the piece and each guess.
+
+        Guesses that do not come true have to be taken back with `retract`.
+        """
         entries, ends = [], []
-        for sequence, tokens in pieces.items():
+        for sequence, piece in pieces.items():
+            tokens = [*piece, *guesses.get(sequence, ())]
             entries += [(sequence, p, t) for p, t in enumerate(tokens, self._length[sequence])]
-            ends.append(len(entries) - 1)
-        self._decode(entries, ends)
-        for sequence, tokens in pieces.items():
+            ends.append(range(len(entries) - 1 - len(tokens) + len(piece), len(entries)))
             self._length[sequence] += len(tokens)
-        return [self._logits(end) for end in ends]
+        self._decode(entries, [end for several in ends for end in several])
+        return [[self._logits(end) for end in several] for several in ends]
+
+    def retract(self, sequence: int, count: int) -> None:
+        """Take the last `count` tokens out of a sequence's cache again; needs `can_retract`."""
+        import llama_cpp
+
+        length = self._length[sequence] = self._length[sequence] - count
+        memory = llama_cpp.llama_get_memory(self._ctx)
+        if not llama_cpp.llama_memory_seq_rm(memory, sequence, length, -1):
+            raise EngineError(f"llama.cpp could not take {count} tokens back")
 
     def forget(self) -> None:
         """Empty the cache."""
@@ -237,6 +256,7 @@ def _threads(path: Path, threads: int | None) -> int:
 def _load(path: Path, threads: int) -> Any:
     """The model with its tokenizer. Its own context is as small as can be: ours is opened apart,
     since llama-cpp-python does not offer several sequences."""
+    import jinja2
     import llama_cpp
 
     with _listening() as complaints:
@@ -249,6 +269,9 @@ def _load(path: Path, threads: int) -> Any:
                 n_threads_batch=threads,
                 verbose=False,
             )
+        except jinja2.TemplateError as error:  # llama-cpp-python compiles it
+            said = f"{path}: its chat template is broken ({error}); export or copy it again"
+            raise ModelError(said) from error
         except (ValueError, RuntimeError) as error:
             reason = complaints[0] if complaints else str(error)
             raise ModelError(
@@ -266,6 +289,14 @@ def _affordable(llama: Any, context: int, sequences: int) -> int:
     width = llama_cpp.llama_model_n_embd(model) * llama_cpp.llama_model_n_head_kv(model) / heads
     per_token = 2 * 2 * width * llama_cpp.llama_model_n_layer(model)  # keys and values, two bytes
     return max(1, min(sequences, int(CACHE_BYTES / max(1.0, per_token * context))))
+
+
+def _can_retract(model: Any) -> bool:
+    """What was read can be taken back token by token: no recurrent state, no sliding window."""
+    import llama_cpp as cpp
+
+    recurrent = cpp.llama_model_is_recurrent(model) or cpp.llama_model_is_hybrid(model)
+    return not (recurrent or cpp.llama_model_n_swa(model))
 
 
 def _open(llama: Any, context: int, sequences: int, threads: int, path: Path) -> Any:
