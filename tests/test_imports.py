@@ -22,7 +22,7 @@ ALLOWED = {
     "rewards": {"errors", "calls", "data"},
     "train": {"errors", "files", "progress", "calls", "data", "rewards"},
     "export": {"errors", "files", "progress", "calls"},
-    "serve": {"errors", "files", "calls"},
+    "serve": {"errors", "files", "cpu", "calls"},
     "eval": {"errors", "files", "calls", "data", "serve"},
     "catalogue": {"errors"},
     "config": {"errors", "data", "train"},

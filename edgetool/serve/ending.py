@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from edgetool.errors import EngineError
+
 _STRING_CLOSERS = re.compile(rb'"[}\]]*')
 _CLOSERS = re.compile(rb"[}\]]+")
 _COMMAS = re.compile(rb", ?")
@@ -30,6 +32,10 @@ class Ender:
             for token in range(size)
         ]
         self._stops = list(tokenizer.eos_tokens)
+        if _LETTER not in pieces:
+            raise EngineError(
+                f"no token is the letter {_LETTER.decode()}: the vocabulary is damaged"
+            )
         self._letter = pieces.index(_LETTER)
         brackets, quotes, commas = (
             sorted(

@@ -10,27 +10,26 @@ from __future__ import annotations
 
 import ctypes
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetool.cpu import cores
-from edgetool.errors import EngineError, ModelError, UsageError
-from edgetool.serve.footprint import CACHE_BYTES
+from edgetool.errors import EngineError, UsageError
 from edgetool.serve.gpu import gpu_layers
-
-# A prompt is always read in the same pieces, and only whole pieces are kept for the next prompt:
-# rounding in a matrix product may depend on how many tokens go through it at once, so any other
-# reuse could let a completion depend on what was asked before.
-CHUNK = 64
-# More than this many threads only pays once there is enough to compute.
-SMALL_FILE = 64 * 2**20
-_MAGIC = b"GGUF"
-_LOG_ERROR = 4  # GGML_LOG_LEVEL_ERROR
+from edgetool.serve.opening import (
+    CHUNK,
+    affordable,
+    can_retract,
+    close,
+    listening,
+    load_model,
+    open_context,
+    require_gguf,
+    threads_for,
+)
 
 Logits = NDArray[np.float32]
 
@@ -55,26 +54,27 @@ class Engine:
         *,
         gpu: bool = False,
     ) -> None:
-        _require_gguf(path)
+        require_gguf(path)
         if min(context, sequences, threads or 1) < 1:
             raise UsageError(
                 f"context, sequences and threads must be at least 1, got {context}, {sequences} "
                 f"and {threads}"
             )
-        threads = _threads(path, threads)
+        threads = threads_for(path, threads)
         layers = gpu_layers(path, context, sequences) if gpu else 0
-        self.llama = _load(path, threads, layers)
+        self.llama = load_model(path, threads, layers)
         # llama.cpp rounds a small context up and lets a model run past its training
         self.context = min(context, self.llama._model.n_ctx_train())
-        self.sequences = sequences = _affordable(self.llama, self.context, sequences)
-        self._ctx = _open(self.llama, self.context, sequences, threads, path)
+        self.sequences = sequences = affordable(self.llama, self.context, sequences)
+        self._ctx = open_context(self.llama, self.context, sequences, threads, path)
         # Also runs at exit: llama-cpp-python's own __del__ comes too late there and complains.
-        self._free = weakref.finalize(self, _close, self._ctx, self.llama)
+        self._free = weakref.finalize(self, close, self._ctx, self.llama)
         self._size = self.llama.n_vocab()
         self._chunks: list[list[int]] = [[] for _ in range(sequences)]  # prompt tokens to reuse
         self._length = [0] * sequences  # tokens in the cache
         self.kept = 0
         self._batch = _Batch(max(CHUNK, sequences))
+        self.can_retract = can_retract(self.llama._model.model)
 
     def close(self) -> None:
         self._free()
@@ -98,14 +98,32 @@ class Engine:
 
         pieces   sequence -> one token or more, by rising sequence; max(CHUNK, sequences) in all
         """
+        return [rows[0] for rows in self.feed_guessed(pieces, {})]
+
+    def feed_guessed(
+        self, pieces: Mapping[int, Sequence[int]], guesses: Mapping[int, Sequence[int]]
+    ) -> list[list[Logits]]:
+        """As `feed`, with guesses behind some pieces: logits behind the piece and each guess.
+
+        Guesses that do not come true have to be taken back with `retract`.
+        """
         entries, ends = [], []
-        for sequence, tokens in pieces.items():
+        for sequence, piece in pieces.items():
+            tokens = [*piece, *guesses.get(sequence, ())]
             entries += [(sequence, p, t) for p, t in enumerate(tokens, self._length[sequence])]
-            ends.append(len(entries) - 1)
-        self._decode(entries, ends)
-        for sequence, tokens in pieces.items():
+            ends.append(range(len(entries) - 1 - len(tokens) + len(piece), len(entries)))
             self._length[sequence] += len(tokens)
-        return [self._logits(end) for end in ends]
+        self._decode(entries, [end for several in ends for end in several])
+        return [[self._logits(end) for end in several] for several in ends]
+
+    def retract(self, sequence: int, count: int) -> None:
+        """Take the last `count` tokens out of a sequence's cache again; needs `can_retract`."""
+        import llama_cpp
+
+        length = self._length[sequence] = self._length[sequence] - count
+        memory = llama_cpp.llama_get_memory(self._ctx)
+        if not llama_cpp.llama_memory_seq_rm(memory, sequence, length, -1):
+            raise EngineError(f"llama.cpp could not take {count} tokens back")
 
     def forget(self) -> None:
         """Empty the cache."""
@@ -139,7 +157,7 @@ class Engine:
         self.forget()
         tokens, count = (ctypes.c_int32 * len(ids))(), ctypes.c_size_t()
         name = str(path).encode()
-        with _listening():
+        with listening():
             read = llama_cpp.llama_state_seq_load_file(
                 self._ctx, name, 0, tokens, len(ids), ctypes.byref(count)
             )
@@ -221,105 +239,3 @@ def _shared(chunks: Sequence[int], prompt: Sequence[int]) -> int:
     ):
         kept += CHUNK
     return kept
-
-
-def _require_gguf(path: Path) -> None:
-    if not path.is_file():
-        raise ModelError(f"{path}: no such file; `edgetool export` writes GGUF files")
-    with path.open("rb") as file:
-        magic = file.read(len(_MAGIC))
-    if magic != _MAGIC:
-        raise ModelError(f"{path}: not a GGUF file, it begins with {magic!r}; give a .gguf file")
-
-
-def _threads(path: Path, threads: int | None) -> int:
-    """As many as asked for; one for a small file, else one for each core."""
-    if threads is not None:
-        return threads
-    return 1 if path.stat().st_size < SMALL_FILE else cores()
-
-
-def _load(path: Path, threads: int, layers: int) -> Any:
-    """The model with its tokenizer. Its own context is as small as can be: ours is opened apart,
-    since llama-cpp-python does not offer several sequences."""
-    import llama_cpp
-
-    with _listening() as complaints:
-        try:
-            return llama_cpp.Llama(
-                str(path),
-                n_ctx=CHUNK,
-                n_batch=CHUNK,
-                n_threads=threads,
-                n_threads_batch=threads,
-                n_gpu_layers=layers,
-                verbose=False,
-            )
-        except (ValueError, RuntimeError) as error:
-            reason = complaints[0] if complaints else str(error)
-            raise ModelError(
-                f"{path}: llama.cpp cannot load it ({reason}); the file is cut short, damaged or "
-                f"of an architecture this llama.cpp does not know; export or copy it again"
-            ) from error
-
-
-def _affordable(llama: Any, context: int, sequences: int) -> int:
-    """At most `sequences`, at least one: so many that their keys and values fit CACHE_BYTES."""
-    import llama_cpp
-
-    model = llama._model.model
-    heads = max(1, llama_cpp.llama_model_n_head(model))
-    width = llama_cpp.llama_model_n_embd(model) * llama_cpp.llama_model_n_head_kv(model) / heads
-    per_token = 2 * 2 * width * llama_cpp.llama_model_n_layer(model)  # keys and values, two bytes
-    return max(1, min(sequences, int(CACHE_BYTES / max(1.0, per_token * context))))
-
-
-def _open(llama: Any, context: int, sequences: int, threads: int, path: Path) -> Any:
-    import llama_cpp
-
-    wanted = llama_cpp.llama_context_default_params()
-    wanted.n_ctx = context * sequences
-    wanted.n_batch = wanted.n_ubatch = max(CHUNK, sequences)
-    wanted.n_seq_max = sequences
-    wanted.n_threads = wanted.n_threads_batch = threads
-    wanted.kv_unified = False
-    # Off, as llama-cpp-python has it: on a CPU flash attention adds up in half precision and is
-    # slower for one token at a time.
-    wanted.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
-    wanted.no_perf = True
-    with _listening() as complaints:
-        opened = llama_cpp.llama_init_from_model(llama._model.model, wanted)
-    if not opened:
-        reason = complaints[0] if complaints else "no reason given"
-        raise EngineError(
-            f"{path}: llama.cpp cannot make a KV cache of {sequences} x {context} tokens "
-            f"({reason}); ask for a smaller --context"
-        )
-    return opened
-
-
-def _close(context: Any, llama: Any) -> None:
-    import llama_cpp
-
-    llama_cpp.llama_free(context)
-    llama.close()
-
-
-@contextmanager
-def _listening() -> Iterator[list[str]]:
-    """Keep llama.cpp's log off the terminal while a model loads; gives its errors."""
-    import llama_cpp
-    from llama_cpp._logger import llama_log_callback
-
-    errors: list[str] = []
-
-    @llama_cpp.llama_log_callback
-    def note(level: int, text: bytes, _: Any) -> None:
-        if level == _LOG_ERROR:
-            errors.append(text.decode("utf-8", "replace").strip())
-
-    llama_cpp.llama_log_set(note, ctypes.c_void_p(0))
-    try:
-        yield errors
-    finally:
-        llama_cpp.llama_log_set(llama_log_callback, ctypes.c_void_p(0))

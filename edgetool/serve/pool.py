@@ -22,8 +22,8 @@ from edgetool.calls.types import Example
 from edgetool.cpu import cores
 from edgetool.errors import EdgetoolError, UsageError
 from edgetool.serve.child import Child, refusal
-from edgetool.serve.engine import SMALL_FILE
 from edgetool.serve.fingerprint import fingerprint
+from edgetool.serve.opening import SMALL_FILE
 
 # Completions written together by one process. On a CPU more of them make a token no cheaper (four
 # take a third off a small model's step), and each needs a KV cache.

@@ -29,6 +29,7 @@ from edgetool.calls.runtime import Completion, Constraint
 from edgetool.calls.types import Tool
 from edgetool.errors import EdgetoolError, PromptTooLong, UsageError
 from edgetool.serve.constrained import ConstraintMaker, for_llama
+from edgetool.serve.drafting import Drafter, words_of
 from edgetool.serve.jobs import AUTO, NONE, REQUIRED, Delta, Done, Job, job_from_json
 from edgetool.serve.session import LlamaSession
 from edgetool.serve.speech import Speech
@@ -89,7 +90,7 @@ def _told() -> queue.Queue[Told]:
 
 @dataclass
 class _Task:
-    """A job on its way. `tokens` and `forced` were counted since the last Delta."""
+    """A job on its way. `tokens` were counted since the last Delta, the others until it."""
 
     number: int
     job: Job
@@ -97,9 +98,11 @@ class _Task:
     prompt_tokens: int = 0
     cached: int = 0
     constraint: Constraint | None = None
+    drafter: Drafter | None = None
     fresh: list[str] = field(default_factory=list)
     tokens: int = 0
     forced: int = 0
+    drafted: int = 0
 
     def write(self, piece: bytes) -> None:
         self.tokens += 1
@@ -158,9 +161,17 @@ class Scribe:
             return
         task.prompt_tokens = len(prompt)
         hasten = task.job.sampling.temperature == 0
+        if hasten and task.job.prompt is None:
+            task.drafter = Drafter(words_of(task.job.messages), self._session.prompter.encode)
         try:
             self._batch.add(
-                task.number, prompt, task.job.sampling, task.constraint, task.write, hasten=hasten
+                task.number,
+                prompt,
+                task.job.sampling,
+                task.constraint,
+                task.write,
+                hasten=hasten,
+                drafter=task.drafter,
             )
         except EdgetoolError as error:
             self._say({"job": task.number, **_refused(error)})
@@ -194,8 +205,9 @@ class Scribe:
         if not text:
             return
         total = task.constraint.forced if task.constraint is not None else 0
-        delta = Delta(text, task.tokens, total - task.forced)
-        task.fresh, task.tokens, task.forced = [], 0, total
+        kept = task.drafter.kept if task.drafter is not None else 0
+        delta = Delta(text, task.tokens, total - task.forced, kept - task.drafted)
+        task.fresh, task.tokens, task.forced, task.drafted = [], 0, total, kept
         self._say({"job": task.number, "delta": asdict(delta)})
 
     def _end(self, task: _Task, completion: Completion) -> None:

@@ -12,7 +12,8 @@ from edgetool.calls.formats import SYNTAX_KEY
 from edgetool.calls.prompt import Prompter
 from edgetool.calls.runtime import Completion, Constraint, Sampling
 from edgetool.errors import ModelError, PromptTooLong
-from edgetool.serve.engine import CHUNK, Engine
+from edgetool.serve.engine import Engine
+from edgetool.serve.opening import CHUNK
 from edgetool.serve.vocabulary import read_vocabulary
 from edgetool.serve.writing import OnToken, Writing
 

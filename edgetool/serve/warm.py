@@ -17,8 +17,8 @@ from pathlib import Path
 
 from edgetool.calls.types import Tool
 from edgetool.files import building_files
-from edgetool.serve.engine import CHUNK
 from edgetool.serve.fingerprint import sha256, versions
+from edgetool.serve.opening import CHUNK
 from edgetool.serve.session import LlamaSession
 
 # Two requests that share nothing but the tools; what their prompts share is what is kept.

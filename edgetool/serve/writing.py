@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from edgetool.calls.runtime import Completion, Constraint, Sampling, failed
 from edgetool.errors import EdgetoolError
-from edgetool.serve.engine import CHUNK
+from edgetool.serve.drafting import Drafter
+from edgetool.serve.engine import Logits
+from edgetool.serve.opening import CHUNK
 from edgetool.serve.sampling import choose
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ class Writing:
     budget   tokens it may have
     hasten   write what the constraint leaves no choice about without asking the model. The text
              is what it would have been; the model may have cut it into other tokens.
+    drafter  guesses what comes next, for one pass of the model to confirm: what is written
+             stays the same, but for rounding (see Batch)
     """
 
     def __init__(
@@ -38,11 +42,13 @@ class Writing:
         on_token: OnToken | None = None,
         *,
         hasten: bool = False,
+        drafter: Drafter | None = None,
     ) -> None:
         self._vocabulary, self._call_token = session.vocabulary, session.call_token
         self._budget, self._sampling = budget, sampling
         self._constraint, self._on_token = constraint, on_token
         self._hasten = hasten and constraint is not None
+        self._drafter = drafter
         self._generator = np.random.default_rng(sampling.seed)
         self._written: list[int] = []
         self._call_mass: float | None = None
@@ -62,6 +68,29 @@ class Writing:
     def take(self, logits: NDArray[np.float32]) -> None:
         """Choose the next token by logits [V] behind what was written so far."""
         self.passes += 1
+        self._choose(logits)
+
+    def guess(self, most: int) -> list[int]:
+        """At most `most` tokens that may come behind the pending ones."""
+        return [] if self._drafter is None else self._drafter.guess(min(most, self._left - 1))
+
+    def take_guessed(self, rows: Sequence[Logits], guess: Sequence[int]) -> int:
+        """As `take`, with rows [1 + guess, V] behind what was written and each token of a guess.
+
+        Returns how many of the guess came true; nothing but what follows them is pending.
+        """
+        self.passes += 1
+        true = 0
+        while not (self.done or self.pending):
+            self._choose(rows[true])
+            same = _alike(self.pending, guess[true:])
+            if same and self._drafter is not None:
+                self._drafter.kept += 1  # what came with it was forced
+            true += same
+            del self.pending[:same]
+        return true
+
+    def _choose(self, logits: Logits) -> None:
         allowed = logits if self._constraint is None else self._constraint.mask(logits)
         token = choose(allowed, self._sampling, self._generator)
         if self._constraint is not None:
@@ -81,6 +110,8 @@ class Writing:
     def _write(self, token: int) -> None:
         self._written.append(token)
         self.pending.append(token)
+        if self._drafter is not None:
+            self._drafter.note(self._vocabulary.pieces[token])
         self.finished = token in self._vocabulary.stop_ids
         self.done = self.finished or self._left <= 0
         if self._on_token is not None and not self.finished:
@@ -103,6 +134,12 @@ class Writing:
             unconstrained=held.unconstrained if held is not None else None,
             passes=self.passes,
         )
+
+
+def _alike(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens both begin with."""
+    pairs = zip(one, other, strict=False)
+    return next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
 def probability(logits: NDArray[np.float32], token: int) -> float:
@@ -142,17 +179,26 @@ class Batch(Generic[Key]):
         on_token: OnToken | None = None,
         *,
         hasten: bool = False,
+        drafter: Drafter | None = None,
     ) -> None:
         """Read a prompt [P] and begin its completion. Needs a free place.
 
-        hasten   see Writing
+        hasten, drafter   see Writing; no guesses where the engine cannot take them back
 
         Raises PromptTooLong, and EngineError when llama.cpp or the grammar engine fails on it.
         """
         budget = self._session.budget(prompt_ids, sampling)
         sequence = self._free.pop(0)
         started = time.perf_counter()
-        writing = Writing(self._session, budget, sampling, constraint, on_token, hasten=hasten)
+        writing = Writing(
+            self._session,
+            budget,
+            sampling,
+            constraint,
+            on_token,
+            hasten=hasten,
+            drafter=drafter if self._session.engine.can_retract else None,
+        )
         try:
             writing.begin(self._session.engine.read(prompt_ids, sequence))
         except EdgetoolError:
@@ -177,12 +223,16 @@ class Batch(Generic[Key]):
             return over
         started = time.perf_counter()
         live = sorted(self._live)
-        for sequence, row in zip(live, self._feed(live), strict=True):
-            writing = self._live[sequence].writing
+        pieces, guesses = self._next(live)
+        engine = self._session.engine
+        for sequence, rows in zip(live, engine.feed_guessed(pieces, guesses), strict=True):
+            writing, guess = self._live[sequence].writing, guesses[sequence]
             if writing.pending:
                 continue  # more was forced than goes through at once
             try:
-                writing.take(row)
+                true = writing.take_guessed(rows, guess)
+                if true < len(guess):
+                    engine.retract(sequence, len(guess) - true)
             except EdgetoolError as error:  # the grammar engine gave up on this one
                 self._live[sequence].error = str(error)
         share = (time.perf_counter() - started) / len(live)
@@ -190,14 +240,16 @@ class Batch(Generic[Key]):
             self._live[sequence].seconds += share
         return over + self._leave()
 
-    def _feed(self, live: list[int]) -> list[NDArray[np.float32]]:
-        """Logits [V] behind what each sequence is given of its pending tokens."""
+    def _next(self, live: list[int]) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
+        """What each sequence is given: some of its pending tokens, and guesses behind them."""
         share = max(1, CHUNK // len(live))
-        pieces = {}
+        pieces, guesses = {}, {}
         for sequence in live:
             writing = self._live[sequence].writing
-            pieces[sequence], writing.pending = writing.pending[:share], writing.pending[share:]
-        return self._session.engine.feed(pieces)
+            piece, writing.pending = writing.pending[:share], writing.pending[share:]
+            guesses[sequence] = [] if writing.pending else writing.guess(share - len(piece))
+            pieces[sequence] = piece
+        return pieces, guesses
 
     def _leave(self) -> list[tuple[Key, Completion]]:
         over = [s for s, place in self._live.items() if place.error or place.writing.done]

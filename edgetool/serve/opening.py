@@ -1,0 +1,136 @@
+"""A GGUF file on its way into llama.cpp: checked, loaded, given a context and closed again."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from edgetool.cpu import cores
+from edgetool.errors import EngineError, ModelError
+from edgetool.serve.footprint import CACHE_BYTES
+
+# A prompt is always read in the same pieces, and only whole pieces are kept for the next prompt:
+# rounding in a matrix product may depend on how many tokens go through it at once, so any other
+# reuse could let a completion depend on what was asked before.
+CHUNK = 64
+# More than this many threads only pays once there is enough to compute.
+SMALL_FILE = 64 * 2**20
+_MAGIC = b"GGUF"
+_LOG_ERROR = 4  # GGML_LOG_LEVEL_ERROR
+
+
+def require_gguf(path: Path) -> None:
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file; `edgetool export` writes GGUF files")
+    with path.open("rb") as file:
+        magic = file.read(len(_MAGIC))
+    if magic != _MAGIC:
+        raise ModelError(f"{path}: not a GGUF file, it begins with {magic!r}; give a .gguf file")
+
+
+def threads_for(path: Path, threads: int | None) -> int:
+    """As many as asked for; one for a small file, else one for each core."""
+    if threads is not None:
+        return threads
+    return 1 if path.stat().st_size < SMALL_FILE else cores()
+
+
+def load_model(path: Path, threads: int, layers: int) -> Any:
+    """The model with its tokenizer. Its own context is as small as can be: ours is opened apart,
+    since llama-cpp-python does not offer several sequences."""
+    import jinja2
+    import llama_cpp
+
+    with listening() as complaints:
+        try:
+            return llama_cpp.Llama(
+                str(path),
+                n_ctx=CHUNK,
+                n_batch=CHUNK,
+                n_threads=threads,
+                n_threads_batch=threads,
+                n_gpu_layers=layers,
+                verbose=False,
+            )
+        except jinja2.TemplateError as error:  # llama-cpp-python compiles it
+            said = f"{path}: its chat template is broken ({error}); export or copy it again"
+            raise ModelError(said) from error
+        except (ValueError, RuntimeError) as error:
+            reason = complaints[0] if complaints else str(error)
+            raise ModelError(
+                f"{path}: llama.cpp cannot load it ({reason}); the file is cut short, damaged or "
+                f"of an architecture this llama.cpp does not know; export or copy it again"
+            ) from error
+
+
+def affordable(llama: Any, context: int, sequences: int) -> int:
+    """At most `sequences`, at least one: so many that their keys and values fit CACHE_BYTES."""
+    import llama_cpp
+
+    model = llama._model.model
+    heads = max(1, llama_cpp.llama_model_n_head(model))
+    width = llama_cpp.llama_model_n_embd(model) * llama_cpp.llama_model_n_head_kv(model) / heads
+    per_token = 2 * 2 * width * llama_cpp.llama_model_n_layer(model)  # keys and values, two bytes
+    return max(1, min(sequences, int(CACHE_BYTES / max(1.0, per_token * context))))
+
+
+def can_retract(model: Any) -> bool:
+    """What was read can be taken back token by token: no recurrent state, no sliding window."""
+    import llama_cpp as cpp
+
+    recurrent = cpp.llama_model_is_recurrent(model) or cpp.llama_model_is_hybrid(model)
+    return not (recurrent or cpp.llama_model_n_swa(model))
+
+
+def open_context(llama: Any, context: int, sequences: int, threads: int, path: Path) -> Any:
+    import llama_cpp
+
+    wanted = llama_cpp.llama_context_default_params()
+    wanted.n_ctx = context * sequences
+    wanted.n_batch = wanted.n_ubatch = max(CHUNK, sequences)
+    wanted.n_seq_max = sequences
+    wanted.n_threads = wanted.n_threads_batch = threads
+    wanted.kv_unified = False
+    # Off, as llama-cpp-python has it: on a CPU flash attention adds up in half precision and is
+    # slower for one token at a time.
+    wanted.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    wanted.no_perf = True
+    with listening() as complaints:
+        opened = llama_cpp.llama_init_from_model(llama._model.model, wanted)
+    if not opened:
+        reason = complaints[0] if complaints else "no reason given"
+        raise EngineError(
+            f"{path}: llama.cpp cannot make a KV cache of {sequences} x {context} tokens "
+            f"({reason}); ask for a smaller --context"
+        )
+    return opened
+
+
+def close(context: Any, llama: Any) -> None:
+    import llama_cpp
+
+    llama_cpp.llama_free(context)
+    llama.close()
+
+
+@contextmanager
+def listening() -> Iterator[list[str]]:
+    """Keep llama.cpp's log off the terminal while a model loads; gives its errors."""
+    import llama_cpp
+    from llama_cpp._logger import llama_log_callback
+
+    errors: list[str] = []
+
+    @llama_cpp.llama_log_callback
+    def note(level: int, text: bytes, _: Any) -> None:
+        if level == _LOG_ERROR:
+            errors.append(text.decode("utf-8", "replace").strip())
+
+    llama_cpp.llama_log_set(note, ctypes.c_void_p(0))
+    try:
+        yield errors
+    finally:
+        llama_cpp.llama_log_set(llama_log_callback, ctypes.c_void_p(0))
