@@ -225,7 +225,7 @@ def _first(session: LlamaSession, prompt: list[int], prepare: Callable[[], objec
 def together(path: Path, rows: Sequence[Example]) -> dict[str, Any]:
     """Requests a second: TOGETHER at once, against one after another."""
     short = Sampling(max_completion_length=64)  # random weights would go on for ever
-    jobs = [Job(row.messages, row.tools, short) for row in rows[: 2 * TOGETHER]]
+    jobs = [Job(row.messages, row.tools, short) for row in rows[:TOGETHER]]
 
     async def one(writer: ChildWriter, job: Job) -> str:
         text = ""

@@ -55,6 +55,22 @@ def test_nothing_is_guessed_behind_the_last_word():
     assert after("Weather in Oslo", '"Oslo') == ""
 
 
+def test_guesses_that_never_come_true_are_given_up():
+    drafter = Drafter("Weather in Trondheim", codes)
+    for letter in '"Trond':
+        drafter.note(letter.encode())
+    assert [len(drafter.guess(MOST)) for _ in range(4)] == [4, 4, 0, 0]
+
+
+def test_a_guess_that_came_true_renews_the_patience():
+    drafter = Drafter("Weather in Trondheim", codes)
+    for letter in '"Trond':
+        drafter.note(letter.encode())
+    assert len(drafter.guess(MOST)) == 4
+    drafter.kept += 1
+    assert [len(drafter.guess(MOST)) for _ in range(3)] == [4, 4, 0]
+
+
 def test_half_a_character_is_no_part_of_a_guess():
     drafter = Drafter("x" * 2 + "a" * 46 + "é" * 9, codes)  # 48 bytes behind xa end inside an é
     for letter in "xxa":
