@@ -191,13 +191,15 @@ def to_ggml_layout(name: str, values: Floats, architecture: Architecture, shape:
     transformers rotates (x_i, x_{i+d/2}) of a head, llama.cpp's llama rotates (x_2i, x_2i+1), so
     rows of Q and K are interleaved: [heads, 2, d/2, ...] -> [heads, d/2, 2, ...].
     """
-    if not architecture.permute_qk:
+    if not changes_layout(name, architecture):
         return values
-    if ".attn_q." in name:
-        return _interleave(values, shape.head_count)
-    if ".attn_k." in name:
-        return _interleave(values, shape.head_count_kv)
-    return values
+    heads = shape.head_count if ".attn_q." in name else shape.head_count_kv
+    return _interleave(values, heads)
+
+
+def changes_layout(name: str, architecture: Architecture) -> bool:
+    """Does `to_ggml_layout` move rows of this tensor, so that it must have them all?"""
+    return architecture.permute_qk and (".attn_q." in name or ".attn_k." in name)
 
 
 def _interleave(values: Floats, heads: int) -> Floats:

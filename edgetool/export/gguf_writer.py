@@ -70,6 +70,7 @@ class GgufFile:
     quant: Quant
     types: dict[str, str]
     writer: Any = field(repr=False)
+    current: str = ""  # the tensor whose rows are being written
 
     @classmethod
     def create(cls, path: Path, plan: Plan, quant: Quant, *, weighed: bool = False) -> GgufFile:
@@ -97,17 +98,27 @@ class GgufFile:
         return cls(plan, quant, types, writer)
 
     def add(self, name: str, values: Floats, importance: Floats | None = None) -> None:
-        """Quantizes and writes the next tensor; `importance` as for `ggml.quantize`.
+        """Quantizes and writes the next tensor, or its next rows; `importance` as for
+        `ggml.quantize`. Rows are quantized each by itself, so blocks give the same bytes.
 
         Raises ModelError when F16 cannot hold it.
         """
         if self.types[name] == "F16":
             require_float16(name, values)
+        if name != self.current:
+            self._align()
+            self.current = name
         packed = ggml.quantize(values, self.types[name], importance=importance)
-        self.writer.write_tensor_data(packed)
+        packed.tofile(self.writer.fout[0])
 
     def close(self) -> None:
+        self._align()
         self.writer.close()
+
+    def _align(self) -> None:
+        """GGUF's tensors begin, and its file ends, at a multiple of the alignment."""
+        stream = self.writer.fout[0]
+        self.writer.write_padding(stream, stream.tell())
 
     @property
     def type_counts(self) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from edgetool.export.architectures import (
     OUTSIDE_LAYERS,
     Architecture,
     Shape,
+    changes_layout,
     find_architecture,
     gguf_name,
     read_shape,
@@ -71,12 +73,15 @@ def make_plan(
     )
 
 
-def read_tensor(name: str, plan: Plan, weights: TrainedWeights) -> Floats:
-    """The float32 values of a GGUF tensor, in llama.cpp's layout."""
+def read_blocks(name: str, plan: Plan, weights: TrainedWeights) -> Iterator[Floats]:
+    """The float32 values of a GGUF tensor, in llama.cpp's layout, by blocks of whole rows."""
     if name == ROPE_FACTORS and (factors := rope_factors(plan.shape)) is not None:
-        return factors
-    values = weights.read(plan.sources[name])
-    return to_ggml_layout(name, values, plan.architecture, plan.shape)
+        yield factors
+    elif changes_layout(name, plan.architecture):
+        values = weights.read(plan.sources[name])
+        yield to_ggml_layout(name, values, plan.architecture, plan.shape)
+    else:
+        yield from weights.blocks(plan.sources[name])
 
 
 def _names(

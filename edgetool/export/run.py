@@ -11,7 +11,7 @@ from typing import Any
 from edgetool.errors import EdgetoolError, UsageError
 from edgetool.export.fidelity import require_same_tokens
 from edgetool.export.gguf_writer import GgufFile, Plan
-from edgetool.export.plan import make_plan, read_tensor
+from edgetool.export.plan import make_plan, read_blocks
 from edgetool.export.quantize import Quant, get_quant
 from edgetool.export.receipt import ExportedFile, Source, sha256_of, write_receipt
 from edgetool.export.safetensors_io import Floats
@@ -125,7 +125,7 @@ def _write(
     weights: TrainedWeights,
     importance: Mapping[str, Floats],
 ) -> dict[str, dict[str, int]]:
-    """All files side by side, so that each tensor is read and merged once."""
+    """All files side by side, so that each block of a tensor is read and merged once."""
     with ExitStack() as stack:
         files = []
         for quant in quants:
@@ -133,9 +133,9 @@ def _write(
             stack.callback(file.close)
             files.append(file)
         for name in plan.tensors:
-            values = read_tensor(name, plan, weights)
-            for file in files:
-                file.add(name, values, importance.get(name))
+            for values in read_blocks(name, plan, weights):
+                for file in files:
+                    file.add(name, values, importance.get(name))
         return {file.quant.name: file.type_counts for file in files}
 
 

@@ -2,8 +2,9 @@
 
 A file is 8 bytes (little-endian length of the header), a JSON header {name: {dtype, shape,
 data_offsets}} and the tensors' bytes (https://github.com/huggingface/safetensors#format). Reading
-through a memory map and writing in a stream keep one tensor in memory instead of a model, read
-bfloat16, which numpy lacks, and spare an export the seconds that importing torch takes.
+by blocks and writing in a stream keep a piece of a tensor in memory instead of a model, read
+bfloat16, which numpy lacks, and spare an export the seconds that importing torch takes. Nothing is
+mapped: the pages of a map count as resident, a whole tensor of them beside its float32 copy.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ Floats = NDArray[np.float32]
 
 MAX_HEADER = 100_000_000  # the reference reader's own limit
 ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+NUMPY_NAMES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 STORAGE = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+BLOCK_VALUES = 1 << 24  # 64 MiB in float32
 
 
 @dataclass(frozen=True)
@@ -40,15 +43,33 @@ class StoredTensor:
 
     def read(self) -> Floats:
         """The tensor in float32. Raises ModelError when it holds NaN or infinity."""
-        raw = np.memmap(self.file, dtype=np.uint8, mode="r", offset=self.start, shape=self._size)
-        values = _as_float32(raw, self.dtype).reshape(self.shape)
+        values = np.empty(self._count, dtype=np.float32)
+        for first in range(0, values.size, BLOCK_VALUES):
+            values[first : first + BLOCK_VALUES] = self._values(first, BLOCK_VALUES)
+        return values.reshape(self.shape)
+
+    def blocks(self) -> Iterator[Floats]:
+        """The same by blocks [rows, ...] of whole rows: BLOCK_VALUES or, if longer, one row."""
+        columns = int(np.prod(self.shape[1:], dtype=np.int64))
+        rows = max(1, BLOCK_VALUES // columns)
+        for first in range(0, self._count, rows * columns):
+            yield self._values(first, rows * columns).reshape(-1, *self.shape[1:])
+
+    def _values(self, first: int, count: int) -> Floats:
+        """At most `count` values from number `first` on, in float32."""
+        item = ITEM_BYTES[self.dtype]
+        count, offset = min(count, self._count - first), self.start + first * item
+        raw = np.fromfile(self.file, NUMPY_NAMES[self.dtype], count, offset=offset)
+        if raw.size != count:  # it was whole when its header was read
+            raise ModelError(f"{self.file}: truncated inside tensor '{self.name}'")
+        values = _as_float32(raw, self.dtype)
         if not np.isfinite(values).all():
             raise ModelError(f"{self.file}: tensor '{self.name}' holds NaN or infinite values")
         return values
 
     @property
-    def _size(self) -> int:
-        return self.end - self.start
+    def _count(self) -> int:
+        return (self.end - self.start) // ITEM_BYTES[self.dtype]
 
 
 def read_header(file: Path) -> dict[str, StoredTensor]:
@@ -99,11 +120,12 @@ def _stored(file: Path, name: str, entry: Any, data_start: int, size: int) -> St
     return StoredTensor(name, file, dtype, shape, data_start + start, data_start + end)
 
 
-def _as_float32(raw: NDArray[np.uint8], dtype: str) -> Floats:
-    if dtype == "BF16":  # bfloat16 is the upper half of a float32
-        return (raw.view("<u2").astype(np.uint32) << 16).view(np.float32)
-    numpy_name = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}[dtype]
-    return raw.view(numpy_name).astype(np.float32)
+def _as_float32(raw: NDArray[Any], dtype: str) -> Floats:
+    if dtype != "BF16":
+        return raw.astype(np.float32, copy=False)
+    bits = raw.astype(np.uint32)  # bfloat16 is the upper half of a float32
+    bits <<= 16
+    return bits.view(np.float32)
 
 
 def write_stream(
@@ -151,7 +173,7 @@ def _encode(name: str, tensor: Floats, dtype: str) -> bytes:
 
 def require_float16(name: str, tensor: Floats) -> None:
     """Raises ModelError when a value would become infinite in float16."""
-    largest = float(np.abs(tensor).max(initial=0.0))
+    largest = max(float(tensor.max(initial=0.0)), -float(tensor.min(initial=0.0)))
     if largest > float(np.finfo(np.float16).max):
         raise ModelError(
             f"tensor '{name}' holds {largest:g}, beyond float16's 65504; use bfloat16 or float32"

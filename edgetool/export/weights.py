@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,5 +70,19 @@ class TrainedWeights:
         if self.merge_into == "nf4" and is_linear(name):
             values = round_trip(values, self.policy_dtype)
         if pair := self.adapter.pairs.get(name):
-            values = values + pair.delta()
+            values += pair.delta()
         return values
+
+    def blocks(self, name: str) -> Iterator[Floats]:
+        """The same by blocks of whole rows: bounded where a tensor stays as it is stored, however
+        large; one block where it is merged, since NF4's second quantization looks at all of it."""
+        if self._stays(name):
+            yield from self.tensors[name].blocks()
+        else:
+            yield self.read(name)
+
+    def _stays(self, name: str) -> bool:
+        if self.adapter is None:
+            return True
+        rounded = self.merge_into == "nf4" and is_linear(name)
+        return not rounded and name not in self.adapter.pairs

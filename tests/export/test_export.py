@@ -13,10 +13,12 @@ import pytest
 
 from edgetool import files
 from edgetool.errors import EdgetoolError, ModelError, UsageError
+from edgetool.export import safetensors_io
 from edgetool.export.fidelity import Fidelity
 from edgetool.export.plan import check_exportable
 from edgetool.export.receipt import record_fidelity
 from edgetool.export.run import export_gguf
+from tests.export.conftest import Folder
 
 
 def read_fields(file: Path) -> dict[str, object]:
@@ -74,6 +76,18 @@ def test_the_receipt_accounts_for_every_file(
     assert source["merge_into"] == "nf4"
     assert "model.safetensors" in source["base"]["files"]
     assert "adapter_model.safetensors" in source["adapter"]["files"]
+
+
+@pytest.mark.parametrize("family", ["Llama", "Qwen2"])  # the first moves rows of Q and K
+def test_blocks_of_a_tensor_give_the_same_file_as_the_whole(
+    make_model: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    model, quants = make_model(family, hidden_size=288), ["F32", "F16", "Q8_0", "Q4_K_M"]
+    whole = export_gguf(model, None, tmp_path / "whole", quants)
+    # seven rows of 288, or four of 512, at a time: no multiple of GGUF's alignment
+    monkeypatch.setattr(safetensors_io, "BLOCK_VALUES", 2048)
+    pieces = export_gguf(model, None, tmp_path / "pieces", quants)
+    assert [file.sha256 for file in pieces] == [file.sha256 for file in whole]
 
 
 def test_fidelity_is_added_to_the_receipt(tiny_model: Path, tmp_path: Path) -> None:

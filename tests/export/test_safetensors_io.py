@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from edgetool.errors import ModelError
+from edgetool.export import safetensors_io
 from edgetool.export.safetensors_io import read_header, write_stream
 
 VALUES = torch.tensor([[1.0, -2.5, 3.14159], [65504.0, 1e-7, 0.0]])
@@ -50,12 +54,85 @@ def test_a_tensor_that_is_not_finite_is_named(tmp_path: Path, bad: float) -> Non
         read_header(tmp_path / "a.safetensors")["sick"].read()
 
 
+# 3 x 2 x 5 values; a row has 10, so 1 and 10 give one row a block, 25 two, 30 all three
+@pytest.mark.parametrize(
+    ("most", "rows"), [(1, [1, 1, 1]), (10, [1, 1, 1]), (25, [2, 1]), (30, [3])]
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_blocks_are_whole_rows_and_add_up_to_the_tensor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, most: int, rows: list[int]
+) -> None:
+    monkeypatch.setattr(safetensors_io, "BLOCK_VALUES", most)
+    values = torch.randn(3, 2, 5).to(dtype)
+    save_file({"before": torch.ones(7, dtype=dtype), "x": values}, tmp_path / "a.safetensors")
+    stored = read_header(tmp_path / "a.safetensors")["x"]
+    blocks = list(stored.blocks())
+    assert [len(block) for block in blocks] == rows
+    assert np.array_equal(np.concatenate(blocks), values.float().numpy())
+    assert np.array_equal(stored.read(), values.float().numpy())
+
+
+def test_a_scalar_is_one_block(tmp_path: Path) -> None:
+    save_file({"x": torch.tensor(3.0)}, tmp_path / "a.safetensors")
+    stored = read_header(tmp_path / "a.safetensors")["x"]
+    assert stored.read().shape == () and [block.tolist() for block in stored.blocks()] == [[3.0]]
+
+
+@pytest.mark.parametrize("place", [0, 5, 29])
+def test_a_block_that_is_not_finite_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
+    monkeypatch.setattr(safetensors_io, "BLOCK_VALUES", 10)
+    values = torch.zeros(30)
+    values[place] = torch.nan
+    save_file({"sick": values.view(6, 5)}, tmp_path / "a.safetensors")
+    with pytest.raises(ModelError, match="'sick' holds NaN"):
+        list(read_header(tmp_path / "a.safetensors")["sick"].blocks())
+
+
+PEAK = """
+import sys
+from pathlib import Path
+from edgetool.export.safetensors_io import read_header
+def peak():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+stored = read_header(Path(sys.argv[1]))["x"]
+before = peak()
+for block in stored.blocks(): pass
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's peak memory")
+def test_reading_by_blocks_holds_a_piece_of_a_large_tensor(tmp_path: Path) -> None:
+    rows, columns = 1 << 17, 1 << 11  # 512 MiB in bfloat16, 1 GiB in float32; a file with a hole
+    entry = {"dtype": "BF16", "shape": [rows, columns], "data_offsets": [0, 2 * rows * columns]}
+    header = json.dumps({"x": entry}).encode()
+    with (tmp_path / "a.safetensors").open("wb") as file:
+        file.write(struct.pack("<Q", len(header)) + header)
+        file.truncate(8 + len(header) + 2 * rows * columns)
+    command = [sys.executable, "-c", PEAK, str(tmp_path / "a.safetensors")]
+    told = subprocess.run(command, capture_output=True, text=True, check=True)
+    # a block of 2**24 values: 32 MiB as stored, 64 in float32, 16 to check; the last one's 64 too
+    assert float(told.stdout) < 200
+
+
 def test_a_truncated_file_names_the_tensor_it_ends_in(tmp_path: Path) -> None:
     file = tmp_path / "a.safetensors"
     save_file({"a": torch.ones(64), "z": torch.ones(64)}, file)
     file.write_bytes(file.read_bytes()[:-4])
     with pytest.raises(ModelError, match="truncated inside tensor 'z'"):
         read_header(file)
+
+
+def test_a_file_cut_short_after_its_header_was_read_names_the_tensor(tmp_path: Path) -> None:
+    file = tmp_path / "a.safetensors"
+    save_file({"z": torch.ones(64)}, file)
+    stored = read_header(file)["z"]
+    file.write_bytes(file.read_bytes()[:-4])
+    with pytest.raises(ModelError, match="truncated inside tensor 'z'"):
+        stored.read()
 
 
 def framed(header: bytes) -> bytes:
