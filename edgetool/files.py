@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -46,6 +46,26 @@ def building_files(targets: Iterable[Path]) -> Iterator[list[Path]]:
 def publish(part: Path, target: Path) -> None:
     """Give a file that is whole its final name."""
     flush(part)
+    part.replace(target)
+    flush(target.parent)
+
+
+def publish_sealed(files: Mapping[Path, Path], seal: tuple[Path, Path]) -> None:
+    """Give whole files their final names, and last of all `seal`, which speaks of the others.
+
+    files, seal   part and target
+    Several renames are several moments. An earlier seal goes first, so that whenever a crash comes
+    a seal speaks of files that are there; without one, each is still whole, old or new.
+    """
+    part, target = seal
+    for whole in [*files, part]:
+        flush(whole)
+    target.unlink(missing_ok=True)
+    flush(target.parent)
+    for whole, final in files.items():
+        whole.replace(final)
+    for folder in {final.parent for final in files.values()}:
+        flush(folder)  # names reach the disk in no order but this one
     part.replace(target)
     flush(target.parent)
 

@@ -13,10 +13,10 @@ from edgetool.export.fidelity import require_same_tokens
 from edgetool.export.gguf_writer import GgufFile, Plan
 from edgetool.export.plan import make_plan, read_blocks
 from edgetool.export.quantize import Quant, get_quant
-from edgetool.export.receipt import ExportedFile, Source, sha256_of, write_receipt
+from edgetool.export.receipt import FILE, ExportedFile, Source, sha256_of, write_receipt
 from edgetool.export.safetensors_io import Floats
 from edgetool.export.weights import MERGE_INTO, TrainedWeights
-from edgetool.files import part_path, publish, require_space
+from edgetool.files import part_path, publish_sealed, require_space
 
 QUANT = "Q4_K_M"
 REFERENCE = "F16"  # written for a measurement, and removed when nobody asked for it
@@ -35,6 +35,7 @@ class Judgement:
     measured: Mapping[str, Any] = field(default_factory=dict)
 
 
+Counts = dict[str, int]  # tensors by ggml type
 Judge = Callable[[Mapping[str, Path]], Judgement]  # given the files by quantization
 
 
@@ -67,38 +68,70 @@ def export_gguf(
                     rejects is kept as `<name>.rejected`
     notes           further entries of the receipt
 
-    All files appear together and whole, after llama.cpp has been seen to cut text into the same
-    tokens as the model's own tokenizer. Raises ModelError for a model that cannot be exported,
-    UsageError for an unknown quantization and EdgetoolError when the disk is too small or fills up.
+    Every file is whole under its name, and llama.cpp was seen to cut text into the same tokens as
+    the model's own tokenizer. An earlier receipt goes before the first new name and the new one
+    comes after the last: whatever a crash leaves, a receipt speaks of files that are there. Raises
+    ModelError for a model that cannot be exported, UsageError for an unknown quantization and
+    EdgetoolError when the disk is too small or fills up.
     """
-    if not quants:
-        raise UsageError("no quantization asked for; name one with --quant, Q4_K_M for instance")
-    chosen = list({quant.name: quant for quant in map(get_quant, quants)}.values())
+    chosen = _choose(quants)
     weights = TrainedWeights.open(base, adapter, merge_into, policy_dtype)
     plan = make_plan(weights, name=name, finetune=finetune, call_syntax=call_syntax)
     out_dir.mkdir(parents=True, exist_ok=True)
-    targets = {quant.name: out_dir / _file_name(plan, quant, stem) for quant in chosen}
-    if judge:
-        chosen = _with_reference(chosen)
-    require_space(out_dir, sum(plan.estimate(q, weighed=bool(importance)) for q in chosen))
-    parts = {quant.name: part_path(out_dir / _file_name(plan, quant, stem)) for quant in chosen}
-    try:
-        with _saying_where(out_dir):
-            counts = _write(parts, chosen, plan, weights, importance or {})
-        require_same_tokens(next(iter(parts.values())), weights.base, [plan.chat_template])
+    wanted = _with_reference(chosen) if judge else chosen
+    targets = {quant: out_dir / _file_name(plan, quant, stem) for quant in wanted}
+    with _written(out_dir, targets, plan, weights, importance or {}) as (parts, counts):
         judgement = judge(parts) if judge else Judgement()
-        exported = [
-            _describe(quant, parts[quant], target, counts[quant], judgement)
-            for quant, target in targets.items()
-        ]
-        for file in exported:
-            publish(parts[file.quant], file.path)
+        exported = [_describe(q, parts, targets[q], counts, judgement) for q in chosen]
+        source = Source(base, adapter, merge_into, policy_dtype)
+        _publish(out_dir, parts, exported, source, {**(notes or {}), **judgement.measured})
+    return exported
+
+
+def _choose(names: Sequence[str]) -> list[Quant]:
+    if not names:
+        raise UsageError("no quantization asked for; name one with --quant, Q4_K_M for instance")
+    return list({quant.name: quant for quant in map(get_quant, names)}.values())
+
+
+@contextmanager
+def _written(
+    folder: Path,
+    targets: Mapping[Quant, Path],
+    plan: Plan,
+    weights: TrainedWeights,
+    importance: Mapping[str, Floats],
+) -> Iterator[tuple[dict[str, Path], dict[str, Counts]]]:
+    """Whole files by quantization, under names of passage, and how many tensors of each type they
+    hold. What gets no other name is removed in the end."""
+    require_space(folder, sum(plan.estimate(q, weighed=bool(importance)) for q in targets))
+    parts = {quant.name: part_path(target) for quant, target in targets.items()}
+    try:
+        with _saying_where(folder):
+            counts = _write(parts, list(targets), plan, weights, importance)
+        require_same_tokens(next(iter(parts.values())), weights.base, [plan.chat_template])
+        yield parts, counts
     finally:
         for part in parts.values():
             part.unlink(missing_ok=True)
-    source = Source(base, adapter, merge_into, policy_dtype)
-    write_receipt(out_dir, source, exported, {**(notes or {}), **judgement.measured})
-    return exported
+
+
+def _publish(
+    folder: Path,
+    parts: Mapping[str, Path],
+    exported: Sequence[ExportedFile],
+    source: Source,
+    notes: Mapping[str, Any],
+) -> None:
+    """Give the files their names, and say in the receipt what they are."""
+    seal = part_path(folder / FILE)
+    try:
+        with _saying_where(folder):
+            write_receipt(folder, source, exported, notes, name=seal.name)
+            named = {parts[file.quant]: file.path for file in exported}
+            publish_sealed(named, (seal, folder / FILE))
+    finally:
+        seal.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -124,7 +157,7 @@ def _write(
     plan: Plan,
     weights: TrainedWeights,
     importance: Mapping[str, Floats],
-) -> dict[str, dict[str, int]]:
+) -> dict[str, Counts]:
     """All files side by side, so that each block of a tensor is read and merged once."""
     with ExitStack() as stack:
         files = []
@@ -140,12 +173,17 @@ def _write(
 
 
 def _describe(
-    quant: str, part: Path, target: Path, counts: dict[str, int], judgement: Judgement
+    quant: Quant,
+    parts: Mapping[str, Path],
+    target: Path,
+    counts: Mapping[str, Counts],
+    judgement: Judgement,
 ) -> ExportedFile:
     """A whole file under the name it will have."""
-    rejected = quant in judgement.rejected
+    part, rejected = parts[quant.name], quant.name in judgement.rejected
     final = target.with_name(target.name + REJECTED) if rejected else target
-    return ExportedFile(final, quant, part.stat().st_size, sha256_of(part), counts, rejected)
+    size, digest = part.stat().st_size, sha256_of(part)
+    return ExportedFile(final, quant.name, size, digest, counts[quant.name], rejected)
 
 
 def _file_name(plan: Plan, quant: Quant, stem: str | None) -> str:

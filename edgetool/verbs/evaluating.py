@@ -98,21 +98,16 @@ def run_eval(
         _tell_skipped(category, reasons, console)
     if fresh:
         (folder / KEPT_FILE).unlink(missing_ok=True)
-    finished: list[ArmResult] = []
     with Kept(folder / KEPT_FILE) as kept, _told_how_to_go_on(console):
-        for held in open_runtimes(target, base=base, model=model):
-            for category, examples in rows.by_category.items():
-                finished += run_arms(
-                    held.runtime,
-                    examples,
-                    held.model,
-                    arms,
-                    sampling,
-                    console,
-                    samples=samples,
-                    category=category,
-                    kept=kept,
-                )
+        finished = [
+            arm
+            for held in open_runtimes(target, base=base, model=model)
+            for category, examples in rows.by_category.items()
+            for arm in run_arms(
+                held.runtime, examples, held.model, arms, sampling, console,
+                samples=samples, category=category, kept=kept,
+            )
+        ]  # fmt: skip
     console.print(rich_table([summarize(arm) for arm in finished]))
     path = write_report(
         folder,

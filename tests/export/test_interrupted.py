@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import multiprocessing
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
 import pytest
 
+from edgetool.export.receipt import read_receipt
 from edgetool.export.run import export_gguf
 
 QUANTS = ["Q8_0", "Q4_K_M"]
-KILLS = 5
+KILLS = 20
 OLD = b"what an earlier export left"
 
 # Says when it begins, so that the time of the imports is not counted.
@@ -58,30 +63,63 @@ def test_a_full_disk_leaves_the_earlier_files(tiny_model: Path, tmp_path: Path, 
     assert (tmp_path / "model.Q8_0.gguf").read_bytes() == OLD
 
 
+@pytest.fixture(scope="module")
+def children() -> Iterator[ForkServerContext]:
+    """Processes that begin with everything imported, so that a kill costs what an export does."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["edgetool.export.run", "gguf", "llama_cpp", "tokenizers"])
+    yield context
+
+
+def export(children: ForkServerContext, model: Path, out: Path) -> ForkServerProcess:
+    child = children.Process(target=export_gguf, args=(model, None, out, QUANTS))
+    child.start()
+    return child
+
+
 @pytest.mark.slow
-def test_a_kill_at_any_moment_leaves_whole_files_or_the_earlier_ones(
-    tiny_model: Path, tmp_path: Path
+@pytest.mark.skipif(sys.platform == "win32", reason="no fork server")
+def test_a_kill_at_any_moment_leaves_whole_files_and_no_false_receipt(
+    tiny_model: Path, tmp_path: Path, children: ForkServerContext
 ) -> None:
-    began = start(tiny_model, tmp_path / "whole")
-    moment = time.monotonic()
-    began.communicate(timeout=240)
-    took, whole = time.monotonic() - moment, digests(tmp_path / "whole")
+    export(children, tiny_model, tmp_path / "whole").join()  # the server imports once
+    began = time.monotonic()
+    export(children, tiny_model, tmp_path / "whole").join()
+    took, whole = time.monotonic() - began, digests(tmp_path / "whole")
     assert len(whole) == 2
-    old, cut_short = hashlib.sha256(OLD).hexdigest(), 0
-    out = tmp_path / "out"
+    old, out = hashlib.sha256(OLD).hexdigest(), tmp_path / "out"
     out.mkdir()
+    cut_short = 0
     for kill in range(KILLS):
-        for name in whole:
-            (out / name).write_bytes(OLD)
-        child = start(tiny_model, out)
+        leave_old_files(out, list(whole))
+        child = export(children, tiny_model, out)
         time.sleep(took * kill / KILLS)
         child.kill()
-        child.communicate()
+        child.join()
         found = digests(out)
         assert found.keys() == whole.keys()
         assert all(found[name] in (old, whole[name]) for name in whole)
+        assert said_in_receipt(out) in (None, found)
         cut_short += found != whole
     assert cut_short > KILLS // 2  # else it was never killed at work
     export_gguf(tiny_model, None, out, QUANTS)
-    assert digests(out) == whole
+    assert digests(out) == whole == said_in_receipt(out)
     assert not list(out.glob(".*"))
+
+
+def leave_old_files(out: Path, names: list[str]) -> None:
+    """What an earlier export left: files, and a receipt that is true of them."""
+    for name in names:
+        (out / name).write_bytes(OLD)
+    digest = hashlib.sha256(OLD).hexdigest()
+    files = [{"path": name, "sha256": digest} for name in names]
+    receipt = {"files": files, "fidelity": {}}
+    (out / "receipt.json").write_text(json.dumps(receipt), encoding="utf-8")
+
+
+def said_in_receipt(folder: Path) -> dict[str, str] | None:
+    """sha256 by file name; None without a receipt."""
+    if not (folder / "receipt.json").exists():
+        return None
+    receipt = read_receipt(folder / "receipt.json")
+    return {file["path"]: file["sha256"] for file in receipt["files"]}
