@@ -72,7 +72,8 @@ class ArmResult:
 
     more       further completions of the same rows, where several were drawn
     category   the suite's; "" for rows of one's own
-    peak_mb    largest resident memory of the engine's process so far; None where it has none
+    peak_mb    most memory of the engine so far, MiB: resident in its process, or torch's on a GPU;
+               None where it cannot be told
     """
 
     model: str  # "base", "trained" or a name

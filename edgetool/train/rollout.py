@@ -9,8 +9,9 @@ enough of them have.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -37,12 +38,14 @@ class Written:
     finished    ended by a stop token, not by max_completion_length
     logprobs    [C] natural log-probabilities under softmax(logits / temperature), before top_k and
                 top_p, over what the constraint allows; temperature 1 when greedy
+    first_at    time.perf_counter() when the first tokens of its batch were chosen
     """
 
     token_ids: tuple[int, ...]
     text: str
     finished: bool
     logprobs: tuple[float, ...]
+    first_at: float = field(default=0.0, compare=False)
 
 
 def completion_seed(*parts: int | str) -> int:
@@ -117,6 +120,7 @@ class _Batch:
         self.finished = torch.zeros(total, dtype=torch.bool, device=self.device)
         self.noise = _noise(seeds, sampling).to(self.device)  # [N, C]
         self.stop = torch.tensor(policy.stop_ids, device=self.device)
+        self.first_at = 0.0
         self.occupant = torch.arange(total, device=self.device)
         self.prompt_lengths = torch.tensor([len(p) for p in prompts], device=self.device)
         self.cache, hidden = prefill(network, prompts, self.group_size, self.device)
@@ -125,8 +129,10 @@ class _Batch:
     def run(self) -> list[list[Written]]:
         for position in range(self.sampling.max_completion_length):
             live = self._take(position)
-            last = position + 1 == self.sampling.max_completion_length
-            if last or not bool(live.any()):
+            going = bool(live.any())  # waits for the device, too
+            if position == 0:
+                self.first_at = time.perf_counter()
+            if not going or position + 1 == self.sampling.max_completion_length:
                 break
             self._leave(live)
             self._forward(position)
@@ -198,7 +204,7 @@ class _Batch:
         logprobs = [row[:n] for row, n in zip(self.logprobs.tolist(), lengths, strict=True)]
         texts = self.policy.decode(ids)
         flat = [
-            Written(tuple(i), text, done, tuple(p))
+            Written(tuple(i), text, done, tuple(p), self.first_at)
             for i, text, done, p in zip(ids, texts, finished, logprobs, strict=True)
         ]
         size = self.group_size

@@ -9,6 +9,7 @@ from dataclasses import replace
 from edgetool.calls.runtime import ARMS, FREE, Completion, Constraint, Sampling, row_seed
 from edgetool.calls.types import Example
 from edgetool.errors import UsageError
+from edgetool.train.memory import device_mb, peak_resident_mb
 from edgetool.train.policy import Policy
 from edgetool.train.rollout import Written, rollout
 
@@ -38,6 +39,11 @@ class PolicyRuntime:
         self.syntax = policy.prompter.syntax
         self._constraint = constraint
         self.arms, self.fingerprint = tuple(arms), fingerprint
+
+    @property
+    def peak_mb(self) -> float:
+        """The most memory so far in MiB: torch's on a GPU, else all that is resident here."""
+        return device_mb(str(self.policy.device)) or peak_resident_mb()
 
     def prompt_ids(self, example: Example) -> list[int]:
         """Token ids [P] of the example's prompt."""
@@ -69,9 +75,9 @@ class PolicyRuntime:
         seeds = [[row_seed(sampling.seed, example.id)] for example, _ in rows]
         prompts = [prompt for _, prompt in rows]
         written = rollout(self.policy, prompts, sampling, seeds, held or None)
-        seconds = (time.perf_counter() - started) / len(rows)
+        share = (time.perf_counter() - started) / len(rows)
         return [
-            _completion(one, constraint, seconds)
+            _completion(one, constraint, share, (one.first_at - started) / len(rows))
             for [one], constraint in zip(written, constraints, strict=True)
         ]
 
@@ -79,8 +85,12 @@ class PolicyRuntime:
         return self._constraint(example, arm) if self._constraint and arm != FREE else None
 
 
-def _completion(written: Written, held: Constraint | None, seconds: float) -> Completion:
-    found = Completion(written.text, written.token_ids, written.finished, seconds)
+def _completion(
+    written: Written, held: Constraint | None, seconds: float, first_seconds: float
+) -> Completion:
+    found = Completion(
+        written.text, written.token_ids, written.finished, seconds, first_seconds=first_seconds
+    )
     if held is None:
         return found
     cut = None if held.cut is None else held.cut / max(1, len(written.token_ids))

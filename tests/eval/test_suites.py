@@ -58,7 +58,7 @@ def test_a_missing_category_lists_the_known_ones(bfcl):
 
 
 def test_an_unknown_suite_lists_the_known_ones(tmp_path):
-    with pytest.raises(UsageError, match="known: bfcl, seal-tools, when2call, api-bank"):
+    with pytest.raises(UsageError, match="known: bfcl, seal-tools, when2call, api-bank, sgd-x"):
         suites.load("gaia", tmp_path)
 
 

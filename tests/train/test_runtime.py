@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from numpy.typing import NDArray
 from edgetool.calls.runtime import ARMS, CONSTRAINED, Runtime, Sampling, in_order
 from edgetool.calls.types import Example
 from edgetool.errors import UsageError
+from edgetool.eval.evaluate import evaluate
+from edgetool.train.memory import peak_resident_mb
 from edgetool.train.policy import Policy
 from edgetool.train.rollout import rollout
 from edgetool.train.runtime import PolicyRuntime
@@ -79,3 +82,32 @@ def test_the_constrained_arm_needs_an_engine(policy: Policy, examples: list[Exam
 
 def test_no_examples_no_completions(policy: Policy) -> None:
     assert list(PolicyRuntime(policy).generate([], SHORT)) == []
+
+
+class Slow(Only):
+    """Takes its time over every token but the first."""
+
+    def advance(self, token: int, left: int) -> int:
+        if left < SHORT.max_completion_length - 1:
+            time.sleep(0.02)
+        return super().advance(token, left)
+
+
+def test_the_time_until_the_first_token_is_told(policy: Policy, examples: list[Example]) -> None:
+    runtime = PolicyRuntime(policy, constraint=lambda *_: Slow(40), arms=ARMS, batch_size=64)
+    for completion in in_order(runtime.generate(examples, SHORT, CONSTRAINED)):
+        first, whole = completion.first_seconds or 0.0, completion.seconds
+        assert first > 0
+        # five tokens of 20 ms for each of the batch's completions, shared evenly by them
+        assert whole - first >= 0.1
+
+
+def test_the_most_memory_is_the_process_own_or_the_gpus(
+    policy: Policy, examples: list[Example], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = PolicyRuntime(policy)
+    arm = evaluate(runtime, examples, model="base", arm="free", sampling=SHORT)
+    assert arm.peak_mb is not None
+    assert 50 < arm.peak_mb <= peak_resident_mb()
+    monkeypatch.setattr("edgetool.train.runtime.device_mb", lambda device: 123.0)
+    assert runtime.peak_mb == 123.0

@@ -1,6 +1,7 @@
 """Schema-Guided Dialogue (arXiv:1909.05855): a row for each call of a service; schema.json beside.
 
-A dialogue offers every intent of its services. Slots with listed values become enums.
+A dialogue offers every intent of its services. Slots with listed values become enums, to which an
+optional slot's default belongs.
 """
 
 from __future__ import annotations
@@ -65,17 +66,19 @@ def _names(services: dict[str, JsonObject]) -> dict[tuple[str, str], str]:
 def _tool(service: JsonObject, intent_name: str, name: str) -> JsonObject:
     intent = next(one for one in service["intents"] if one["name"] == intent_name)
     slots = {slot["name"]: slot for slot in service["slots"]}
-    takes = [*intent["required_slots"], *intent["optional_slots"]]
-    properties = {slot: _property(slots[slot]) for slot in takes}
-    required = list(intent["required_slots"])
+    required, optional = list(intent["required_slots"]), intent["optional_slots"]
+    properties = {slot: _property(slots[slot]) for slot in required}
+    properties |= {slot: _property(slots[slot], optional[slot]) for slot in optional}
     parameters = {"type": "object", "properties": properties, "required": required}
     return {"name": name, "description": intent["description"], "parameters": parameters}
 
 
-def _property(slot: JsonObject) -> JsonObject:
-    schema = {"type": "string", "description": slot["description"]}
+def _property(slot: JsonObject, default: str | None = None) -> JsonObject:
+    """A slot's schema. Calls give an optional one its default, often "dontcare"."""
+    schema: JsonObject = {"type": "string", "description": slot["description"]}
     if slot.get("is_categorical") and slot.get("possible_values"):
-        schema["enum"] = list(slot["possible_values"])
+        values = [*slot["possible_values"], *([default] if default else [])]
+        schema["enum"] = list(dict.fromkeys(values))
     return schema
 
 

@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Protocol, cast
 
 from edgetool.errors import UsageError
-from edgetool.eval.suites import api_bank, bfcl, seal_tools, when2call
+from edgetool.eval.suites import api_bank, bfcl, seal_tools, sgd_x, when2call
 from edgetool.eval.suites.base import Loaded
 
 __all__ = ["Loaded", "Suite", "load", "names"]
@@ -36,7 +36,7 @@ class Suite(Protocol):
     def load(self, folder: Path, category: str) -> Loaded: ...
 
 
-_MODULES: tuple[ModuleType, ...] = (bfcl, seal_tools, when2call, api_bank)
+_MODULES: tuple[ModuleType, ...] = (bfcl, seal_tools, when2call, api_bank, sgd_x)
 
 
 def names() -> tuple[str, ...]:

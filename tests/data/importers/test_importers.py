@@ -255,7 +255,7 @@ def test_sgd_gives_a_row_for_each_call_of_a_service():
     [row] = read("sgd", sgd_dialogue(), {"Restaurants_1": SGD_SERVICE})
     assert [m["content"] for m in row.messages] == ["I want to eat", "Where?", "Oslo, cheap"]
     assert row.calls[0].arguments == {"city": "Oslo", "price": "low"}
-    assert row.tools[0].parameters["properties"]["price"]["enum"] == ["low", "high"]
+    assert row.tools[0].parameters["properties"]["price"]["enum"] == ["low", "high", "dontcare"]
     assert row.tools[0].required == ("city",)
     assert row.metadata["services"] == {"FindRestaurants": "Restaurants_1"}
 
