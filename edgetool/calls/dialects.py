@@ -16,6 +16,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from edgetool.calls.reading import reading
 from edgetool.calls.types import JsonObject
 
 JSON_TYPES = frozenset(("object", "array", "string", "number", "integer", "boolean", "null"))
@@ -198,11 +199,34 @@ def _mended(schema: JsonObject, properties: Any) -> JsonObject:
     for key in ("enum", "examples"):
         if key in schema and not (isinstance(schema[key], list) and schema[key]):
             del schema[key]
+    _read_choices(schema)
     if schema.get("default", 0) in ("", None) and kind != "string":
         del schema["default"]
     if schema.get("items", {}) is None or isinstance(schema.get("items"), str):
         schema["items"] = type_schema(schema["items"] or "")
     return schema
+
+
+def _read_choices(schema: JsonObject) -> None:
+    """Choices written as text beside a type that is not text, which no value could satisfy.
+
+    {"type": "boolean", "enum": ["True", "False", "dontcare"]} keeps what can be read as its type; a
+    list's choices are those of its items (SGD and all that was made of it).
+    """
+    kind, choices = schema.get("type"), schema.get("enum", [])
+    words = all(isinstance(choice, str) for choice in choices)
+    if not (choices and words and isinstance(kind, str)) or kind == "string":
+        return
+    del schema["enum"]
+    if kind == "array" and isinstance(schema.get("items"), dict):
+        schema["items"] = {**schema["items"], "enum": list(choices)}
+        return
+    read = [reading(choice, schema) for choice in choices]
+    if fitting := [value for value in read if not isinstance(value, str)]:
+        schema["enum"] = fitting
+    if schema.get("default") in choices:
+        default = reading(schema.pop("default"), schema)
+        schema.update({} if isinstance(default, str) else {"default": default})
 
 
 def _required(listed: Any, properties: JsonObject) -> list[str]:

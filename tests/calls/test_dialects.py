@@ -80,3 +80,38 @@ def test_an_empty_default_beside_a_number_means_none():
 )
 def test_names_lose_only_what_no_syntax_can_write(name, spelled):
     assert spellable(name) == spelled
+
+
+@pytest.mark.parametrize(
+    ("schema", "mended"),
+    [
+        ({"type": "integer", "enum": ["1", "2"]}, {"type": "integer", "enum": [1, 2]}),
+        (
+            {"type": "boolean", "enum": ["True", "False", "dontcare"], "default": "dontcare"},
+            {"type": "boolean", "enum": [True, False]},
+        ),
+        (
+            {"type": "integer", "enum": ["1", "2"], "default": "2"},
+            {"type": "integer", "enum": [1, 2], "default": 2},
+        ),
+        ({"type": "number", "enum": ["a few"]}, {"type": "number"}),
+        (
+            {"type": "array", "items": {"type": "string"}, "enum": ["co2", "noise"]},
+            {"type": "array", "items": {"type": "string", "enum": ["co2", "noise"]}},
+        ),
+        # Nothing here is in nobody's reach, so nothing is changed.
+        ({"type": "string", "enum": ["1"]}, {"type": "string", "enum": ["1"]}),
+        ({"type": "integer", "enum": [1, "x"]}, {"type": "integer", "enum": [1, "x"]}),
+        (
+            {"type": ["integer", "string"], "enum": ["1"]},
+            {"type": ["integer", "string"], "enum": ["1"]},
+        ),
+    ],
+)
+def test_choices_that_no_value_could_satisfy_are_read_as_their_type(schema, mended):
+    assert json_schema(schema, lenient=True) == mended
+
+
+def test_a_users_own_choices_are_left_for_the_check_to_name():
+    schema = {"type": "integer", "enum": ["1", "2"]}
+    assert json_schema(schema) == schema

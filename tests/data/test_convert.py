@@ -7,8 +7,8 @@ import json
 
 import pytest
 
+from edgetool.calls.reading import reading
 from edgetool.data import convert as convert_module
-from edgetool.data.coerce import reading
 from edgetool.data.convert import Options, convert
 from edgetool.data.rows import load_rows
 from edgetool.data.sources import load_for_training

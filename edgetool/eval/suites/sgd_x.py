@@ -20,12 +20,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edgetool.calls.types import Example, JsonObject
-from edgetool.data.check import Problem
-from edgetool.data.draft import finish
+from edgetool.calls.types import JsonObject
+from edgetool.data.draft import Draft
 from edgetool.data.importers import sgd
 from edgetool.errors import DataError
-from edgetool.eval.suites.base import Loaded, Row, Unscorable, collect
+from edgetool.eval.suites.base import Loaded, Row, collect
 
 NAME = "sgd-x"
 FOLDERS = ("dstc8-schema-guided-dialogue", "sgd-x", "sgd")
@@ -55,7 +54,7 @@ def categories(folder: Path) -> tuple[str, ...]:
 
 def load(folder: Path, category: str) -> Loaded:
     services = _services(_schema_file(folder, ORIGINAL), _schema_file(folder, category))
-    return collect(_rows(folder / _SPLIT), partial(_example, services))
+    return collect(_rows(folder / _SPLIT), partial(_draft, services))
 
 
 def _schema_file(folder: Path, category: str) -> Path:
@@ -98,7 +97,7 @@ def _calling(turn: Row) -> list[JsonObject]:
     return [frame for frame in turn.get("frames", ()) if "service_call" in frame]
 
 
-def _example(services: Mapping[str, _Service], name: str, row: Row) -> Example:
+def _draft(services: Mapping[str, _Service], name: str, row: Row) -> Draft:
     dialogue, at = row["dialogue"], row["at"]
     turns = dialogue["turns"][: at + 1]
     renamed = {
@@ -106,16 +105,13 @@ def _example(services: Mapping[str, _Service], name: str, row: Row) -> Example:
         "services": [services[service].name for service in dialogue["services"]],
         "turns": [_renamed(turn, services) for turn in turns],
     }
-    try:
-        # every earlier call gives a draft too; the last is the one of this turn
-        *_, draft = sgd.drafts(renamed, {one.name: one.schema for one in services.values()})
-        calls = [
-            _accepting(call, frame, turns, services[frame["service"]])
-            for call, frame in zip(draft.calls, _calling(turns[-1]), strict=True)
-        ]
-        return replace(finish(replace(draft, calls=calls)), id=name)
-    except Problem as problem:
-        raise Unscorable(str(problem)) from None
+    # every earlier call gives a draft too; the last is the one of this turn
+    *_, draft = sgd.drafts(renamed, {one.name: one.schema for one in services.values()})
+    calls = [
+        _accepting(call, frame, turns, services[frame["service"]])
+        for call, frame in zip(draft.calls, _calling(turns[-1]), strict=True)
+    ]
+    return replace(draft, calls=calls)
 
 
 def _renamed(turn: Row, services: Mapping[str, _Service]) -> JsonObject:
