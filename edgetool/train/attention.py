@@ -84,26 +84,35 @@ class GroupCache:
 
     def _room(self, prefix: Tensor) -> Tensor:
         groups, kv_heads, _, depth = prefix.shape
-        return prefix.new_empty(groups, kv_heads, self.group_size, FIRST_CAPACITY, depth)
+        like = prefix.new_empty(groups, kv_heads, self.group_size, FIRST_CAPACITY, depth)
+        return self._blank(like)
+
+    def make_room(self) -> bool:
+        """Have room for another token; True: the stores were full and are other tensors now."""
+        if self.length < self.suffix_keys[0].shape[3]:
+            return False
+        for store in (self.suffix_keys, self.suffix_values):
+            store[:] = [torch.cat([kept, self._blank(kept)], dim=3) for kept in store]
+        return True
+
+    def _blank(self, like: Tensor) -> Tensor:
+        return torch.empty_like(like)
 
     def update(
         self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any
     ) -> tuple[Tensor, Tensor]:
-        """Write one token's [S, KV, 1, D].
+        """Write one token's [S, KV, 1, D], for which there is room.
 
         transformers calls this, with the name and arguments of its own caches. What it hands on to
         the attention function is not read there.
         """
-        if self.length == self.suffix_keys[layer].shape[3]:
-            self._double(layer)
         shape = (-1, self.group_size, *keys.shape[1::2])  # [B, G, KV, D]
-        self.suffix_keys[layer][:, :, :, self.length] = keys.view(shape).transpose(1, 2)
-        self.suffix_values[layer][:, :, :, self.length] = values.view(shape).transpose(1, 2)
+        self._write(self.suffix_keys[layer], keys.view(shape).transpose(1, 2))
+        self._write(self.suffix_values[layer], values.view(shape).transpose(1, 2))
         return keys, values
 
-    def _double(self, layer: int) -> None:
-        for store in (self.suffix_keys, self.suffix_values):
-            store[layer] = torch.cat([store[layer], torch.empty_like(store[layer])], dim=3)
+    def _write(self, store: Tensor, token: Tensor) -> None:
+        store[:, :, :, self.length] = token  # [B, KV, G, D]
 
     def attend(self, layer: int, query: Tensor, scale: float, window: int | None = None) -> Tensor:
         """What the token that was just written sees: query [S, H, 1, D] -> [S, 1, H, D].
@@ -118,9 +127,10 @@ class GroupCache:
         keys, values = self._own(layer, window)  # [B, KV, G, t, D]
         on_prompt = own.flatten(2, 3) @ prompt_keys.transpose(2, 3)  # [B, KV, R, P]
         on_own = (own @ keys.transpose(3, 4)).flatten(2, 3)  # [B, KV, R, t]
-        bias = self._bias(window)
-        if bias is not None:
+        if (bias := self._prompt_bias(window)) is not None:
             on_prompt += bias
+        if (bias := self._own_bias(window)) is not None:
+            on_own += bias
         weights = torch.cat([on_prompt, on_own], dim=-1).softmax(dim=-1)
         on_prompt, on_own = weights.split([prefix, keys.shape[3]], dim=-1)
         out = (on_own.unflatten(2, own.shape[2:4]) @ values).flatten(2, 3)
@@ -133,15 +143,26 @@ class GroupCache:
         seen = slice(0 if window is None else max(0, end - window), end)
         return self.suffix_keys[layer][:, :, :, seen], self.suffix_values[layer][:, :, :, seen]
 
-    def _bias(self, window: int | None) -> Tensor | None:
+    def _prompt_bias(self, window: int | None) -> Tensor | None:
         """[B, 1, 1, P], 0 for what is seen of the prompt and else -inf; None: all of it is."""
         if window is None and not self.padded:
             return None
         hidden = self.prefix_distance < 1
         if window is not None:
-            hidden = hidden | (self.prefix_distance + self.length >= window)
+            hidden = hidden | (self.prefix_distance + self._place() >= window)
+        return self._bias(hidden)
+
+    def _own_bias(self, window: int | None) -> Tensor | None:
+        """As `_prompt_bias` for what `_own` gives: [t]."""
+        return None
+
+    def _bias(self, hidden: Tensor) -> Tensor:
         bias = torch.zeros_like(hidden, dtype=self.prefix_keys[0].dtype)
         return bias.masked_fill_(hidden, -math.inf)
+
+    def _place(self) -> int | Tensor:
+        """Where in its completion the token stands that was written last."""
+        return self.length
 
     def advance(self) -> None:
         """All layers have written their token."""
@@ -155,7 +176,7 @@ class GroupCache:
             # Indexed dimensions that are apart come first: [B', G', KV, t, D].
             return [kept[rows, :, members].transpose(1, 2).contiguous() for kept in store]
 
-        return GroupCache(
+        return type(self)(
             [keys[groups] for keys in self.prefix_keys],
             [values[groups] for values in self.prefix_values],
             self.prefix_distance[groups],
@@ -164,3 +185,43 @@ class GroupCache:
             picked(self.suffix_keys),
             picked(self.suffix_values),
         )
+
+
+@dataclass
+class StaticCache(GroupCache):
+    """A GroupCache whose shapes and addresses stay while there is room, as a CUDA graph needs them.
+
+    All of the room is scored, and what is not written yet is hidden; the number of tokens is read
+    from the device.
+
+    place   int64 [1], `length`
+    """
+
+    place: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.place = torch.tensor([self.length], device=self.prefix_distance.device)
+
+    def _blank(self, like: Tensor) -> Tensor:
+        return torch.zeros_like(like)  # hidden by a weight of 0, which NaN would survive
+
+    def _write(self, store: Tensor, token: Tensor) -> None:
+        store.index_copy_(3, self.place, token[:, :, :, None])
+
+    def _own(self, layer: int, window: int | None) -> tuple[Tensor, Tensor]:
+        return self.suffix_keys[layer], self.suffix_values[layer]
+
+    def _own_bias(self, window: int | None) -> Tensor | None:
+        places = torch.arange(self.suffix_keys[0].shape[3], device=self.place.device)
+        hidden = places > self.place
+        if window is not None:
+            hidden |= places <= self.place - window
+        return self._bias(hidden)
+
+    def _place(self) -> int | Tensor:
+        return self.place
+
+    def advance(self) -> None:
+        super().advance()
+        self.place += 1

@@ -43,10 +43,11 @@ class Network:
 class Policy:
     """A model that writes completions and, when it carries an adapter, learns.
 
-    name       folder or hub id of the base
-    causal     the transformers model, its linear layers wrapped by peft when there is an adapter
-    stop_ids   tokens that end a completion
-    start      the matrices an adapter that was trained before began with, in `trainable`'s order
+    name         folder or hub id of the base
+    causal       the transformers model, its linear layers wrapped by peft when there is an adapter
+    stop_ids     tokens that end a completion
+    start        the matrices an adapter that was trained before began with, in `trainable`'s order
+    recordable   no decoding step has failed to be recorded as a CUDA graph so far
     """
 
     name: str
@@ -57,6 +58,7 @@ class Policy:
     device: torch.device
     adapter: Any = None  # peft.PeftModel
     start: Sequence[Tensor] | None = field(default=None, repr=False)
+    recordable: bool = True
     _twin: Any = field(default=None, repr=False)
     _adapter_on: bool = field(default=True, repr=False)
 

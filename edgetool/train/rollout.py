@@ -19,6 +19,7 @@ from torch import Tensor
 
 from edgetool.calls.runtime import Constraint, Sampling
 from edgetool.train.attention import GroupCache
+from edgetool.train.decoding import Step, cache_type
 from edgetool.train.policy import Network, Policy
 from edgetool.train.sampling import choose
 
@@ -27,6 +28,8 @@ MAX_SEQUENCES = 256
 PREFILL_TOKENS = 16384
 # Moving the survivors together costs a copy of the cache, so it must free this share of the slots.
 WORTH_MOVING = 0.25
+# The same where a move also costs recording the step anew; not measured on a GPU.
+WORTH_RECORDING = 0.5
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,8 @@ class _Batch:
         self.first_at = 0.0
         self.occupant = torch.arange(total, device=self.device)
         self.prompt_lengths = torch.tensor([len(p) for p in prompts], device=self.device)
-        self.cache, hidden = prefill(network, prompts, self.group_size, self.device)
+        cache, hidden = prefill(network, prompts, self.group_size, self.device)
+        self.step = Step(policy, network, cache)
         self.logits = network.logits(hidden).repeat_interleave(self.group_size, dim=0)  # [S, V]
 
     def run(self) -> list[list[Written]]:
@@ -172,31 +176,23 @@ class _Batch:
 
         Groups keep equal size: the largest one's, others are filled up with finished slots.
         """
-        by_group = live.view(-1, self.cache.group_size)
+        cache = self.step.cache
+        by_group = live.view(-1, cache.group_size)
         groups = by_group.any(dim=1).nonzero().flatten()
         size = int(by_group.sum(dim=1).max())
-        if len(groups) * size > (1 - WORTH_MOVING) * len(live):
+        worth = WORTH_RECORDING if self.step.recorded else WORTH_MOVING
+        if len(groups) * size > (1 - worth) * len(live):
             return
         members = by_group[groups].int().argsort(dim=1, descending=True, stable=True)[:, :size]
-        slots = groups[:, None] * self.cache.group_size + members
-        self.cache = self.cache.select(groups, members)
+        slots = groups[:, None] * cache.group_size + members
+        self.step = Step(self.policy, self.network, cache.select(groups, members))
         self.occupant = self.occupant[slots.flatten()]
 
     def _forward(self, position: int) -> None:
         """Feed each slot its last token and compute its next logits."""
         ids = self.tokens[self.occupant, position][:, None]  # [S, 1]
         prompt_lengths = self.prompt_lengths[self.occupant // self.group_size]
-        out = self.network.hidden(
-            ids,
-            position_ids=(prompt_lengths + position)[:, None],
-            # Taken as it is by transformers and never looked at: every slot sees all its tokens.
-            attention_mask=ids.new_zeros(1, 1, 1, 1, dtype=torch.bool),
-            past_key_values=self.cache,
-            use_cache=True,
-            group_cache=self.cache,
-        )
-        self.cache.advance()
-        self.logits = self.network.logits(out.last_hidden_state[:, 0])
+        self.logits = self.step(ids, (prompt_lengths + position)[:, None])
 
     def _written(self) -> list[list[Written]]:
         lengths, finished = self.lengths.tolist(), self.finished.tolist()
@@ -252,5 +248,6 @@ def prefill(
     distance = lengths[:, None] - torch.arange(width)
     per_layer = [torch.cat(layer) for layer in zip(*keys, strict=True)]
     values_per_layer = [torch.cat(layer) for layer in zip(*values, strict=True)]
-    cache = GroupCache(per_layer, values_per_layer, distance[:, None, None].to(device), group_size)
+    distances = distance[:, None, None].to(device)
+    cache = cache_type(device)(per_layer, values_per_layer, distances, group_size)
     return cache, torch.cat(hidden)
