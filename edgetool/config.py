@@ -53,6 +53,8 @@ Reward = Annotated[RewardSettings, BeforeValidator(_weight_alone)]
 class Config:
     """Everything a training run is told.
 
+    attn_implementation   of the training pass: sdpa, or flex_attention, which skips what a
+                  completion does not see (NVIDIA GPU)
     backend       plain, or unsloth: its patches under our trainer, on an NVIDIA GPU
     call_syntax   None: the one the model's chat template teaches
     rewards       reward function -> its weight, or more: a name of `edgetool reward list`, or one's
@@ -62,6 +64,7 @@ class Config:
     model: str
     output_dir: str
     load_in_4bit: bool = True
+    attn_implementation: Literal["sdpa", "flex_attention"] = "sdpa"
     backend: Literal["plain", "unsloth"] = "plain"
     call_syntax: str | None = None
     data: DataSettings = field(default_factory=DataSettings)

@@ -18,11 +18,13 @@ import torch
 from torch import Tensor
 
 NAME = "edgetool"
+SDPA, FLEX = "sdpa", "flex_attention"
 FIRST_CAPACITY = 64
 
 
 def register() -> None:
-    """Make `attn_implementation="edgetool"` known to transformers: sdpa, ours while decoding."""
+    """Make `attn_implementation="edgetool"` known to transformers: ours while decoding, sdpa else,
+    or FlexAttention where the mask is one of its own."""
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
@@ -35,7 +37,7 @@ def _attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor | None,
+    attention_mask: Any,
     scaling: float,
     sliding_window: int | None = None,
     group_cache: GroupCache | None = None,
@@ -47,12 +49,25 @@ def _attention(
     """
     if group_cache is not None:
         return group_cache.attend(module.layer_idx, query, scaling, sliding_window), None
+    forward = _flex() if is_flex(attention_mask) else _sdpa()
+    out, _ = forward(module, query, key, value, attention_mask, scaling=scaling, **options)
+    return out, None
+
+
+def is_flex(mask: Any) -> bool:
+    return mask is not None and not isinstance(mask, Tensor)
+
+
+def _sdpa() -> Any:
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-    out, _ = sdpa_attention_forward(
-        module, query, key, value, attention_mask, scaling=scaling, **options
-    )
-    return out, None
+    return sdpa_attention_forward
+
+
+def _flex() -> Any:
+    from transformers.integrations.flex_attention import flex_attention_forward
+
+    return flex_attention_forward
 
 
 @dataclass

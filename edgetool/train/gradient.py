@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from edgetool.train.attention import FLEX
 from edgetool.train.packing import Group, PackedBatch, micro_batches, pack
 from edgetool.train.policy import Policy
 from edgetool.train.ranks import Ranks
@@ -33,7 +34,8 @@ def micro_batches_of(
 
 def packed(policy: Policy, groups: Sequence[Group]) -> PackedBatch:
     """Groups as the policy's network takes them, where it is."""
-    return pack(groups, layer_windows(policy.causal.config)).to(policy.device)
+    flex_on = policy.device if policy.attn_implementation == FLEX else None
+    return pack(groups, layer_windows(policy.causal.config), flex_on).to(policy.device)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgetool.errors import ModelError
+from edgetool.errors import ModelError, UsageError
 from edgetool.progress import quiet_loading
 from edgetool.train import attention
 from edgetool.train.policy import Policy, twin_of
@@ -31,6 +31,7 @@ class LoadSettings:
     bf16                    compute in bfloat16; None: where the hardware is fast at it
     device                  "cpu", "cuda", ...; None: CUDA where there is one
     call_syntax             None: the one the chat template teaches
+    attn_implementation     of the training pass: sdpa, or flex_attention on a GPU
     """
 
     load_in_4bit: bool = True
@@ -38,6 +39,7 @@ class LoadSettings:
     bf16: bool | None = None
     device: str | None = None
     call_syntax: str | None = None
+    attn_implementation: str = attention.SDPA
     gradient_checkpointing: bool = True
     seed: int = 42
 
@@ -54,19 +56,30 @@ def load_policy(
     model   a transformers folder or hub id; only safetensors are read, and no code of the model
 
     Raises ModelError, before weights are read, for a folder that lacks a part and for an
-    architecture that cannot be trained exactly.
+    architecture that cannot be trained exactly; UsageError for flex_attention without a GPU.
     """
     settings, name = settings or LoadSettings(), str(model)
     config = load_config(name)
     tokenizer = load_tokenizer(name)
     prompter = hf_prompter(tokenizer, name, settings.call_syntax)
     device = torch.device(settings.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    require_kernels(settings.attn_implementation, device)
     dtype = compute_dtype(device, settings.bf16)
     causal = _load_base(name, config, settings, device, dtype)
     policy = Policy(name, causal, tokenizer, prompter, stop_ids(causal, tokenizer), device)
+    policy.attn_implementation = settings.attn_implementation
     if lora is not None or adapter is not None:
         _attach(policy, lora, adapter, settings)
     return policy
+
+
+def require_kernels(attn_implementation: str, device: torch.device) -> None:
+    """Raises UsageError for FlexAttention on a CPU, which has no backward pass there."""
+    if attn_implementation == attention.FLEX and device.type == "cpu":
+        raise UsageError(
+            "attn_implementation = flex_attention needs a GPU: on a CPU it has no backward pass; "
+            "set attn_implementation: sdpa"
+        )
 
 
 def compute_dtype(device: torch.device, bf16: bool | None) -> torch.dtype:

@@ -14,10 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,9 @@ class PackedBatch:
 
     input_ids     int64 [R, L], padded with 0
     position_ids  int64 [R, L]
-    mask          bool [R, 1, L, L], True where a query (rows) sees a key (columns); where layers
-                  differ in it, one for each layer type, as transformers takes them
+    mask          bool [R, 1, L, L], True where a query (rows) sees a key (columns), or
+                  FlexAttention's form of it; where layers differ in it, one for each layer type,
+                  as transformers takes them
     sources       int64 [T], index into R * L of the position whose logits predict each token
     targets       int64 [T], the token predicted
     owners        int64 [T], the completion each token belongs to
@@ -61,7 +66,7 @@ class PackedBatch:
 
     input_ids: Tensor
     position_ids: Tensor
-    mask: Tensor | dict[str, Tensor]
+    mask: Tensor | BlockMask | dict[str, Tensor | BlockMask]
     sources: Tensor
     targets: Tensor
     owners: Tensor
@@ -71,7 +76,7 @@ class PackedBatch:
         return PackedBatch(**{name: _moved(value, device) for name, value in vars(self).items()})
 
 
-def _moved(value: Tensor | dict[str, Tensor], device: torch.device) -> Any:
+def _moved(value: Any, device: torch.device) -> Any:
     if isinstance(value, dict):
         return {name: part.to(device) for name, part in value.items()}
     return value.to(device)
@@ -96,10 +101,15 @@ def micro_batches(groups: Sequence[Group], token_budget: int) -> Iterator[list[G
 FULL: Mapping[str, int | None] = {"full_attention": None}
 
 
-def pack(groups: Sequence[Group], windows: Mapping[str, int | None] = FULL) -> PackedBatch:
+def pack(
+    groups: Sequence[Group],
+    windows: Mapping[str, int | None] = FULL,
+    flex_on: torch.device | None = None,
+) -> PackedBatch:
     """Lay out groups as rows of one batch; see the module's drawing.
 
     windows   by layer type, how many tokens a query sees at most; see support.layer_windows
+    flex_on   make FlexAttention's masks, for this device; None: boolean ones
     """
     width = max(len(group) for group in groups)
     size = (len(groups), width)
@@ -126,7 +136,7 @@ def pack(groups: Sequence[Group], windows: Mapping[str, int | None] = FULL) -> P
     return PackedBatch(
         input_ids,
         position_ids,
-        _masks(blocks, position_ids, windows),
+        _masks(blocks, position_ids, windows, flex_on),
         torch.tensor(sources),
         torch.tensor(targets),
         torch.tensor(owners),
@@ -138,12 +148,16 @@ PROMPT, PADDING = 0, -1
 
 
 def _masks(
-    blocks: Tensor, positions: Tensor, windows: Mapping[str, int | None]
-) -> Tensor | dict[str, Tensor]:
+    blocks: Tensor,
+    positions: Tensor,
+    windows: Mapping[str, int | None],
+    flex_on: torch.device | None,
+) -> Any:
     """One mask where all layers see alike, which they do while no window is too small."""
+    make: Any = block_mask if flex_on is None else partial(flex_mask, flex_on)
     reach = int(positions.max()) + 1  # tokens the last position of all would see
     cuts = {kind: window if window and window < reach else None for kind, window in windows.items()}
-    masks = {window: block_mask(blocks, positions, window) for window in set(cuts.values())}
+    masks = {window: make(blocks, positions, window) for window in set(cuts.values())}
     if len(masks) == 1:
         return masks.popitem()[1]
     return {kind: masks[window] for kind, window in cuts.items()}
@@ -163,6 +177,23 @@ def block_mask(blocks: Tensor, positions: Tensor, window: int | None = None) -> 
     if window is not None:
         seen &= positions[:, :, None] - positions[:, None, :] < window
     return seen[:, None]
+
+
+def flex_mask(
+    device: torch.device, blocks: Tensor, positions: Tensor, window: int | None = None
+) -> BlockMask:
+    """`block_mask` as FlexAttention takes it, which skips tiles in which nothing is seen."""
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    block, position = blocks.to(device), positions.to(device)
+
+    def sees(row: Tensor, _: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        own = (block[row, key] == PROMPT) | (block[row, key] == block[row, query])
+        near = True if window is None else position[row, query] - position[row, key] < window
+        return own & (key <= query) & near
+
+    rows, width = blocks.shape
+    return create_block_mask(sees, rows, None, width, width, device=str(device))
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ class Policy:
     causal       the transformers model, its linear layers wrapped by peft when there is an adapter
     stop_ids     tokens that end a completion
     start        the matrices an adapter that was trained before began with, in `trainable`'s order
+    attn_implementation   of the training pass: sdpa, or flex_attention on a GPU
     recordable   no decoding step has failed to be recorded as a CUDA graph so far
     """
 
@@ -58,6 +59,7 @@ class Policy:
     device: torch.device
     adapter: Any = None  # peft.PeftModel
     start: Sequence[Tensor] | None = field(default=None, repr=False)
+    attn_implementation: str = "sdpa"
     recordable: bool = True
     _twin: Any = field(default=None, repr=False)
     _adapter_on: bool = field(default=True, repr=False)

@@ -76,6 +76,7 @@ def load_policy(model: str | Path, lora: LoraSettings, settings: LoadSettings) -
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     policy = Policy(name, bare, tokenizer, prompter, stop_ids(bare, tokenizer), device, wrapped)
+    policy.attn_implementation = settings.attn_implementation
     try:
         require_exact(policy)
     except (AttributeError, RuntimeError, TypeError) as error:

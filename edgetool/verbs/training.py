@@ -200,6 +200,7 @@ def policy_dtype(policy: Policy) -> str:
 def _loading(config: Config, settings: StepSettings, device: str | None = None) -> LoadSettings:
     return LoadSettings(
         load_in_4bit=config.load_in_4bit,
+        attn_implementation=config.attn_implementation,
         bf16=settings.bf16,
         device=device,
         call_syntax=config.call_syntax,

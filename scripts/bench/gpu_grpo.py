@@ -1,5 +1,7 @@
 """GRPO on a small GPU: peak memory and tokens per second, ours, TRL's and Unsloth's.
 
+Ours twice, with SDPA and with FlexAttention.
+
     python scripts/bench/gpu_grpo.py --json build/gpu.json
     python scripts/bench/gpu_grpo.py --model Qwen3-0.6B --cap 8 --side ours --side trl
     python scripts/bench/gpu_grpo.py --device cpu --tiny          # does it run at all?
@@ -17,6 +19,7 @@ import itertools
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +48,7 @@ TINY = {
 # The child script of each side, and how to get the Python that runs it.
 SIDES: dict[str, tuple[str, Callable[[], str]]] = {
     "ours": ("ours_side.py", lambda: sys.executable),
+    "ours-flex": ("ours_side.py", lambda: sys.executable),
     "trl": ("trl_side.py", lambda: sides.rival_python("trl", sides.TORCH, *sides.TRL)),
     "unsloth": ("unsloth_side.py", lambda: sides.rival_python("unsloth", "unsloth")),
 }
@@ -91,6 +95,8 @@ def _spec(model: str, config: dict[str, Any], cap: float | None, options: Any) -
 
 def _attempt(side: str, spec: Spec) -> dict[str, Any]:
     script, python = SIDES[side]
+    if side == "ours-flex":
+        spec = replace(spec, attention="flex_attention")
     try:
         result = sides.measure(python(), script, spec, TIMEOUT_S)
     except sides.Failed as error:

@@ -25,6 +25,7 @@ def main() -> None:
         load_in_4bit=spec.four_bit,
         bf16=spec.bf16,
         device=spec.device,
+        attn_implementation=spec.attention,
         call_syntax="hermes",
         gradient_checkpointing=spec.checkpointing,
     )

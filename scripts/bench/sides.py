@@ -38,6 +38,7 @@ class Spec:
     prompt        P tokens, completion C, generations G, prompts B
     steps         measured ones; one more warms up
     four_bit      NF4 base, otherwise the weights as they are stored
+    attention     attn_implementation of our training pass
     memory_gib    the cap on GPU memory, None: all of it
     """
 
@@ -52,6 +53,7 @@ class Spec:
     four_bit: bool = False
     bf16: bool = False
     device: str = "cpu"
+    attention: str = "sdpa"
     memory_gib: float | None = None
     vocabulary: int = 6144
 
