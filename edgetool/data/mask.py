@@ -37,7 +37,11 @@ def mask_rows(examples: Iterable[Example], rate: float, seed: int) -> Iterator[E
 def mask_row(example: Example, rng: random.Random) -> Example:
     """The row under meaningless names."""
     said = "\n".join(str(message.get("content") or "") for message in example.messages)
-    names = draw_names(example.tools, rng, spoken=said)
+    return rename_row(example, draw_names(example.tools, rng, spoken=said))
+
+
+def rename_row(example: Example, names: Renaming) -> Example:
+    """The row under other names; what has no new one keeps its own."""
     by_name = {tool.name: tool for tool in example.tools}
     messages = tuple(_message(message, by_name, names) for message in example.messages)
     calls = tuple(_expected(call, by_name[call.name], names) for call in example.calls)
@@ -135,7 +139,11 @@ def _message(message: Message, tools: dict[str, Tool], names: Renaming) -> Messa
         tool = tools.get(function.get("name"))
         if tool is not None and isinstance(function.get("arguments"), dict):
             arguments = masked_arguments(function["arguments"], tool, names)
-            function = {**function, "name": names.tools[tool.name], "arguments": arguments}
+            function = {
+                **function,
+                "name": names.tools.get(tool.name, tool.name),
+                "arguments": arguments,
+            }
         calls.append({**call, "function": function} if "function" in call else function)
     return {**message, "tool_calls": calls}
 
@@ -148,7 +156,7 @@ def _expected(call: ExpectedCall, tool: Tool, names: Renaming) -> ExpectedCall:
         for name, values in call.alternatives.items()
     }
     return ExpectedCall(
-        names.tools[call.name],
+        names.tools.get(call.name, call.name),
         masked_arguments(call.arguments, tool, names),
         alternatives,
         frozenset(new.get(name, name) for name in call.optional),
