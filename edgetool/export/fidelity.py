@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 from edgetool.errors import EngineError, ModelError
 from edgetool.export.model_folder import ModelFolder
 from edgetool.export.safetensors_io import Floats
+from edgetool.export.sentencepiece import alphabet, is_sentencepiece, leaves_first_space, written
 from edgetool.progress import quiet_loading
 
 # Where tokenizers part: contractions, digit runs, white space runs, accents, scripts, emoji, code.
@@ -124,10 +125,26 @@ def token_mismatches(gguf: Path, folder: ModelFolder, texts: Iterable[str]) -> l
     return found
 
 
+def probes_for(tokenizer: Mapping[str, Any]) -> list[str]:
+    return [p.lstrip(" ") if leaves_first_space(tokenizer) else p for p in PROBES]
+
+
 def require_same_tokens(gguf: Path, folder: ModelFolder, texts: Iterable[str] = ()) -> None:
     """Raises ModelError unless llama.cpp cuts probes, markers and `texts` as the tokenizer does."""
-    markers = [f"a {token['content']}b" for token in folder.tokenizer.get("added_tokens") or ()]
-    mismatches = token_mismatches(gguf, folder, [*PROBES, *markers, *texts])
+    added = folder.tokenizer.get("added_tokens") or ()
+    # One that is normalized before it is looked for is not found by its own tokenizer, either,
+    # where spaces are written otherwise.
+    found = [
+        token
+        for token in added
+        if not (token.get("normalized") and is_sentencepiece(folder.tokenizer))
+    ]
+    markers = [f"a {token['content']}b" for token in found]
+    markers += [
+        f"{token['content']} \n b" for token in found if any(t.get("rstrip") for t in found)
+    ]
+    probes = written([*probes_for(folder.tokenizer), *markers, *texts], alphabet(folder.tokenizer))
+    mismatches = token_mismatches(gguf, folder, probes)
     if mismatches:
         first = mismatches[0]
         shown = slice(first.position, first.position + 5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from edgetool.export.architectures import Architecture, RopeScaling, Shape
 from edgetool.export.metadata import Metadata
 from edgetool.export.quantize import Quant, tensor_type
 from edgetool.export.safetensors_io import Floats, require_float16
+from edgetool.export.sentencepiece import UNREACHED, Pieces
 from edgetool.export.vocabulary import Vocabulary
 
 QUANTIZATION_VERSION = 2  # GGML_QNT_VERSION
@@ -154,11 +156,15 @@ def _add_rope_scaling(writer: Any, scaling: RopeScaling) -> None:
 
 
 def _add_vocabulary(writer: Any, vocabulary: Vocabulary) -> None:
-    writer.add_tokenizer_model("gpt2")
+    pieces = vocabulary.pieces
+    writer.add_tokenizer_model("gpt2" if pieces is None else pieces.model)
     writer.add_tokenizer_pre(vocabulary.pre)
     writer.add_token_list(vocabulary.tokens)
     writer.add_token_types(vocabulary.types)
-    writer.add_token_merges(vocabulary.merges)
+    if pieces is None:
+        writer.add_token_merges(vocabulary.merges)
+    else:
+        _add_pieces(writer, pieces, vocabulary.tokens)
     writer.add_eos_token_id(vocabulary.eos)
     # llama.cpp takes token 11, an ordinary one, for a beginning that is not named.
     bos = vocabulary.bos if vocabulary.bos is not None else vocabulary.eos
@@ -169,3 +175,14 @@ def _add_vocabulary(writer: Any, vocabulary: Vocabulary) -> None:
         writer.add_eot_token_id(vocabulary.eot)
     writer.add_add_bos_token(vocabulary.add_bos)
     writer.add_add_eos_token(vocabulary.add_eos)
+
+
+def _add_pieces(writer: Any, pieces: Pieces, tokens: Sequence[str]) -> None:
+    writer.add_token_scores([pieces.scores.get(token, UNREACHED) for token in tokens])
+    writer.add_add_space_prefix(pieces.space_prefix)
+    if pieces.unknown is not None:
+        writer.add_unk_token_id(tokens.index(pieces.unknown))
+    if pieces.model == "t5":
+        writer.add_remove_extra_whitespaces(pieces.trims)
+    if pieces.charsmap:
+        writer.add_precompiled_charsmap(pieces.charsmap)

@@ -61,8 +61,8 @@ def _regexes(step: Mapping[str, Any] | None, where: object) -> list[str]:
     if not steps or steps[-1].get("type") != "ByteLevel":
         kind = steps[-1].get("type") if steps else None
         raise ModelError(
-            f"{where}: the tokenizer is not a byte-level BPE (its pre-tokenizer is {kind}), and "
-            "SentencePiece models cannot be exported yet"
+            f"{where}: the tokenizer is neither a byte-level BPE nor SentencePiece's (its "
+            f"pre-tokenizer is {kind}), and llama.cpp has no other"
         )
     return [regex for one in steps for regex in _regex_of(one, where)]
 

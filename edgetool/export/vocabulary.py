@@ -1,14 +1,16 @@
-"""A byte-level BPE tokenizer.json in the form GGUF stores."""
+"""A tokenizer.json in the form GGUF stores: byte-level BPE here, SentencePiece beside."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from edgetool.errors import ModelError
 from edgetool.export import pretokenizers
 from edgetool.export.model_folder import ModelFolder
+from edgetool.export.sentencepiece import SPACE, Pieces, is_sentencepiece, read_pieces
 
 # tokenizer.ggml.token_type, llama.h's llama_token_type
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
@@ -20,6 +22,7 @@ class Vocabulary:
 
     tokens, types   one entry per row of the embedding matrix
     pre             llama.cpp's name for the pre-tokenizer
+    pieces          of a SentencePiece vocabulary, whose merges are their scores
     bos             None: the model has none
     eot             a second token that ends a completion, None where there is none
     """
@@ -34,6 +37,7 @@ class Vocabulary:
     eot: int | None
     add_bos: bool
     add_eos: bool
+    pieces: Pieces | None = None
 
 
 def read_vocabulary(folder: ModelFolder, rows: int) -> Vocabulary:
@@ -42,38 +46,48 @@ def read_vocabulary(folder: ModelFolder, rows: int) -> Vocabulary:
     Raises ModelError when llama.cpp cannot cut text the way this tokenizer does.
     """
     tokenizer = folder.tokenizer
-    _require_byte_level_bpe(tokenizer, folder.path)
-    pre = pretokenizers.recognise(tokenizer, folder.path)
+    _require_plain_bpe(tokenizer, folder.path)
     added = tokenizer.get("added_tokens") or []
     for token in added:
         _require_plain(token, folder.path)
-    tokens, types = _tokens(tokenizer["model"]["vocab"], added, rows, folder)
+    pieces, pre, merges = None, "default", []
+    if is_sentencepiece(tokenizer):
+        pieces = read_pieces(tokenizer, folder.path)
+    else:
+        _require_no_normalizer(tokenizer, folder.path)
+        pre = pretokenizers.recognise(tokenizer, folder.path)
+        merges = list(_merges(tokenizer["model"]))
+    tokens, types = _tokens(tokenizer["model"]["vocab"], added, rows, folder, pieces)
     add_bos, add_eos = _adds(tokenizer.get("post_processor"))
     special = _special_ids(folder, {text: number for number, text in enumerate(tokens)})
     return Vocabulary(
-        tokens, types, list(_merges(tokenizer["model"])), pre, **special,
-        add_bos=add_bos, add_eos=add_eos,
-    )  # fmt: skip
+        tokens, types, merges, pre, **special, add_bos=add_bos, add_eos=add_eos, pieces=pieces
+    )
 
 
-def _require_byte_level_bpe(tokenizer: Mapping[str, Any], where: object) -> None:
+def _require_plain_bpe(tokenizer: Mapping[str, Any], where: object) -> None:
     model = tokenizer.get("model") or {}
-    if model.get("type") != "BPE" or model.get("byte_fallback"):
-        kind = f"{model.get('type')}{' with byte fallback' if model.get('byte_fallback') else ''}"
+    if model.get("type") not in ("BPE", "Unigram"):
         raise ModelError(
-            f"{where}: the tokenizer is a SentencePiece-style {kind} model, which edgetool cannot "
-            "write to GGUF yet; supported: byte-level BPE"
+            f"{where}: llama.cpp has no {model.get('type')} tokenizer for a model that writes; "
+            "supported: BPE, Unigram"
         )
     for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
         if model.get(key):
             raise ModelError(f"{where}: the BPE tokenizer sets {key}, which llama.cpp lacks")
+
+
+def _require_no_normalizer(tokenizer: Mapping[str, Any], where: object) -> None:
     # llama.cpp does not normalize. NFC leaves all but decomposed accents as they are.
     if (normalizer := tokenizer.get("normalizer")) and normalizer.get("type") != "NFC":
         raise ModelError(f"{where}: normalizer '{normalizer.get('type')}' is not in llama.cpp")
 
 
-def _require_plain(token: Mapping[str, Any], where: object) -> None:
-    for flag in ("lstrip", "rstrip", "single_word"):
+def _require_plain(token: Mapping[str, Any], where: Path) -> None:
+    named = where.name.lower()
+    # llama.cpp lets the markers of models of this name swallow the white space behind them.
+    phi3 = "phi-3" in named or "phi3" in named
+    for flag in ("lstrip", "single_word") if phi3 else ("lstrip", "rstrip", "single_word"):
         if token.get(flag):
             raise ModelError(
                 f"{where}: added token '{token['content']}' sets {flag}, which llama.cpp lacks"
@@ -81,10 +95,16 @@ def _require_plain(token: Mapping[str, Any], where: object) -> None:
 
 
 def _tokens(
-    vocab: Mapping[str, int], added: list[dict[str, Any]], rows: int, folder: ModelFolder
+    vocab: Mapping[str, int] | list[tuple[str, float]],
+    added: list[dict[str, Any]],
+    rows: int,
+    folder: ModelFolder,
+    pieces: Pieces | None,
 ) -> tuple[list[str], list[int]]:
     tokens = [f"[PAD{number}]" for number in range(rows)]
     types = [UNUSED] * rows
+    if isinstance(vocab, list):  # Unigram's pieces, with their scores
+        vocab = {piece: number for number, (piece, _) in enumerate(vocab)}
     last = max([*vocab.values(), *(token["id"] for token in added)])
     if last >= rows:
         raise ModelError(
@@ -94,9 +114,26 @@ def _tokens(
     for text, number in vocab.items():
         tokens[number], types[number] = text, NORMAL
     for token in added:
-        tokens[token["id"]] = token["content"]
+        # llama.cpp looks for added tokens before it writes spaces as SentencePiece does.
+        text = token["content"].replace(SPACE, " ") if pieces else token["content"]
+        tokens[token["id"]] = text
         types[token["id"]] = CONTROL if token.get("special") else USER_DEFINED
+    _require_distinct(tokens, folder.path)
+    if pieces is not None:
+        types = [pieces.kind(text, kind) for text, kind in zip(tokens, types, strict=True)]
     return tokens, types
+
+
+def _require_distinct(tokens: list[str], where: object) -> None:
+    """llama.cpp ends its process over two tokens of one text, which for it ends at a NUL."""
+    seen: set[str] = set()
+    for number, text in enumerate(tokens):
+        if "\0" in text or text in seen:
+            raise ModelError(
+                f"{where}: token {number} of the tokenizer, {text!r}, has the text of another or "
+                "a NUL in it; llama.cpp cannot load such a vocabulary"
+            )
+        seen.add(text)
 
 
 def _merges(model: Mapping[str, Any]) -> Iterator[str]:
