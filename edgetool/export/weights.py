@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgetool.errors import ModelError, UsageError
-from edgetool.export.architectures import is_linear
+from edgetool.export.architectures import is_linear, is_tied
 from edgetool.export.lora import Adapter
 from edgetool.export.model_folder import ModelFolder
 from edgetool.export.nf4 import round_trip
@@ -51,7 +51,7 @@ class TrainedWeights:
         opened = Adapter.open(adapter) if adapter else None
         if opened:
             opened.check_fits({name: tensor.shape for name, tensor in tensors.items()})
-        if bool(folder.config.get("tie_word_embeddings")) and HEAD in tensors:
+        if is_tied(folder.config) and HEAD in tensors:
             # A tied model computes with its embedding; a stored head would only go stale.
             del tensors[HEAD]
             if opened and HEAD in opened.pairs:
