@@ -124,6 +124,7 @@ ARCHITECTURES = {
         "llama",
         IN_EVERY_LAYER,
         permute_qk=True,
+        rope_kinds=("linear", "yarn", "llama3"),
         assumed={"num_key_value_heads": 8, "sliding_window": 4096, "use_sliding_window": True},
     ),
     "Phi3ForCausalLM": Architecture(
