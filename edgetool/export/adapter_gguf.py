@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgetool.errors import ModelError
-from edgetool.export.architectures import to_ggml_layout
+from edgetool.export.layout import to_ggml_layout
 from edgetool.export.lora import LoraPair
 from edgetool.export.plan import make_plan
 from edgetool.export.receipt import ExportedFile, sha256_of

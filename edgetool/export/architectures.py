@@ -1,19 +1,16 @@
-"""Which transformers architectures become GGUF, and how their parts are called there.
+"""Which transformers architectures become GGUF, and what their parts are called there.
 
-To add one: a row in `ARCHITECTURES`; if its tensors need reshaping, see `to_ggml_layout`.
+To add one: a row in `ARCHITECTURES`. What its config.json says is read in shape.py, what its
+tensors need is done in layout.py.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from edgetool.errors import ModelError
-from edgetool.export.safetensors_io import Floats
 
 OUTSIDE_LAYERS = {
     "model.embed_tokens": "token_embd",
@@ -32,60 +29,127 @@ IN_EVERY_LAYER = {
     "mlp.down_proj": "ffn_down",
 }
 HEAD_NORMS = {"self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm"}
+AROUND_BOTH_HALVES = {  # a norm before attention and before the FFN, and one after each
+    "post_attention_layernorm": "post_attention_norm",
+    "pre_feedforward_layernorm": "ffn_norm",
+    "post_feedforward_layernorm": "post_ffw_norm",
+}
+FUSED = {  # Q, K and V as the rows of one matrix, and gate and up as those of another
+    "input_layernorm": "attn_norm",
+    "self_attn.qkv_proj": "attn_qkv",
+    "self_attn.o_proj": "attn_output",
+    "post_attention_layernorm": "ffn_norm",
+    "mlp.gate_up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
 LINEAR = tuple(module for module in IN_EVERY_LAYER if module.endswith("_proj"))
 QKV = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
+GRANITE_SCALES = {
+    "attention_multiplier": "attention.scale",
+    "embedding_multiplier": "embedding_scale",
+    "residual_multiplier": "residual_scale",
+    "logits_scaling": "logit_scale",
+}
 
 
 @dataclass(frozen=True)
 class Architecture:
     """One row of the table.
 
-    name          general.architecture in GGUF
-    layer         transformers module of a layer -> GGUF name within `blk.N.`
-    biased        modules that llama.cpp gives a bias
-    permute_qk    llama.cpp rotates neighbouring pairs where transformers rotates halves
+    name           general.architecture in GGUF
+    layer          transformers module of a layer -> GGUF name within `blk.N.`
+    biased         modules that llama.cpp gives a bias
+    permute_qk     llama.cpp rotates neighbouring pairs where transformers rotates halves
+    norms_add_one  transformers multiplies with 1 + weight, llama.cpp with the weight
+    activation     the one in llama.cpp's graph
+    rope_kinds     ways of squeezing positions that llama.cpp's graph follows
+    partial_rope   it can leave a part of each head as it is
+    slides         its graph has layers with a sliding window
+    nope_every     every so many layers it rotates nothing; 0: it always rotates
+    scales         config.json's factors -> their keys in GGUF; 1.0 where not set
+    assumed        what config.json may leave out: transformers' own defaults
     """
 
     name: str
     layer: Mapping[str, str]
-    biased: tuple[str, ...]
+    biased: tuple[str, ...] = ()
     permute_qk: bool = False
+    norms_add_one: bool = False
+    activation: str = "silu"
+    rope_kinds: tuple[str, ...] = ("linear", "yarn")
+    partial_rope: bool = False
+    slides: bool = False
+    nope_every: int = 0
+    scales: Mapping[str, str] = field(default_factory=dict)
+    assumed: Mapping[str, Any] = field(default_factory=dict)
 
 
 ARCHITECTURES = {
-    "LlamaForCausalLM": Architecture("llama", IN_EVERY_LAYER, LINEAR, permute_qk=True),
-    "Qwen2ForCausalLM": Architecture("qwen2", IN_EVERY_LAYER, QKV),
-    "Qwen3ForCausalLM": Architecture("qwen3", {**IN_EVERY_LAYER, **HEAD_NORMS}, ()),
+    "Gemma3ForCausalLM": Architecture(
+        "gemma3",
+        {**IN_EVERY_LAYER, **HEAD_NORMS, **AROUND_BOTH_HALVES},
+        norms_add_one=True,
+        activation="gelu_pytorch_tanh",
+        rope_kinds=("linear",),
+        slides=True,
+        assumed={
+            "head_dim": 256,
+            "hidden_activation": "gelu_pytorch_tanh",
+            "max_position_embeddings": 131072,
+            "num_key_value_heads": 4,
+            "query_pre_attn_scalar": 256,
+            "rms_norm_eps": 1e-6,
+            "rope_theta": 1e6,
+            "sliding_window": 4096,
+            "tie_word_embeddings": True,
+            "use_sliding_window": True,
+        },
+    ),
+    "GraniteForCausalLM": Architecture(
+        "granite",
+        IN_EVERY_LAYER,
+        LINEAR,
+        permute_qk=True,
+        rope_kinds=("linear", "yarn", "llama3"),
+        scales=GRANITE_SCALES,
+    ),
+    "LlamaForCausalLM": Architecture(
+        "llama",
+        IN_EVERY_LAYER,
+        LINEAR,
+        permute_qk=True,
+        rope_kinds=("linear", "yarn", "llama3"),
+    ),
+    "MistralForCausalLM": Architecture(
+        "llama",
+        IN_EVERY_LAYER,
+        permute_qk=True,
+        rope_kinds=("linear", "yarn", "llama3"),
+        assumed={"num_key_value_heads": 8, "sliding_window": 4096, "use_sliding_window": True},
+    ),
+    "Phi3ForCausalLM": Architecture(
+        "phi3",
+        FUSED,
+        rope_kinds=("longrope",),
+        partial_rope=True,
+        assumed={"use_sliding_window": True},
+    ),
+    "Qwen2ForCausalLM": Architecture(
+        "qwen2", IN_EVERY_LAYER, QKV, assumed={"sliding_window": 4096}
+    ),
+    "Qwen3ForCausalLM": Architecture(
+        "qwen3",
+        {**IN_EVERY_LAYER, **HEAD_NORMS},
+        assumed={"head_dim": 128, "sliding_window": 4096},
+    ),
+    "SmolLM3ForCausalLM": Architecture(
+        "smollm3",
+        IN_EVERY_LAYER,
+        permute_qk=True,
+        nope_every=4,
+        assumed={"num_key_value_heads": 4, "tie_word_embeddings": True},
+    ),
 }
-
-
-@dataclass(frozen=True)
-class RopeScaling:
-    """How positions beyond the trained context are squeezed; kind as GGUF spells it."""
-
-    kind: str  # none | linear | yarn | llama3
-    factor: float = 1.0
-    original_context: int = 0
-    low_freq_factor: float = 1.0
-    high_freq_factor: float = 4.0
-
-
-@dataclass(frozen=True)
-class Shape:
-    """A decoder's hyperparameters under GGUF's names."""
-
-    context_length: int
-    embedding_length: int
-    block_count: int
-    feed_forward_length: int
-    head_count: int
-    head_count_kv: int
-    head_dim: int
-    vocab_size: int
-    rms_epsilon: float
-    rope_theta: float
-    rope_scaling: RopeScaling
-    tied: bool
 
 
 def find_architecture(config: Mapping[str, Any], where: object) -> Architecture:
@@ -99,59 +163,18 @@ def find_architecture(config: Mapping[str, Any], where: object) -> Architecture:
     if named[0] not in ARCHITECTURES:
         raise ModelError(
             f"{where}: architecture '{named[0]}' cannot become GGUF; "
-            f"supported: {', '.join(ARCHITECTURES)}"
+            f"supported: {', '.join(ARCHITECTURES)}. Where llama.cpp's own script knows it, type "
+            "`edgetool export --converter PATH` with the path of a llama.cpp checkout"
         )
     return ARCHITECTURES[named[0]]
 
 
-def read_shape(config: Mapping[str, Any], where: object) -> Shape:
-    """Hyperparameters of a config.json. Raises ModelError for what llama.cpp would ignore."""
-    _refuse_variants(config, where)
-    try:
-        heads, hidden = int(config["num_attention_heads"]), int(config["hidden_size"])
-        rope = {**(config.get("rope_scaling") or {}), **(config.get("rope_parameters") or {})}
-        return Shape(
-            context_length=int(config["max_position_embeddings"]),
-            embedding_length=hidden,
-            block_count=int(config["num_hidden_layers"]),
-            feed_forward_length=int(config["intermediate_size"]),
-            head_count=heads,
-            head_count_kv=int(config.get("num_key_value_heads") or heads),
-            head_dim=int(config.get("head_dim") or hidden // heads),
-            vocab_size=int(config["vocab_size"]),
-            rms_epsilon=float(config["rms_norm_eps"]),
-            rope_theta=float(rope.get("rope_theta") or config.get("rope_theta") or 10000.0),
-            rope_scaling=_rope_scaling(rope, config, where),
-            tied=bool(config.get("tie_word_embeddings", False)),
-        )
-    except KeyError as error:
-        raise ModelError(f"{where}: config.json lacks {error}") from error
-
-
-def _refuse_variants(config: Mapping[str, Any], where: object) -> None:
-    if (activation := config.get("hidden_act", "silu")) != "silu":
-        raise ModelError(f"{where}: hidden_act '{activation}' is not in llama.cpp's graph (silu)")
-    if config.get("use_sliding_window") or "sliding_attention" in (config.get("layer_types") or ()):
-        raise ModelError(
-            f"{where}: use_sliding_window is not in llama.cpp's graph of this architecture"
-        )
-
-
-def _rope_scaling(rope: Mapping[str, Any], config: Mapping[str, Any], where: object) -> RopeScaling:
-    kind = rope.get("rope_type") or rope.get("type") or "default"
-    if kind == "default":
-        return RopeScaling("none")
-    if kind not in ("linear", "yarn", "llama3"):
-        raise ModelError(
-            f"{where}: rope scaling '{kind}' cannot become GGUF; supported: linear, yarn, llama3"
-        )
-    return RopeScaling(
-        kind,
-        float(rope["factor"]),
-        int(rope.get("original_max_position_embeddings") or config["max_position_embeddings"]),
-        float(rope.get("low_freq_factor", 1.0)),
-        float(rope.get("high_freq_factor", 4.0)),
-    )
+def is_tied(config: Mapping[str, Any]) -> bool:
+    """Is the token embedding of this config.json also the output matrix?"""
+    named = (config.get("architectures") or [""])[0]
+    assumed = ARCHITECTURES[named].assumed if named in ARCHITECTURES else {}
+    key = "tie_word_embeddings"
+    return bool(config.get(key, assumed.get(key, False)))
 
 
 def gguf_name(tensor: str, architecture: Architecture) -> str | None:
@@ -172,52 +195,15 @@ def gguf_name(tensor: str, architecture: Architecture) -> str | None:
     return f"blk.{layer}.{named}.{kind}"
 
 
+def is_linear(tensor: str) -> bool:
+    """Is this the weight of a layer's linear module, which bitsandbytes holds in NF4?"""
+    module, _, kind = tensor.rpartition(".")
+    layer, module = _split_layer(module)
+    return kind == "weight" and layer != "" and module.endswith("_proj")
+
+
 def _split_layer(module: str) -> tuple[str, str]:
     parts = module.split(".", 3)  # model.layers.N.rest
     if len(parts) == 4 and parts[:2] == ["model", "layers"] and parts[2].isdecimal():
         return parts[2], parts[3]
     return "", module
-
-
-def is_linear(tensor: str) -> bool:
-    """Is this the weight of a layer's linear module, which bitsandbytes holds in NF4?"""
-    module, _, kind = tensor.rpartition(".")
-    return kind == "weight" and _split_layer(module)[1] in LINEAR
-
-
-def to_ggml_layout(name: str, values: Floats, architecture: Architecture, shape: Shape) -> Floats:
-    """The tensor as llama.cpp's graph wants it; `name` is the GGUF name.
-
-    transformers rotates (x_i, x_{i+d/2}) of a head, llama.cpp's llama rotates (x_2i, x_2i+1), so
-    rows of Q and K are interleaved: [heads, 2, d/2, ...] -> [heads, d/2, 2, ...].
-    """
-    if not changes_layout(name, architecture):
-        return values
-    heads = shape.head_count if ".attn_q." in name else shape.head_count_kv
-    return _interleave(values, heads)
-
-
-def changes_layout(name: str, architecture: Architecture) -> bool:
-    """Does `to_ggml_layout` move rows of this tensor, so that it must have them all?"""
-    return architecture.permute_qk and (".attn_q." in name or ".attn_k." in name)
-
-
-def _interleave(values: Floats, heads: int) -> Floats:
-    halves = values.reshape(heads, 2, values.shape[0] // heads // 2, *values.shape[1:])
-    return np.ascontiguousarray(halves.swapaxes(1, 2)).reshape(values.shape)
-
-
-def rope_factors(shape: Shape) -> Floats | None:
-    """Divisors [head_dim / 2] of the rotary frequencies, None when there are none to store.
-
-    Llama 3.1's rule: short waves stay, long waves are slowed by `factor`, a ramp between
-    (transformers, modeling_rope_utils._compute_llama3_parameters).
-    """
-    scaling = shape.rope_scaling
-    if scaling.kind != "llama3":
-        return None
-    low, high = scaling.low_freq_factor, scaling.high_freq_factor
-    exponents = np.arange(0, shape.head_dim, 2, dtype=np.float64) / shape.head_dim
-    waves = 2 * math.pi * shape.rope_theta**exponents
-    ramp = np.clip((scaling.original_context / waves - low) / (high - low), 0.0, 1.0)
-    return (1.0 / ((1.0 - ramp) / scaling.factor + ramp)).astype(np.float32)

@@ -12,11 +12,13 @@ import numpy as np
 
 from edgetool.calls.formats import SYNTAX_KEY
 from edgetool.export import ggml
-from edgetool.export.architectures import Architecture, RopeScaling, Shape
+from edgetool.export.architectures import Architecture
 from edgetool.export.metadata import Metadata
 from edgetool.export.quantize import Quant, tensor_type
+from edgetool.export.rope import RopeScaling
 from edgetool.export.safetensors_io import Floats, require_float16
 from edgetool.export.sentencepiece import UNREACHED, Pieces
+from edgetool.export.shape import Shape
 from edgetool.export.vocabulary import Vocabulary
 
 QUANTIZATION_VERSION = 2  # GGML_QNT_VERSION
@@ -84,7 +86,7 @@ class GgufFile:
         writer.add_file_type(quant.file_type)
         if quant.quantized:
             writer.add_quantization_version(QUANTIZATION_VERSION)
-        _add_shape(writer, plan.shape)
+        _add_shape(writer, plan.shape, plan.architecture.name)
         _add_vocabulary(writer, plan.vocabulary)
         writer.add_chat_template(plan.chat_template)
         if plan.call_syntax is not None:
@@ -128,7 +130,7 @@ class GgufFile:
         return dict(sorted(Counter(self.types.values()).items()))
 
 
-def _add_shape(writer: Any, shape: Shape) -> None:
+def _add_shape(writer: Any, shape: Shape, architecture: str) -> None:
     writer.add_context_length(shape.context_length)
     writer.add_embedding_length(shape.embedding_length)
     writer.add_block_count(shape.block_count)
@@ -139,19 +141,27 @@ def _add_shape(writer: Any, shape: Shape) -> None:
     writer.add_value_length(shape.head_dim)
     writer.add_layer_norm_rms_eps(shape.rms_epsilon)
     writer.add_vocab_size(shape.vocab_size)
-    writer.add_rope_dimension_count(shape.head_dim)
+    writer.add_rope_dimension_count(shape.rope_dimensions)
     writer.add_rope_freq_base(shape.rope_theta)
+    for key, value in shape.scales.items():
+        writer.add_float32(f"{architecture}.{key}", value)
+    if shape.window:
+        writer.add_sliding_window(shape.window.size)
+        writer.add_sliding_window_pattern(shape.window.layers)
+        writer.add_rope_freq_base_swa(shape.window.rope_theta)
     _add_rope_scaling(writer, shape.rope_scaling)
 
 
 def _add_rope_scaling(writer: Any, scaling: RopeScaling) -> None:
-    """llama3's scaling is a tensor (`rope_freqs.weight`), not metadata."""
+    """llama3's scaling is a tensor (`rope_freqs.weight`), not metadata; longrope's is in part."""
     from gguf import RopeScalingType
 
     if scaling.kind in ("linear", "yarn"):
         writer.add_rope_scaling_type(RopeScalingType(scaling.kind))
         writer.add_rope_scaling_factor(scaling.factor)
-    if scaling.kind == "yarn":
+    if scaling.kind == "longrope":
+        writer.add_rope_scaling_attn_factors(scaling.attention_factor)
+    if scaling.kind in ("yarn", "longrope"):
         writer.add_rope_scaling_orig_ctx_len(scaling.original_context)
 
 

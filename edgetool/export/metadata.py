@@ -5,10 +5,14 @@ https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edgetool.export.model_folder import ModelFolder
+
+PHI3_TOKENS = {"</s>", "<unk>", "<s>", "<|endoftext|>"}
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,13 @@ class Metadata:
             writer.add_base_model_name(0, self.base)
         if self.license:
             writer.add_license(self.license)
+
+    def for_vocabulary(self, tokens: Collection[str]) -> Metadata:
+        """llama.cpp takes "phi-3" or "phi3" in a name for Phi-3's own vocabulary, and cannot load
+        a file of that name without its tokens: another one is named otherwise."""
+        if set(tokens) >= PHI3_TOKENS:
+            return self
+        return replace(self, name=re.sub("(?i)phi-?3", "Phi 3", self.name))
 
     def file_name(self, quant: str) -> str:
         """<Base>-<Size>-<Finetune>-<Encoding>.gguf"""

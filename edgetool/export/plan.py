@@ -11,22 +11,18 @@ from edgetool.errors import ModelError
 from edgetool.export.architectures import (
     OUTSIDE_LAYERS,
     Architecture,
-    Shape,
-    changes_layout,
     find_architecture,
     gguf_name,
-    read_shape,
-    rope_factors,
-    to_ggml_layout,
 )
 from edgetool.export.gguf_writer import Plan
+from edgetool.export.layout import changes_layout, to_ggml_layout
 from edgetool.export.metadata import describe
 from edgetool.export.model_folder import ModelFolder, resolve
+from edgetool.export.rope import rope_tensors
 from edgetool.export.safetensors_io import Floats
+from edgetool.export.shape import Shape, read_shape
 from edgetool.export.vocabulary import read_vocabulary
-from edgetool.export.weights import TrainedWeights
-
-ROPE_FACTORS = "rope_freqs.weight"
+from edgetool.export.weights import TrainedWeights, computed_tensors
 
 
 def check_exportable(model: str | Path) -> Path:
@@ -37,10 +33,10 @@ def check_exportable(model: str | Path) -> Path:
     """
     folder = ModelFolder.open(resolve(model))
     architecture = find_architecture(folder.config, folder.path)
-    shape = read_shape(folder.config, folder.path)
+    shape = read_shape(folder.config, architecture, folder.path)
     read_vocabulary(folder, shape.vocab_size)
     _ = folder.chat_template
-    stored = {name: tensor.shape for name, tensor in folder.tensors().items()}
+    stored = {name: tensor.shape for name, tensor in computed_tensors(folder).items()}
     _names(stored, architecture, shape, folder.path)
     return folder.path
 
@@ -55,19 +51,20 @@ def make_plan(
     """The plan of the GGUF files of these weights. Raises ModelError like `check_exportable`."""
     folder = weights.base
     architecture = find_architecture(folder.config, folder.path)
-    shape = read_shape(folder.config, folder.path)
+    shape = read_shape(folder.config, architecture, folder.path)
     names = _names(weights.shapes, architecture, shape, folder.path)
     tensors = {new: weights.tensors[old].shape for new, old in names.items()}
-    if (factors := rope_factors(shape)) is not None:
-        tensors[ROPE_FACTORS] = factors.shape
+    tensors |= {new: values.shape for new, values in _computed(shape).items()}
     parameters = sum(int(np.prod(size, dtype=np.int64)) for size in tensors.values())
+    vocabulary = read_vocabulary(folder, shape.vocab_size)
+    metadata = describe(folder, parameters, name=name, finetune=finetune)
     return Plan(
         architecture=architecture,
         shape=shape,
-        vocabulary=read_vocabulary(folder, shape.vocab_size),
+        vocabulary=vocabulary,
         chat_template=folder.chat_template,
         call_syntax=call_syntax,
-        metadata=describe(folder, parameters, name=name, finetune=finetune),
+        metadata=metadata.for_vocabulary(vocabulary.tokens),
         tensors=tensors,
         sources=names,
     )
@@ -75,13 +72,18 @@ def make_plan(
 
 def read_blocks(name: str, plan: Plan, weights: TrainedWeights) -> Iterator[Floats]:
     """The float32 values of a GGUF tensor, in llama.cpp's layout, by blocks of whole rows."""
-    if name == ROPE_FACTORS and (factors := rope_factors(plan.shape)) is not None:
-        yield factors
+    if name not in plan.sources:
+        yield _computed(plan.shape)[name]
     elif changes_layout(name, plan.architecture):
         values = weights.read(plan.sources[name])
         yield to_ggml_layout(name, values, plan.architecture, plan.shape)
     else:
         yield from weights.blocks(plan.sources[name])
+
+
+def _computed(shape: Shape) -> dict[str, Floats]:
+    """Tensors that a transformers folder does not store."""
+    return rope_tensors(shape.rope_scaling, shape.rope_theta, shape.rope_dimensions)
 
 
 def _names(

@@ -15,6 +15,7 @@ from edgetool.errors import UsageError
 FALLBACK = {"Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0", "IQ4_XS": "IQ4_NL"}
 # So many queries on one value make an error in it weigh more; it costs little, values being few.
 MANY_QUERIES = 4
+VALUES = (".attn_v.weight", ".attn_qkv.weight")  # by themselves, or fused with queries and keys
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,9 @@ def _gets_more_bits(
     name: str, quant: Quant, layers: int, queries_per_value: int, weighed: bool
 ) -> bool:
     """IQ4_XS gives the first FFN outputs more bits without an importance matrix, Q4_0 with one."""
-    if not name.endswith((".attn_v.weight", ".ffn_down.weight")):
+    if not name.endswith((*VALUES, ".ffn_down.weight")):
         return False
-    is_value = name.endswith(".attn_v.weight")
+    is_value = name.endswith(VALUES)
     layer, eighth = int(name.split(".")[1]), layers // 8
     if quant.usual == "IQ4_XS":
         return queries_per_value >= MANY_QUERIES if is_value else layer < eighth and not weighed

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgetool.errors import ModelError, UsageError
-from edgetool.export.architectures import is_linear
+from edgetool.export.architectures import is_linear, is_tied
 from edgetool.export.lora import Adapter
 from edgetool.export.model_folder import ModelFolder
 from edgetool.export.nf4 import round_trip
@@ -18,7 +18,16 @@ from edgetool.export.safetensors_io import Floats, StoredTensor
 # original weights are closer to the model before training, and sometimes better for all that.
 MERGE_INTO = "nf4"
 MERGE_TARGETS = ("nf4", "base")
-HEAD = "lm_head.weight"
+HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
+
+
+def computed_tensors(folder: ModelFolder) -> dict[str, StoredTensor]:
+    """The tensors a model computes with: a tied one has its embedding, and a stored head would
+    only go stale, unless it is all that was stored of the two."""
+    tensors = folder.tensors()
+    if is_tied(folder.config) and HEAD in tensors:
+        tensors.setdefault(EMBEDDING, tensors.pop(HEAD))
+    return tensors
 
 
 @dataclass(frozen=True)
@@ -47,15 +56,12 @@ class TrainedWeights:
         if merge_into not in MERGE_TARGETS:
             raise UsageError(f"merge_into: '{merge_into}' is not one of {', '.join(MERGE_TARGETS)}")
         folder = ModelFolder.open(base)
-        tensors = folder.tensors()
+        tensors = computed_tensors(folder)
         opened = Adapter.open(adapter) if adapter else None
         if opened:
-            opened.check_fits({name: tensor.shape for name, tensor in tensors.items()})
-        if bool(folder.config.get("tie_word_embeddings")) and HEAD in tensors:
-            # A tied model computes with its embedding; a stored head would only go stale.
-            del tensors[HEAD]
-            if opened and HEAD in opened.pairs:
+            if HEAD in opened.pairs and HEAD not in tensors:
                 raise ModelError(f"{adapter}: changes '{HEAD}', which is tied to the embedding")
+            opened.check_fits({name: tensor.shape for name, tensor in tensors.items()})
         return cls(folder, tensors, opened, merge_into, policy_dtype)
 
     @property

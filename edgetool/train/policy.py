@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from edgetool.calls.prompt import Prompter
+from edgetool.train.support import exact_context
 
 
 @dataclass
@@ -71,7 +72,7 @@ class Policy:
     @property
     def context_length(self) -> int:
         """Most tokens of prompt and completion together."""
-        return int(self.causal.config.max_position_embeddings)
+        return exact_context(self.causal.config)
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """The adapter's matrices by name, float32."""

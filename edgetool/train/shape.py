@@ -10,6 +10,7 @@ from edgetool.errors import ModelError
 
 _QWEN2, _QWEN3 = "Qwen2ForCausalLM", "Qwen3ForCausalLM"
 _GEMMA, _HYBRID = "Gemma3ForCausalLM", "GraniteMoeHybridForCausalLM"
+_PHI3 = "Phi3ForCausalLM"
 KNOWN = (
     "GraniteForCausalLM",
     "LlamaForCausalLM",
@@ -19,6 +20,7 @@ KNOWN = (
     _QWEN3,
     _GEMMA,
     _HYBRID,
+    _PHI3,
 )
 
 
@@ -119,13 +121,20 @@ def _linears(config: Mapping[str, Any], kind: str, head_dim: int) -> tuple[Linea
     shared = int(config.get("num_key_value_heads") or heads) * head_dim
     every = bool(config.get("attention_bias", False))
     qkv = every or kind == _QWEN2
+    wide, bias = _intermediate(config, kind), bool(config.get("mlp_bias", False))
+    if kind == _PHI3:
+        return (
+            Linear("qkv_proj", hidden, queries + 2 * shared),
+            Linear("o_proj", queries, hidden),
+            Linear("gate_up_proj", hidden, 2 * wide),
+            Linear("down_proj", wide, hidden),
+        )
     attention = (
         Linear("q_proj", hidden, queries, qkv),
         Linear("k_proj", hidden, shared, qkv),
         Linear("v_proj", hidden, shared, qkv),
         Linear("o_proj", queries, hidden, every),
     )
-    wide, bias = _intermediate(config, kind), bool(config.get("mlp_bias", False))
     if kind == _HYBRID:
         return (
             *attention,

@@ -13,6 +13,7 @@ FULL_ATTENTION = ("GraniteForCausalLM", "LlamaForCausalLM")
 SLIDING_WINDOW = (
     "Gemma3ForCausalLM",
     "MistralForCausalLM",
+    "Phi3ForCausalLM",
     "Qwen2ForCausalLM",
     "Qwen3ForCausalLM",
     "SmolLM3ForCausalLM",
@@ -63,6 +64,19 @@ def layer_windows(config: Any) -> dict[str, int | None]:
     kinds = getattr(config, "layer_types", None)
     kinds = kinds or ["sliding_attention" if window else "full_attention"]
     return {kind: window if kind == "sliding_attention" else None for kind in kinds}
+
+
+def exact_context(config: Any) -> int:
+    """Most tokens of prompt and completion together.
+
+    With longrope transformers turns positions by the length of the longest row it is shown: only
+    within the original context is a row the same alone, beside others and while it is written.
+    """
+    context = int(config.max_position_embeddings)
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") != "longrope":
+        return context
+    return min(context, int(rope["original_max_position_embeddings"]))
 
 
 def check_config(config: Any, model: str) -> None:

@@ -43,14 +43,14 @@ def _not_exportable(card: Card) -> str | None:
     """Training starts only where its outcome can become GGUF."""
     try:
         from edgetool.export.architectures import find_architecture
+        from edgetool.export.shape import read_shape
     except ModuleNotFoundError:  # the extra 'export' is not installed
         return None
-    from pathlib import Path
-
+    shape = card.shape or {}
     try:
-        find_architecture(dict(card.shape or {}), Path(card.name))
-    except ModelError:
-        return f"export does not know {card.architecture}"
+        read_shape(shape, find_architecture(shape, card.name), card.name)
+    except ModelError as error:
+        return f"it cannot be exported: {error}"
     return None
 
 

@@ -151,7 +151,7 @@ def test_a_sentencepiece_tokenizer_is_refused_by_name(model_copy: Path) -> None:
         ({"architectures": None}, "none named"),
         ({"quantization_config": {"quant_method": "gptq"}}, "already quantized \\(gptq\\)"),
         ({"hidden_act": "gelu"}, "hidden_act 'gelu'"),
-        ({"use_sliding_window": True}, "use_sliding_window"),
+        ({"use_sliding_window": True, "sliding_window": 64}, "sliding_window 64"),
         ({"layer_types": ["full_attention", "sliding_attention"]}, "use_sliding_window"),
         ({"rope_parameters": {"rope_type": "longrope", "rope_theta": 1e4}}, "'longrope'"),
         ({"num_hidden_layers": 3}, "blk.2"),

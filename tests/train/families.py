@@ -34,6 +34,13 @@ GRANITE = {
     "attention_multiplier": 0.2,
     "logits_scaling": 2.0,
 }
+LONGROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 1e4,
+    "original_max_position_embeddings": 64,
+    "short_factor": [1.0, 1.2, 1.5, 2.0],
+    "long_factor": [2.0, 3.0, 4.0, 5.0],
+}
 WINDOWED = {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1}
 # The prompts they are tested with have 17, 9 and 1 tokens: windows of 4 and 5 end inside a prompt,
 # one of 19 inside a completion.
@@ -47,6 +54,9 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "smollm3": ("smollm3", {"no_rope_layers": [1, 0, 1]}),
     "smollm3-window": ("smollm3", {"no_rope_layers": [1, 0, 1], **WINDOWED}),
     "mistral-window": ("mistral", {"sliding_window": 5}),
+    "phi3": ("phi3", {}),
+    "phi3-window": ("phi3", {"sliding_window": 5}),
+    "phi3-longrope": ("phi3", {"rope_parameters": LONGROPE}),
     "gemma3-short": ("gemma3_text", {**GEMMA, "sliding_window": 4}),
     "gemma3-long": ("gemma3_text", {**GEMMA, "sliding_window": 19}),
 }

@@ -170,3 +170,9 @@ def test_the_plan_was_within_a_fifth_of_what_a_cpu_held():
     assert {row["model"] for row in rows} == {"nano", "Qwen2.5-0.5B-Instruct"}
     for row in rows:
         assert row["planned_mb"] == pytest.approx(row["measured_mb"], rel=0.2)
+
+
+def test_fused_matrices_hold_what_their_parts_would():
+    phi3 = Shape.of({**CONFIG, "architectures": ["Phi3ForCausalLM"]}, "small")
+    assert phi3.parameters == SHAPE.parameters
+    assert [linear.outputs for linear in phi3.linears] == [64 + 2 * 32, 64, 2 * 128, 64]

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from edgetool.errors import ModelError
-from edgetool.train.support import check_config, layer_windows
+from edgetool.train.support import check_config, exact_context, layer_windows
 
 
 def config(model_type: str, architecture: str, **settings: Any) -> Any:
@@ -26,6 +26,7 @@ MIXED = {"num_hidden_layers": 2, "layer_types": ["sliding_attention", "full_atte
         ("qwen2", "Qwen2ForCausalLM", WINDOW, {"full_attention": None, "sliding_attention": 32}),
         ("mistral", "MistralForCausalLM", {"sliding_window": None}, {"full_attention": None}),
         ("mistral", "MistralForCausalLM", {"sliding_window": 8}, {"sliding_attention": 8}),
+        ("phi3", "Phi3ForCausalLM", {}, {"full_attention": None}),
         (
             "gemma3_text",
             "Gemma3ForCausalLM",
@@ -93,3 +94,13 @@ def test_what_would_not_be_exact_is_refused_by_name(
 ) -> None:
     with pytest.raises(ModelError, match=said):
         check_config(config(model_type, architecture, **settings), "model")
+
+
+def test_longrope_is_exact_up_to_the_original_context_only() -> None:
+    factors = {"short_factor": [1.0] * 48, "long_factor": [2.0] * 48}
+    rope = {"rope_type": "longrope", "rope_theta": 1e4, **factors}
+    longer = {"max_position_embeddings": 131072, "original_max_position_embeddings": 4096}
+    assert exact_context(config("phi3", "Phi3ForCausalLM", rope_parameters=rope, **longer)) == 4096
+    assert exact_context(config("phi3", "Phi3ForCausalLM", max_position_embeddings=2048)) == 2048
+    windows = config("gemma3_text", "Gemma3ForCausalLM", max_position_embeddings=8192)
+    assert exact_context(windows) == 8192
