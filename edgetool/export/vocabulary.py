@@ -72,6 +72,12 @@ def _require_plain_bpe(tokenizer: Mapping[str, Any], where: object) -> None:
             f"{where}: llama.cpp has no {model.get('type')} tokenizer for a model that writes; "
             "supported: BPE, Unigram"
         )
+    needed = ("vocab", "merges") if model["type"] == "BPE" else ("vocab", "unk_id")
+    if missing := [key for key in needed if model.get(key) is None]:
+        raise ModelError(
+            f"{where}: tokenizer.json's {model['type']} model lacks {' and '.join(missing)}; save "
+            "the tokenizer again with save_pretrained"
+        )
     for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
         if model.get(key):
             raise ModelError(f"{where}: the BPE tokenizer sets {key}, which llama.cpp lacks")
