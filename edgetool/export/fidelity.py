@@ -15,20 +15,11 @@ import numpy as np
 
 from edgetool.errors import EngineError, ModelError
 from edgetool.export.model_folder import ModelFolder
+from edgetool.export.probes import PROBES
 from edgetool.export.safetensors_io import Floats
 from edgetool.export.sentencepiece import alphabet, is_sentencepiece, leaves_first_space, written
 from edgetool.progress import quiet_loading
 
-# Where tokenizers part: contractions, digit runs, white space runs, accents, scripts, emoji, code.
-PROBES = (
-    "Hello World! I'm sure you'll've seen it's 'S 'T done",
-    "3 33 333 3333 33333 3.14 1,000,000 ½ ² ٣",
-    " a  b   c    d\t\te \n f\n\n\n g\r\n  \n \t ",
-    "naïve Ångström İstanbul 你好，世界 한국어 हिन्दी",
-    "🚀👩\u200d👩\u200d👧 …—“quoted” \u00a0nbsp\u2003em",
-    '{"name":"get_weather","arguments":{"city":"Oslo","days":3,"x":[1.5,null,true]}}',
-    "__init__(self, *args)->None: #!/usr/bin/env <a href='x'>&amp;</a> ===== ////",
-)
 KV_TYPES = {"f16": 1, "f32": 0}
 
 

@@ -93,8 +93,9 @@ class ModelFolder:
             return _rebuild_tokenizer(self.path)
         if self.find("tokenizer.model"):
             raise ModelError(
-                f"{self.path}: the tokenizer is a SentencePiece model (tokenizer.model), which "
-                "edgetool cannot write to GGUF; use a model with a byte-level BPE tokenizer.json"
+                f"{self.path}: the tokenizer is there as a SentencePiece model (tokenizer.model) "
+                "alone; write its tokenizer.json with transformers: "
+                "AutoTokenizer.from_pretrained(folder).save_pretrained(folder)"
             )
         raise ModelError(f"{self.path}: no tokenizer.json; save the model's tokenizer there")
 

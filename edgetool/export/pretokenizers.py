@@ -2,15 +2,19 @@ r"""Finding llama.cpp's name for a tokenizer's way of cutting text into words.
 
 llama.cpp has each pre-tokenizer built in under a name (`tokenizer.ggml.pre`). Its official
 converter recognises published tokenizers by a hash and refuses all others; here the regular
-expressions of tokenizer.json are compared with llama.cpp's, so a custom vocabulary exports too.
+expressions of tokenizer.json are compared with llama.cpp's, and where they are spelled otherwise
+what they do to texts over which pre-tokenizers part. So a custom vocabulary exports too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgetool.errors import ModelError
+from edgetool.export.probes import CUTS
+from edgetool.export.sentencepiece import flat
 
 _CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _SPACES = r"\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -25,6 +29,17 @@ QWEN35 = (  # as QWEN2, with combining marks among the letters
 )
 LLAMA3 = QWEN2.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
 
+NO_CONTRACTIONS = QWEN2.removeprefix(_CONTRACTIONS + "|")
+SEED = QWEN2.replace(r"[^\s\p{L}\p{N}]+[\r\n]*", r"[^\s\p{L}\p{N}\r\n]+")
+BAILING = QWEN2.replace(_CONTRACTIONS, "'(?i:[sdmt]|ll|ve|re)").replace(
+    r"\s*[\r\n]+|", r"\s*[\r\n]|"
+)
+THREE_DIGITS, CJK = r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+"
+DEEPSEEK3 = (
+    r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"""
+    r"| ?[\p{P}\p{S}]+[\r\n]*|" + _SPACES
+)
+
 # llama.cpp also has "gpt-4o" and "tekken", but cuts combining marks otherwise than the published
 # regular expressions do (llama-cpp-python 0.3.36): a model would see tokens it never met.
 # (regular expressions applied one after the other, ignore_merges) -> tokenizer.ggml.pre
@@ -35,7 +50,12 @@ KNOWN = {
     ((QWEN35,), False): "qwen35",
     ((LLAMA3,), True): "llama-bpe",
     ((LLAMA3,), False): "smaug-bpe",
+    ((NO_CONTRACTIONS,), False): "ufakzeka",
+    ((SEED,), False): "seed-coder",
+    ((BAILING,), False): "bailingmoe",
+    ((THREE_DIGITS, CJK, DEEPSEEK3), False): "deepseek-v3",
 }
+Cuts = list[list[tuple[int, int]]]  # of each text, where its words begin and end
 
 
 def recognise(tokenizer: Mapping[str, Any], where: object) -> str:
@@ -43,47 +63,90 @@ def recognise(tokenizer: Mapping[str, Any], where: object) -> str:
 
     Raises ModelError for one that llama.cpp would cut differently.
     """
-    regexes = tuple(_regexes(tokenizer.get("pre_tokenizer"), where))
+    step = tokenizer.get("pre_tokenizer")
+    _require_byte_level(step, where)
     ignore_merges = bool(tokenizer["model"].get("ignore_merges"))
-    name = KNOWN.get((regexes, ignore_merges))
-    if name is None:
-        known = ", ".join(sorted(set(KNOWN.values())))
-        raise ModelError(
-            f"{where}: llama.cpp has no pre-tokenizer that splits by {' then '.join(regexes)} "
-            f"with ignore_merges = {ignore_merges}; known: {known}"
-        )
-    return name
+    spelled = _regexes(step) or ()
+    return KNOWN.get((spelled, ignore_merges)) or _by_behaviour(step, ignore_merges, where)
 
 
-def _regexes(step: Mapping[str, Any] | None, where: object) -> list[str]:
-    """The regular expressions of a pre-tokenizer whose last step maps bytes to letters."""
-    steps = _flatten(step)
+def _by_behaviour(step: Any, ignore_merges: bool, where: object) -> str:
+    """The name of the one that cuts every probe alike, else an error with the nearest one's cut."""
+    found = _cuts(step, where)
+    apart: list[tuple[int, str, str]] = []
+    for (regexes, ignoring), name in KNOWN.items():
+        if ignoring != ignore_merges:
+            continue
+        theirs = _cuts(_spelled(regexes), where)
+        other = [i for i, (a, b) in enumerate(zip(found, theirs, strict=True)) if a != b]
+        if not other:
+            return name
+        apart.append((len(other), name, _difference(CUTS[other[0]], found, theirs, other[0])))
+    _, nearest, difference = min(apart)
+    raise ModelError(
+        f"{where}: llama.cpp has no pre-tokenizer that cuts as this tokenizer does (ignore_merges "
+        f"= {ignore_merges}); the nearest is {nearest}: {difference}"
+    )
+
+
+def _difference(text: str, ours: Cuts, theirs: Cuts, at: int) -> str:
+    pairs = zip(ours[at], theirs[at], strict=False)
+    first = next(i for i, (a, b) in enumerate(pairs) if a != b)
+    one, other = ([text[a:b] for a, b in cuts[at][first : first + 3]] for cuts in (ours, theirs))
+    return f"{other} instead of {one}"
+
+
+def _cuts(step: Any, where: object) -> Cuts:
+    """What a pre-tokenizer, as tokenizer.json has it, makes of the probes."""
+    from tokenizers import Tokenizer
+
+    empty = {"type": "BPE", "vocab": {}, "merges": []}
+    try:
+        made = Tokenizer.from_str(
+            json.dumps(
+                {"version": "1.0", "added_tokens": [], "pre_tokenizer": step, "model": empty}
+            )
+        ).pre_tokenizer
+    except Exception as error:  # the package raises nothing narrower
+        raise ModelError(f"{where}: tokenizer.json has a bad pre-tokenizer: {error}") from error
+    return [[span for _, span in made.pre_tokenize_str(text)] for text in CUTS]
+
+
+def _spelled(regexes: Sequence[str]) -> dict[str, Any]:
+    """tokenizer.json's form of llama.cpp's regular expressions."""
+    split = {"type": "Split", "behavior": "Isolated", "invert": False}
+    last = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False}
+    steps = [{**split, "pattern": {"Regex": regex}} for regex in regexes]
+    return {"type": "Sequence", "pretokenizers": [*steps, {**last, "use_regex": False}]}
+
+
+def _require_byte_level(step: Mapping[str, Any] | None, where: object) -> None:
+    steps = flat(step)
     if not steps or steps[-1].get("type") != "ByteLevel":
         kind = steps[-1].get("type") if steps else None
         raise ModelError(
             f"{where}: the tokenizer is neither a byte-level BPE nor SentencePiece's (its "
             f"pre-tokenizer is {kind}), and llama.cpp has no other"
         )
-    return [regex for one in steps for regex in _regex_of(one, where)]
+    if any(one.get("add_prefix_space") for one in steps):
+        raise ModelError(f"{where}: add_prefix_space of its pre-tokenizer is not in llama.cpp")
 
 
-def _flatten(step: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
-    if step is None:
-        return []
-    if step.get("type") == "Sequence":
-        return [inner for child in step["pretokenizers"] for inner in _flatten(child)]
-    return [step]
+def _regexes(step: Mapping[str, Any] | None) -> tuple[str, ...] | None:
+    """The regular expressions it splits by; None where it has other steps."""
+    found = [_regex_of(one) for one in flat(step)]
+    return None if None in found else tuple(regex for one in found for regex in one or ())
 
 
-def _regex_of(step: Mapping[str, Any], where: object) -> list[str]:
+def _regex_of(step: Mapping[str, Any]) -> list[str] | None:
     kind = step.get("type")
-    if kind == "ByteLevel" and not step.get("add_prefix_space"):
+    if kind == "ByteLevel":
         return [GPT2] if step.get("use_regex", True) else []
     if kind == "Digits" and step.get("individual_digits"):
         return [DIGIT]
     if kind == "Split" and _keeps_everything(step) and "Regex" in step["pattern"]:
         return [_spell(step["pattern"]["Regex"])]
-    raise ModelError(f"{where}: llama.cpp has no pre-tokenizer like {dict(step)}")
+    return None
 
 
 def _keeps_everything(step: Mapping[str, Any]) -> bool:

@@ -10,7 +10,8 @@ from rich.console import Console
 
 from edgetool.errors import UsageError
 from edgetool.export.adapter_gguf import export_adapter
-from edgetool.export.fidelity import PROBES, llama_logits, summarize
+from edgetool.export.fidelity import llama_logits, summarize
+from edgetool.export.probes import PROBES
 from edgetool.export.receipt import ExportedFile, Source, record_fidelity, write_receipt
 from edgetool.verbs.survey import HeldOut, Subject
 

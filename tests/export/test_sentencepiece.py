@@ -14,8 +14,9 @@ import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from edgetool.errors import ModelError
-from edgetool.export.fidelity import PROBES, _llama_tokenizer, token_mismatches
+from edgetool.export.fidelity import _llama_tokenizer, token_mismatches
 from edgetool.export.model_folder import ModelFolder
+from edgetool.export.probes import PROBES
 from edgetool.export.run import export_gguf
 from edgetool.export.sentencepiece import (
     BYTE,

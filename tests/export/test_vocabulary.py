@@ -11,8 +11,9 @@ import pytest
 
 from edgetool.errors import ModelError
 from edgetool.export import pretokenizers
-from edgetool.export.fidelity import PROBES, require_same_tokens, token_mismatches
+from edgetool.export.fidelity import require_same_tokens, token_mismatches
 from edgetool.export.model_folder import ModelFolder
+from edgetool.export.probes import PROBES
 from edgetool.export.run import export_gguf
 from edgetool.export.vocabulary import CONTROL, NORMAL, UNUSED, USER_DEFINED, read_vocabulary
 from tests.export.conftest import Folder, edit_json
@@ -79,6 +80,44 @@ def test_every_known_pre_tokenizer_cuts_as_llama_cpp_does(
     assert token_mismatches(tmp_path / "model.Q8_0.gguf", opened, NASTY) == []
 
 
+QWEN2_OTHERWISE = (
+    r"'(?:[sS]|[tT]|[rR][eE]|[vV][eE]|[mM]|[lL][lL]|[dD])|(?:[^\r\n\p{L}\p{N}])?\p{L}+|\p{N}"
+    r"|[ ]?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+BYTES_LAST = {
+    "type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True,
+}  # fmt: skip
+DIGITS = {"type": "Split", "pattern": {"Regex": r"[\p{N}]"}, "behavior": "Isolated",
+          "invert": False}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("step", "name"),
+    [
+        (pre_tokenizer((QWEN2_OTHERWISE,)), "qwen2"),
+        ({"type": "Sequence", "pretokenizers": [DIGITS, BYTES_LAST]}, "smollm"),
+    ],
+)
+def test_a_pre_tokenizer_spelled_otherwise_is_known_by_what_it_does(
+    roomy_model: Path, tmp_path: Path, step: dict[str, Any], name: str
+) -> None:
+    folder = Path(shutil.copytree(roomy_model, tmp_path / "model"))
+    edit_json(folder / "tokenizer.json", pre_tokenizer=step)
+    export_gguf(folder, None, tmp_path, ["Q8_0"])
+    opened = ModelFolder.open(folder)
+    assert read_vocabulary(opened, 1024).pre == name
+    assert token_mismatches(tmp_path / "model.Q8_0.gguf", opened, NASTY) == []
+
+
+def test_the_nearest_pre_tokenizer_is_shown_with_its_other_cut(model_copy: Path) -> None:
+    two_digits = pretokenizers.QWEN2.replace(r"|\p{N}|", r"|\p{N}{1,2}|")
+    edit_json(model_copy / "tokenizer.json", pre_tokenizer=pre_tokenizer((two_digits,)))
+    # "3 33 333 3333": alike up to the first three digits in a row.
+    said = r"the nearest is smaug-bpe: \['333', ' ', '333'\] instead of \['33', '3', ' '\]"
+    with pytest.raises(ModelError, match=said):
+        read_vocabulary(ModelFolder.open(model_copy), 400)
+
+
 def test_a_wrong_pre_tokenizer_would_be_noticed(roomy_model: Path, tmp_path: Path) -> None:
     """The check inside an export can fail: qwen2's file against a gpt-2 tokenizer."""
     folders = []
@@ -139,8 +178,9 @@ def test_a_second_end_token_is_kept(model_copy: Path) -> None:
     [
         ({"pre_tokenizer": None}, "neither a byte-level BPE nor SentencePiece's"),
         ({"pre_tokenizer": {"type": "Metaspace"}}, "no pre-tokenizer like {'type': 'Metaspace'}"),
+        ({"pre_tokenizer": pre_tokenizer(("(",))}, "has a bad pre-tokenizer"),
         ({"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True}}, "add_prefix_space"),
-        ({"pre_tokenizer": pre_tokenizer((r"\w+",))}, r"splits by .w. with ignore_merges = False"),
+        ({"pre_tokenizer": pre_tokenizer((r"\w+",))}, "ignore_merges = False.; the nearest is"),
         ({"normalizer": {"type": "Lowercase"}}, "normalizer 'Lowercase'"),
         ({"model": {"type": "Unigram", "vocab": []}}, "Unigram model lacks unk_id"),
         ({"model": {"type": "BPE", "byte_fallback": True}}, "BPE model lacks vocab and merges"),
@@ -151,7 +191,7 @@ def test_a_tokenizer_that_llama_cpp_lacks_is_refused(
     model_copy: Path, changes: dict[str, Any], said: str
 ) -> None:
     edit_json(model_copy / "tokenizer.json", **changes)
-    with pytest.raises(ModelError, match=said.replace(".w.", r"\\w\+")):
+    with pytest.raises(ModelError, match=said):
         read_vocabulary(ModelFolder.open(model_copy), 400)
 
 
