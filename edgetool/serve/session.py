@@ -135,6 +135,7 @@ class LlamaSession:
             )
 
         def encode(text: str) -> list[int]:
+            vocabulary.require_writable(text)
             ids: list[int] = llama.tokenize(text.encode("utf-8"), add_bos=False, special=True)
             return ids
 

@@ -6,6 +6,8 @@ import ctypes
 from dataclasses import dataclass
 from typing import Any
 
+from edgetool.errors import UsageError
+
 _PIECE_BYTES = 256
 
 
@@ -16,6 +18,7 @@ class Vocabulary:
     pieces    [V] the bytes a token adds to a text; none for control tokens
     markers   text -> id of every control and user-defined token
     stop_ids  the tokens that end a completion
+    alphabet  the characters it can write; None: all of them
     """
 
     pieces: tuple[bytes, ...]
@@ -23,6 +26,7 @@ class Vocabulary:
     stop_ids: frozenset[int]
     bos_token: str
     eos_token: str
+    alphabet: frozenset[str] | None = None
 
     @property
     def size(self) -> int:
@@ -31,6 +35,15 @@ class Vocabulary:
     def text(self, token_ids: list[int]) -> str:
         """Text of ids; bytes cut inside a character become U+FFFD."""
         return b"".join(self.pieces[token] for token in token_ids).decode("utf-8", "replace")
+
+    def require_writable(self, text: str) -> None:
+        """Raises UsageError for a character without a token: llama.cpp would end its process."""
+        missing = set(text) - self.alphabet if self.alphabet is not None else ()
+        if missing:
+            raise UsageError(
+                f"this model has no token for {min(missing)!r}, nor for the bytes of it; leave it "
+                "out of the request, or use a model whose vocabulary has bytes"
+            )
 
 
 def read_vocabulary(vocab: Any) -> Vocabulary:
@@ -50,7 +63,20 @@ def read_vocabulary(vocab: Any) -> Vocabulary:
         stop_ids=frozenset(t for t in range(size) if llama_cpp.llama_vocab_is_eog(vocab, t)),
         bos_token=_raw_text(vocab, _bos(vocab)),
         eos_token=_raw_text(vocab, llama_cpp.llama_vocab_eos(vocab)),
+        alphabet=_alphabet(vocab, size),
     )
+
+
+def _alphabet(vocab: Any, size: int) -> frozenset[str] | None:
+    """Of a SentencePiece vocabulary without tokens for bytes."""
+    import llama_cpp
+
+    if llama_cpp.llama_vocab_type(vocab) != llama_cpp.LLAMA_VOCAB_TYPE_SPM:
+        return None
+    texts = {_raw_text(vocab, token) for token in range(size)}
+    if "<0xFF>" in texts:
+        return None
+    return frozenset({" "} | {text for text in texts if len(text) == 1})
 
 
 def _bos(vocab: Any) -> int:
