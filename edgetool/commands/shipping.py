@@ -68,6 +68,10 @@ def export(
         Path | None,
         typer.Option(metavar="TOOLS.json", help="Read these tools now, for a quick first token."),
     ] = None,
+    converter: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="A llama.cpp checkout; runs its own convert script."),
+    ] = None,
 ) -> None:
     """Adapter + base -> GGUF files with a receipt."""
     from edgetool.verbs.exporting import ExportOptions, run_export
@@ -75,7 +79,7 @@ def export(
     options = ExportOptions(
         quants=quant or (), out=out, merge_into=merge_into, data=data, rows=rows,
         imatrix=imatrix, max_drop=max_drop, adapter_only=adapter_only, beside=beside,
-        ollama=ollama, lm_studio=lmstudio, warm=warm,
+        ollama=ollama, lm_studio=lmstudio, warm=warm, converter=converter,
         **({"publisher": publisher} if publisher else {}),
     )  # fmt: skip
     run_export(run, options, console())

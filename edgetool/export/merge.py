@@ -21,6 +21,7 @@ COPIED = (
     "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
+    "tokenizer.model",
     "special_tokens_map.json",
     "added_tokens.json",
     "vocab.json",
@@ -61,9 +62,15 @@ def merge(
     out.parent.mkdir(parents=True, exist_ok=True)
     require_space(out.parent, count * ITEM_BYTES[STORAGE[dtype]])
     with building_folder(out) as part:
-        _copy_companions(weights.base, part, dtype)
-        write_stream(part / WEIGHTS, shapes, map(weights.read, shapes), dtype)
+        write_merged(weights, part, dtype)
     return out
+
+
+def write_merged(weights: TrainedWeights, folder: Path, dtype: str) -> None:
+    """The merged model's files into an empty folder."""
+    shapes = weights.shapes
+    _copy_companions(weights.base, folder, dtype)
+    write_stream(folder / WEIGHTS, shapes, map(weights.read, shapes), dtype)
 
 
 def _copy_companions(folder: ModelFolder, out: Path, dtype: str) -> None:

@@ -74,7 +74,7 @@ def export_gguf(
     ModelError for a model that cannot be exported, UsageError for an unknown quantization and
     EdgetoolError when the disk is too small or fills up.
     """
-    chosen = _choose(quants)
+    chosen = choose(quants)
     weights = TrainedWeights.open(base, adapter, merge_into, policy_dtype)
     plan = make_plan(weights, name=name, finetune=finetune, call_syntax=call_syntax)
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -84,11 +84,12 @@ def export_gguf(
         judgement = judge(parts) if judge else Judgement()
         exported = [_describe(q, parts, targets[q], counts, judgement) for q in chosen]
         source = Source(base, adapter, merge_into, policy_dtype)
-        _publish(out_dir, parts, exported, source, {**(notes or {}), **judgement.measured})
+        publish(out_dir, parts, exported, source, {**(notes or {}), **judgement.measured})
     return exported
 
 
-def _choose(names: Sequence[str]) -> list[Quant]:
+def choose(names: Sequence[str]) -> list[Quant]:
+    """Quantizations by name, each once. Raises UsageError for none or an unknown one."""
     if not names:
         raise UsageError("no quantization asked for; name one with --quant, Q4_K_M for instance")
     return list({quant.name: quant for quant in map(get_quant, names)}.values())
@@ -107,7 +108,7 @@ def _written(
     require_space(folder, sum(plan.estimate(q, weighed=bool(importance)) for q in targets))
     parts = {quant.name: part_path(target) for quant, target in targets.items()}
     try:
-        with _saying_where(folder):
+        with saying_where(folder):
             counts = _write(parts, list(targets), plan, weights, importance)
         require_same_tokens(next(iter(parts.values())), weights.base, [plan.chat_template])
         yield parts, counts
@@ -116,7 +117,7 @@ def _written(
             part.unlink(missing_ok=True)
 
 
-def _publish(
+def publish(
     folder: Path,
     parts: Mapping[str, Path],
     exported: Sequence[ExportedFile],
@@ -126,7 +127,7 @@ def _publish(
     """Give the files their names, and say in the receipt what they are."""
     seal = part_path(folder / FILE)
     try:
-        with _saying_where(folder):
+        with saying_where(folder):
             write_receipt(folder, source, exported, notes, name=seal.name)
             named = {parts[file.quant]: file.path for file in exported}
             publish_sealed(named, (seal, folder / FILE))
@@ -135,7 +136,7 @@ def _publish(
 
 
 @contextmanager
-def _saying_where(folder: Path) -> Iterator[None]:
+def saying_where(folder: Path) -> Iterator[None]:
     """numpy's error of a disk that fills up names neither the file nor the reason."""
     try:
         yield

@@ -16,9 +16,12 @@ from edgetool.export.merge import merge
 from edgetool.export.receipt import ExportedFile
 from edgetool.export.run import QUANT, export_gguf
 from edgetool.verbs.adapter_only import run_adapter_only
+from edgetool.verbs.converting import require_no_others, run_converted
 from edgetool.verbs.run_folder import RunFolder
 from edgetool.verbs.shipping import check_ollama, ship, warm_files
 from edgetool.verbs.survey import Subject, held_out, survey
+
+PLAIN = ("--quant", "--merge-into")  # what --converter leaves to choose
 
 
 def run_merge(path: Path, out: Path | None, merge_into: str | None, console: Console) -> Path:
@@ -49,6 +52,7 @@ class ExportOptions:
     adapter_only, beside   only the adapter as GGUF, and a base GGUF to try it out with
     ollama      write a Modelfile, too
     lm_studio   its models folder, to put the files into under `publisher`
+    converter   a llama.cpp checkout, whose script is used instead of edgetool's own export
     warm        tools.json whose part of the prompt is read now, and kept beside the files
     """
 
@@ -65,6 +69,7 @@ class ExportOptions:
     lm_studio: Path | None = None
     publisher: str = PUBLISHER
     warm: Path | None = None
+    converter: Path | None = None
 
 
 def run_export(path: str, options: ExportOptions, console: Console) -> list[ExportedFile]:
@@ -75,8 +80,11 @@ def run_export(path: str, options: ExportOptions, console: Console) -> list[Expo
     _require_sense(options)
     tools = load_tools(options.warm) if options.warm else ()
     tune()
-    subject = Subject.at(path)
+    subject = Subject.at(path, exportable=options.converter is None)
     out = _out_folder(path, subject, options)
+    if options.converter:
+        quants = options.quants or (QUANT,)
+        return run_converted(options.converter, subject, out, quants, options.merge_into, console)
     rows = held_out(subject, options.data, options.rows)
     if options.adapter_only:
         return [run_adapter_only(subject, out, rows, options.beside, console)]
@@ -120,7 +128,15 @@ def _require_sense(options: ExportOptions) -> None:
         "--imatrix": options.imatrix, "--max-drop": options.max_drop is not None,
         "--ollama": options.ollama, "--lmstudio": options.lm_studio, "--warm": options.warm,
     }  # fmt: skip
-    if options.adapter_only:
+    if options.converter:
+        require_no_others(
+            {name: given for name, given in files_only.items() if name not in PLAIN}
+            | {
+                "--adapter-only": options.adapter_only, "--beside": options.beside,
+                "--data": options.data, "--rows": options.rows,
+            }
+        )  # fmt: skip
+    elif options.adapter_only:
         for option in (name for name, given in files_only.items() if given):
             raise UsageError(f"{option} is about whole models; leave it out with --adapter-only")
     elif options.beside:

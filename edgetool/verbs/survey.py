@@ -22,6 +22,7 @@ from edgetool.errors import UsageError
 from edgetool.export import imatrix
 from edgetool.export.gguf_writer import Plan
 from edgetool.export.imatrix import ImportanceMatrix
+from edgetool.export.model_folder import resolve
 from edgetool.export.plan import check_exportable, make_plan
 from edgetool.export.receipt import sha256_of
 from edgetool.export.run import REFERENCE, Judgement
@@ -61,11 +62,18 @@ class Subject:
         return cls(base, run.adapter, run, target, dtype, run.path.resolve().name, syntax)
 
     @classmethod
-    def at(cls, path: str) -> Subject:
-        """A run folder, or a model by name, folder or hub id."""
+    def at(cls, path: str, *, exportable: bool = True) -> Subject:
+        """A run folder, or a model by name, folder or hub id.
+
+        exportable   refuse a model that `export_gguf` would refuse
+        """
         if (Path(path) / "run.json").is_file():
-            return cls.of_run(RunFolder.open(Path(path)))
-        return cls(check_exportable(locate(path)), None, None, "base")
+            subject = cls.of_run(RunFolder.open(Path(path)))
+            if exportable:
+                check_exportable(subject.base)
+            return subject
+        find = check_exportable if exportable else resolve
+        return cls(find(locate(path)), None, None, "base")
 
     def policy(self) -> Policy:
         from edgetool.verbs import steps

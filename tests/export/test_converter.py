@@ -1,0 +1,153 @@
+"""`--converter`: what the export does not know becomes GGUF by another's script, or nothing does."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from edgetool.errors import EngineError, ModelError, UsageError
+from edgetool.export.converter import export_converted, find_script
+from edgetool.export.plan import check_exportable
+from edgetool.export.receipt import sha256_of
+from edgetool.export.run import export_gguf
+from tests.conftest import ROOT
+from tests.export.conftest import Folder, edit_json
+from tests.export.test_quantize import read_tensors
+
+UNKNOWN = "UnheardOfForCausalLM"
+# Takes the unknown architecture for what it is, a Qwen2 under another name.
+CONVERT = f"""
+import json, shutil, sys
+from pathlib import Path
+sys.path.insert(0, {str(ROOT)!r})
+from edgetool.export.run import export_gguf
+model, _, outfile, _, outtype = sys.argv[1:]
+assert outtype == "f32" and sys.argv[2] == "--outfile" and sys.argv[4] == "--outtype"
+copy = Path(shutil.copytree(model, "copy"))
+config = json.loads((copy / "config.json").read_text())
+config["architectures"] = ["Qwen2ForCausalLM"]
+(copy / "config.json").write_text(json.dumps(config))
+export_gguf(copy, None, Path("."), ["F32"])
+assert Path("model.F32.gguf").resolve() == Path(outfile)
+"""
+FAIL = """
+import sys
+print("\\n".join(f"line {number}" for number in range(100)))
+print("NotImplementedError: no such architecture", file=sys.stderr)
+sys.exit(3)
+"""
+INTERRUPT = """
+import os, signal, time
+from pathlib import Path
+Path("model.F32.gguf").write_bytes(b"half")
+os.kill(os.getppid(), signal.SIGINT)
+time.sleep(60)
+"""
+
+
+def write_script(folder: Path, code: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "convert_hf_to_gguf.py").write_text(code, encoding="utf-8")
+    return find_script(folder)
+
+
+@pytest.fixture()
+def unknown(model_copy: Path) -> Path:
+    edit_json(model_copy / "config.json", architectures=[UNKNOWN])
+    return model_copy
+
+
+def test_an_unknown_architecture_is_refused_before_its_weights_are_opened(unknown: Path) -> None:
+    (unknown / "model.safetensors").write_bytes(b"never read")
+    with pytest.raises(ModelError, match=rf"'{UNKNOWN}'.*edgetool export --converter PATH"):
+        check_exportable(unknown)
+
+
+def test_the_script_gets_the_merged_model_and_its_file_is_quantized(
+    unknown: Path, tiny_model: Path, adapter: Path, tmp_path: Path
+) -> None:
+    script, out = write_script(tmp_path / "llama.cpp", CONVERT), tmp_path / "out"
+    files, mismatches = export_converted(
+        script, unknown, adapter, out, ["Q4_K_M", "F32"], merge_into="base"
+    )
+    assert [file.path.name for file in files] == ["model.Q4_K_M.gguf", "model.F32.gguf"]
+    assert mismatches == []
+    export_gguf(tiny_model, adapter, tmp_path / "ours", ["Q4_K_M", "F32"], merge_into="base")
+    for file in files:
+        assert read_tensors(file.path) == read_tensors(tmp_path / "ours" / file.path.name)
+    names = ["model.F32.gguf", "model.Q4_K_M.gguf", "receipt.json"]
+    assert sorted(path.name for path in out.iterdir()) == names  # the staging folder is gone
+    receipt = json.loads((out / "receipt.json").read_text())
+    assert receipt["converter"] == {"path": str(script), "sha256": sha256_of(script)}
+    assert receipt["files"][0]["sha256"] == sha256_of(out / "model.Q4_K_M.gguf")
+    assert receipt["source"]["merge_into"] == "base"
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (FAIL, r"(?s)exit code 3.*line 99\nNotImplementedError: no such architecture$"),
+        ("print('done')", r"it wrote no file\):\ndone$"),
+        ("open('model.F32.gguf', 'wb').write(b'GGUF' + bytes(9))", "damaged or cut short"),
+    ],
+    ids=["fails", "writes nothing", "writes half a file"],
+)
+def test_a_script_that_fails_is_told_and_leaves_what_was_there(
+    unknown: Path, tmp_path: Path, code: str, said: str
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "model.Q8_0.gguf").write_text("earlier")
+    script = write_script(tmp_path / "llama.cpp", code)
+    with pytest.raises((EngineError, ModelError), match=said) as caught:
+        export_converted(script, unknown, None, out, ["Q8_0"], merge_into="base")
+    assert "line 50" not in str(caught.value)  # the last lines, not all of them
+    assert [path.name for path in out.iterdir()] == ["model.Q8_0.gguf"]
+    assert (out / "model.Q8_0.gguf").read_text() == "earlier"
+
+
+def test_ctrl_c_ends_the_script_and_leaves_nothing(unknown: Path, tmp_path: Path) -> None:
+    script, out = write_script(tmp_path / "llama.cpp", INTERRUPT), tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        export_converted(script, unknown, None, out, ["Q8_0"], merge_into="base")
+    assert list(out.iterdir()) == []
+
+
+def test_layers_nobody_knows_are_not_merged_into_nf4(
+    unknown: Path, adapter: Path, tmp_path: Path
+) -> None:
+    script, out = write_script(tmp_path / "llama.cpp", CONVERT), tmp_path / "out"
+    with pytest.raises(ModelError, match="--merge-into base"):
+        export_converted(script, unknown, adapter, out, ["Q8_0"], merge_into="nf4")
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("path", ["nowhere", "."])
+def test_a_folder_without_the_script_is_answered_with_what_to_name(
+    tmp_path: Path, path: str
+) -> None:
+    with pytest.raises(UsageError, match="convert_hf_to_gguf.py there; name the folder"):
+        find_script(tmp_path / path)
+
+
+@pytest.mark.slow
+def test_llama_cpps_own_script_makes_the_file_that_edgetool_makes(
+    make_model: Folder, tmp_path: Path
+) -> None:
+    checkout = os.environ.get("EDGETOOL_LLAMA_CPP")
+    if not checkout:
+        pytest.skip("set EDGETOOL_LLAMA_CPP to a llama.cpp checkout")
+    model = make_model("Llama")
+    # the script knows published tokenizers by their hash alone, and this one is as SmolLM's
+    nano = ROOT / "models" / "nano"
+    if not (nano / "config.json").is_file():
+        pytest.skip("nano is missing")
+    shutil.copy(nano / "config.json", tmp_path)
+    script = find_script(Path(checkout))
+    with pytest.raises(EngineError, match="pre-tokenizer"):
+        export_converted(script, model, None, tmp_path / "theirs", ["F32"], merge_into="base")
+    assert list((tmp_path / "theirs").iterdir()) == []
