@@ -8,6 +8,7 @@ takes the disk, the memory and the time that `run.export_gguf` does without.
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import subprocess
 import sys
@@ -144,7 +145,9 @@ def _convert(script: Path, weights: TrainedWeights, staging: Path) -> Path:
     if done.returncode or not whole.is_file():
         said = "\n".join(done.stdout.rstrip().splitlines()[-LAST_LINES:])
         how = f"exit code {done.returncode}" if done.returncode else "it wrote no file"
-        raise EngineError(f"{script} failed on {weights.base.path} ({how}):\n{said}")
+        lacks = re.search(r"No module named '(\w+)", said)
+        hint = f"\ninstall what it needs: pip install {lacks[1]}" if lacks else ""
+        raise EngineError(f"{script} failed on {weights.base.path} ({how}):\n{said}{hint}")
     open_gguf(whole)
     return whole
 

@@ -6,13 +6,11 @@ https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from edgetool.export.model_folder import ModelFolder
-
-PHI3_TOKENS = {"</s>", "<unk>", "<s>", "<|endoftext|>"}
 
 
 @dataclass(frozen=True)
@@ -44,10 +42,14 @@ class Metadata:
         if self.license:
             writer.add_license(self.license)
 
-    def for_vocabulary(self, tokens: Collection[str]) -> Metadata:
-        """llama.cpp takes "phi-3" or "phi3" in a name for Phi-3's own vocabulary, and cannot load
-        a file of that name without its tokens: another one is named otherwise."""
-        if set(tokens) >= PHI3_TOKENS:
+    def for_tokenizer(self, added: Iterable[Mapping[str, Any]]) -> Metadata:
+        """llama.cpp takes "phi-3" or "phi3" in a name for Phi-3's own tokenizer: control tokens
+        swallow the spaces after them, and a file without its tokens is not loaded. A tokenizer
+        whose </s> does not do so gets another name.
+
+        added   tokenizer.json's added tokens
+        """
+        if any(token["content"] == "</s>" and token.get("rstrip") for token in added):
             return self
         return replace(self, name=re.sub("(?i)phi-?3", "Phi 3", self.name))
 

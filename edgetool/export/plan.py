@@ -64,7 +64,7 @@ def make_plan(
         vocabulary=vocabulary,
         chat_template=folder.chat_template,
         call_syntax=call_syntax,
-        metadata=metadata.for_vocabulary(vocabulary.tokens),
+        metadata=metadata.for_tokenizer(folder.tokenizer.get("added_tokens") or ()),
         tensors=tensors,
         sources=names,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,13 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("variant", list(VARIANTS))
+def slow_but(quick: Iterable[str], names: Iterable[str]) -> list[Any]:
+    """All of them as parameters, those that are not `quick` for a longer run."""
+    kept = set(quick)
+    return [name if name in kept else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@pytest.mark.parametrize("variant", slow_but(USUAL, VARIANTS))
 def test_logits_of_the_f32_file_equal_transformers(
     make_model: Folder, tmp_path: Path, variant: str
 ) -> None:
@@ -102,7 +109,7 @@ def test_logits_of_the_f32_file_equal_transformers(
 
 
 @pytest.mark.parametrize("family", list(USUAL))
-@pytest.mark.parametrize("quant", ["Q8_0", "Q4_K_M", "IQ4_XS"])
+@pytest.mark.parametrize("quant", slow_but(["Q4_K_M"], ["Q8_0", "Q4_K_M", "IQ4_XS"]))
 def test_quantized_tensors_are_llama_cpps_own(
     make_model: Folder, tmp_path: Path, family: str, quant: str
 ) -> None:
@@ -114,7 +121,7 @@ def test_quantized_tensors_are_llama_cpps_own(
     assert read_tensors(tmp_path / f"model.{quant}.gguf") == read_tensors(theirs)
 
 
-@pytest.mark.parametrize("family", list(USUAL))
+@pytest.mark.parametrize("family", slow_but(["gemma3", "phi3"], USUAL))
 def test_a_merged_adapter_is_pefts_and_beside_its_base_the_same(
     make_model: Folder, tmp_path: Path, family: str
 ) -> None:

@@ -1,21 +1,25 @@
-"""`--converter`: what the export does not know becomes GGUF by another's script, or nothing does."""
+"""`--converter`: another's script makes GGUF of what the export does not know, or none is left."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edgetool.errors import EngineError, ModelError, UsageError
 from edgetool.export.converter import export_converted, find_script
+from edgetool.export.inspect import inspect_gguf
 from edgetool.export.plan import check_exportable
 from edgetool.export.receipt import sha256_of
 from edgetool.export.run import export_gguf
 from tests.conftest import ROOT
 from tests.export.conftest import Folder, edit_json
+from tests.export.test_families import GEMMA, USUAL
 from tests.export.test_quantize import read_tensors
 
 UNKNOWN = "UnheardOfForCausalLM"
@@ -91,10 +95,11 @@ def test_the_script_gets_the_merged_model_and_its_file_is_quantized(
     ("code", "said"),
     [
         (FAIL, r"(?s)exit code 3.*line 99\nNotImplementedError: no such architecture$"),
+        ("import no_such_thing", "pip install no_such_thing$"),
         ("print('done')", r"it wrote no file\):\ndone$"),
         ("open('model.F32.gguf', 'wb').write(b'GGUF' + bytes(9))", "damaged or cut short"),
     ],
-    ids=["fails", "writes nothing", "writes half a file"],
+    ids=["fails", "lacks a package", "writes nothing", "writes half a file"],
 )
 def test_a_script_that_fails_is_told_and_leaves_what_was_there(
     unknown: Path, tmp_path: Path, code: str, said: str
@@ -130,24 +135,59 @@ def test_layers_nobody_knows_are_not_merged_into_nf4(
 def test_a_folder_without_the_script_is_answered_with_what_to_name(
     tmp_path: Path, path: str
 ) -> None:
-    with pytest.raises(UsageError, match="convert_hf_to_gguf.py there; name the folder"):
+    with pytest.raises(UsageError, match=r"convert_hf_to_gguf\.py there; name the folder"):
         find_script(tmp_path / path)
 
 
+CROSSED: dict[str, tuple[str, dict[str, Any]]] = {
+    "qwen2": ("Qwen2", {}),
+    "mistral": USUAL["mistral"],
+    "granite": USUAL["granite"],
+    "smollm3": USUAL["smollm3"],
+    "gemma3": ("Gemma3", GEMMA | {"layer_types": None, "num_hidden_layers": 7}),
+    "phi3": ("Phi3", {}),
+}
+# Keys that only one of the two writes, and what files are called after.
+OWN = ("general.", "GGUF.", "tokenizer.", "quantize.")
+SAID_ANYWAY = (".vocab_size", ".key_length", ".value_length", ".sliding_window_pattern",
+               ".freq_base_swa", ".dimension_count")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def qwen_tokenizer(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A published one: the script knows no others."""
+    from transformers import AutoTokenizer
+
+    folder = tmp_path_factory.mktemp("tokenizer")
+    AutoTokenizer.from_pretrained(shared / "fixtures" / "qwen2.5-tokenizer").save_pretrained(folder)
+    return folder
+
+
 @pytest.mark.slow
-def test_llama_cpps_own_script_makes_the_file_that_edgetool_makes(
-    make_model: Folder, tmp_path: Path
+@pytest.mark.parametrize("family", list(CROSSED))
+def test_llama_cpps_own_script_says_what_edgetool_says(
+    make_model: Folder, qwen_tokenizer: Path, tmp_path: Path, family: str
 ) -> None:
+    """The same tensors, and the same value under every key that both write."""
     checkout = os.environ.get("EDGETOOL_LLAMA_CPP")
-    if not checkout:
-        pytest.skip("set EDGETOOL_LLAMA_CPP to a llama.cpp checkout")
-    model = make_model("Llama")
-    # the script knows published tokenizers by their hash alone, and this one is as SmolLM's
-    nano = ROOT / "models" / "nano"
-    if not (nano / "config.json").is_file():
-        pytest.skip("nano is missing")
-    shutil.copy(nano / "config.json", tmp_path)
+    if not checkout or find_spec("sentencepiece") is None:
+        pytest.skip("set EDGETOOL_LLAMA_CPP to a llama.cpp checkout, and install sentencepiece")
+    name, changes = CROSSED[family]
+    model = make_model(name, **changes, vocab_size=151936)
+    shutil.copytree(qwen_tokenizer, model, dirs_exist_ok=True)
+    if family == "phi3":  # how the script tells Phi-4's tokenizer from a SentencePiece model
+        edit_json(model / "tokenizer_config.json", tokenizer_class="GPT2Tokenizer")
     script = find_script(Path(checkout))
-    with pytest.raises(EngineError, match="pre-tokenizer"):
-        export_converted(script, model, None, tmp_path / "theirs", ["F32"], merge_into="base")
-    assert list((tmp_path / "theirs").iterdir()) == []
+    (theirs,), other = export_converted(
+        script, model, None, tmp_path / "theirs", ["F32"], merge_into="base"
+    )
+    (ours,) = export_gguf(model, None, tmp_path / "ours", ["F32"])
+    assert other == []
+    assert read_tensors(ours.path) == read_tensors(theirs.path)
+    said, expected = (inspect_gguf(file.path).metadata for file in (ours, theirs))
+    expected = {key: value for key, value in expected.items() if not key.startswith(OWN)}
+    both = said.keys() & expected.keys()
+    assert {key: said[key] for key in both} == {key: expected[key] for key in both}
+    assert not [key for key in expected.keys() - both if not key.endswith(".sliding_window")]
+    alone = [key for key in said.keys() - expected.keys() if not key.startswith(OWN)]
+    assert all(key.endswith(SAID_ANYWAY) for key in alone)

@@ -116,6 +116,11 @@ def test_what_is_measured_needs_rows(run: Path, console: Said, option: dict[str,
         ({"adapter_only": True, "imatrix": "demo"}, "--imatrix is about whole models"),
         ({"adapter_only": True, "max_drop": 0.0}, "--max-drop is about whole models"),
         ({"beside": Path("x.gguf")}, "goes with --adapter-only"),
+        ({"converter": Path("x"), "imatrix": "demo"}, "--imatrix does not go with --converter"),
+        ({"converter": Path("x"), "max_drop": 0.0}, "--max-drop does not go with --converter"),
+        ({"converter": Path("x"), "adapter_only": True}, "--adapter-only does not go with"),
+        ({"converter": Path("x"), "merge_into": "auto"}, "with --converter one of nf4 and base"),
+        ({"converter": Path("nowhere")}, "no convert_hf_to_gguf.py there"),
     ],
 )
 def test_impossible_options_are_refused_before_any_work(
