@@ -19,7 +19,7 @@ from edgetool.export.receipt import sha256_of
 from edgetool.export.run import export_gguf
 from tests.conftest import ROOT
 from tests.export.conftest import Folder, edit_json
-from tests.export.test_families import GEMMA, USUAL
+from tests.export.test_architectures import GEMMA, USUAL
 from tests.export.test_quantize import read_tensors
 
 UNKNOWN = "UnheardOfForCausalLM"
