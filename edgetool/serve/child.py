@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -58,7 +59,10 @@ class Child:
         """What the child says once it has loaded the model."""
         message = self.hear()
         if message is None:
-            raise ModelError(f"{self._settings['path']}: {self.last_words()}")
+            words = self.last_words()  # waits for the end, so that there is a return code
+            raise ModelError(
+                f"{self._settings['path']}: {words}{_advice(self._process.returncode)}"
+            )
         if "refused" in message:
             raise refusal(message)
         return message
@@ -123,6 +127,21 @@ class Child:
         return f"the engine's process ended with {self._process.returncode}" + (
             f": {said}" if said else ""
         )
+
+
+def _advice(returncode: int) -> str:
+    """What to do about a child that a signal ended while it loaded its model."""
+    if returncode >= 0:  # it ended by itself, and said why
+        return ""
+    if returncode == -signal.SIGKILL:
+        return (
+            "; it was killed, as the system does when memory runs out: free some, choose a "
+            "smaller --context or quantization, or compare the file's sha256 with the original's"
+        )
+    return (
+        "; llama.cpp ends so over files that are damaged: compare its sha256 with the original's, "
+        "or export or copy it again"
+    )
 
 
 def refusal(message: dict[str, Any]) -> EdgetoolError:
