@@ -60,9 +60,7 @@ class Child:
         message = self.hear()
         if message is None:
             words = self.last_words()  # waits for the end, so that there is a return code
-            raise ModelError(
-                f"{self._settings['path']}: {words}{_advice(self._process.returncode)}"
-            )
+            raise ModelError(f"{self._settings['path']}: {words}{advice(self._process.returncode)}")
         if "refused" in message:
             raise refusal(message)
         return message
@@ -95,8 +93,9 @@ class Child:
         return json.loads(line) if line.endswith("\n") else None
 
     def kill(self) -> None:
-        """End it at once; `listen` will tell."""
-        self._process.kill()
+        """End it at once, and what it started; `listen` will tell."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)  # its session is its own
 
     def restart(self) -> str:
         """Replace a child that crashed; returns what is known of why."""
@@ -112,11 +111,10 @@ class Child:
         if self._process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=1)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self.kill()  # also what it started and left behind
+        self._process.wait()
         self._noise.close()  # may be done twice
 
     def last_words(self) -> str:
@@ -129,7 +127,7 @@ class Child:
         )
 
 
-def _advice(returncode: int) -> str:
+def advice(returncode: int) -> str:
     """What to do about a child that a signal ended while it loaded its model."""
     if returncode >= 0:  # it ended by itself, and said why
         return ""
