@@ -1,6 +1,6 @@
 """A request as llama-server takes it, and its streams as they were recorded of a real one.
 
-llama_server.json: llama.cpp b0 of October 2026 with nano in Q8_0; of each last line, the echoes of
+llama_server.json: llama.cpp 0.5.0, as llama-cpp-python 0.3.36 brings it, with nano in Q8_0; of each last line, the echoes of
 what was asked are left out.
 """
 
@@ -17,7 +17,9 @@ from edgetool.calls import formats
 from edgetool.calls.runtime import Sampling
 from edgetool.calls.types import Tool
 from edgetool.errors import EngineError, UsageError
+from edgetool.serve.footprint import Footprint
 from edgetool.serve.jobs import NONE, REQUIRED, Job
+from edgetool.serve.opening import trained_context
 from edgetool.serve.upstream import (
     BINARY_KEY,
     Hearing,
@@ -175,6 +177,26 @@ def test_its_key_is_in_no_list_of_processes_and_its_settings_are_ours(monkeypatc
     assert "secret" not in run and variables["LLAMA_API_KEY"] == "secret"
     assert "LLAMA_ARG_HOST" not in variables
     assert run[run.index("--ctx-size") + 1] == "4096"  # 8 x 512
+
+
+@pytest.mark.parametrize(
+    ("context", "asked", "given"),
+    [
+        (4096, 8, 4),  # 2**16 * 2**12 = a quarter of a GiB each, and all may take one
+        (1024, 8, 8),
+        (2**20, 8, 1),  # one may take what it needs
+    ],
+)
+def test_there_are_as_many_places_as_their_caches_may_take(context, asked, given):
+    assert Footprint(0, 2**16, 1).affordable(context, asked) == given
+
+
+@pytest.mark.parametrize(
+    ("trained", "given"), [({"x.context_length": "512"}, 512), ({"x.context_length": "9999"}, 4096),
+                           ({}, 4096), ({"x.context_length": "odd"}, 4096)]
+)  # fmt: skip
+def test_a_context_is_no_longer_than_what_the_model_was_trained_on(trained, given):
+    assert trained_context({"general.architecture": "x", **trained}, 4096) == given
 
 
 def test_a_missing_program_is_named_with_what_to_do(monkeypatch, tmp_path):
