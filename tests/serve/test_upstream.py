@@ -1,7 +1,7 @@
 """A request as llama-server takes it, and its streams as they were recorded of a real one.
 
-llama_server.json: llama.cpp 0.5.0, as llama-cpp-python 0.3.36 brings it, with nano in Q8_0; of each last line, the echoes of
-what was asked are left out.
+llama_server.json: llama.cpp 0.5.0, as llama-cpp-python 0.3.36 brings it, with nano in Q8_0; of each
+last line, the echoes of what was asked are left out.
 """
 
 from __future__ import annotations
