@@ -74,11 +74,23 @@ def serve(
     api_key: Annotated[
         str | None, typer.Option(envvar="EDGETOOL_API_KEY", help="Asked of every request.")
     ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            metavar="llama.cpp|llama-server",
+            help="llama-server is the program of that name on PATH, or $EDGETOOL_LLAMA_SERVER.",
+        ),
+    ] = None,
 ) -> None:
-    """An OpenAI-compatible server for one GGUF file."""
+    """An OpenAI-compatible server for one GGUF file.
+
+    With --engine llama-server the calls are held by llama.cpp's own grammar: schemas it cannot
+    hold are refused, an answer may be cut at max_tokens, no token is written without asking the
+    model or guessed from your words, and the tools' prompt is not kept on disk.
+    """
     from edgetool.verbs.hosting import run_serve
 
-    run_serve(model, tools, host=host, port=port, api_key=api_key, context=context)
+    run_serve(model, tools, host=host, port=port, api_key=api_key, context=context, engine=engine)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -58,7 +59,8 @@ class Child:
         """What the child says once it has loaded the model."""
         message = self.hear()
         if message is None:
-            raise ModelError(f"{self._settings['path']}: {self.last_words()}")
+            words = self.last_words()  # waits for the end, so that there is a return code
+            raise ModelError(f"{self._settings['path']}: {words}{advice(self._process.returncode)}")
         if "refused" in message:
             raise refusal(message)
         return message
@@ -91,8 +93,9 @@ class Child:
         return json.loads(line) if line.endswith("\n") else None
 
     def kill(self) -> None:
-        """End it at once; `listen` will tell."""
-        self._process.kill()
+        """End it at once, and what it started; `listen` will tell."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)  # its session is its own
 
     def restart(self) -> str:
         """Replace a child that crashed; returns what is known of why."""
@@ -108,11 +111,10 @@ class Child:
         if self._process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=1)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self.kill()  # also what it started and left behind
+        self._process.wait()
         self._noise.close()  # may be done twice
 
     def last_words(self) -> str:
@@ -123,6 +125,21 @@ class Child:
         return f"the engine's process ended with {self._process.returncode}" + (
             f": {said}" if said else ""
         )
+
+
+def advice(returncode: int) -> str:
+    """What to do about a child that a signal ended while it loaded its model."""
+    if returncode >= 0:  # it ended by itself, and said why
+        return ""
+    if returncode == -signal.SIGKILL:
+        return (
+            "; it was killed, as the system does when memory runs out: free some, choose a "
+            "smaller --context or quantization, or compare the file's sha256 with the original's"
+        )
+    return (
+        "; llama.cpp ends so over files that are damaged: compare its sha256 with the original's, "
+        "or export or copy it again"
+    )
 
 
 def refusal(message: dict[str, Any]) -> EdgetoolError:

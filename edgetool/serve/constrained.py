@@ -120,7 +120,7 @@ class GrammarConstraint(Counting):
         if self._ending:
             return self._consume(self._ending.pop(0))
         self._consume(token)
-        if not self._bounded or self._matcher.is_stopped() or self._can_end(left):
+        if not self._bounded or token in self._ender.stops or self._can_end(left):
             return token
         self._matcher.rollback(1)
         self._ending = self._ender.find(self._matcher, left + 1) or []

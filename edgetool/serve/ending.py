@@ -19,11 +19,16 @@ _STRING_CLOSERS = re.compile(rb'"[}\]]*')
 _CLOSERS = re.compile(rb"[}\]]+")
 _COMMAS = re.compile(rb", ?")
 _PLAIN = re.compile(rb"[0-9A-Za-z]+")
+# llguidance's word for a grammar that nothing can follow: it stops before its stop token was said.
+_UNSAID = "NoExtension"
 _LETTER = b"x"  # begins no JSON value, so it is allowed inside strings alone
 
 
 class Ender:
-    """Finds endings for one vocabulary, given by llguidance's tokenizer."""
+    """Finds endings for one vocabulary, given by llguidance's tokenizer.
+
+    stops   the tokens that end a completion
+    """
 
     def __init__(self, tokenizer: Any) -> None:
         size = tokenizer.vocab_size
@@ -31,7 +36,7 @@ class Ender:
             b"" if tokenizer.is_special_token(token) else tokenizer.decode_bytes([token])
             for token in range(size)
         ]
-        self._stops = list(tokenizer.eos_tokens)
+        self.stops: list[int] = list(tokenizer.eos_tokens)
         if _LETTER not in pieces:
             raise EngineError(
                 f"no token is the letter {_LETTER.decode()}: the vocabulary is damaged"
@@ -63,12 +68,16 @@ class Ender:
             if not tokens:
                 return None
             found += tokens
-        return found if copy.is_stopped() and len(found) <= left else None
+        if not copy.is_stopped():
+            return None
+        if copy.stop_reason() == _UNSAID:
+            found.append(self.stops[0])
+        return found if len(found) <= left else None
 
     def _next(self, matcher: Any) -> list[int]:
         """The next tokens of a short ending, which the matcher has then consumed."""
         in_string = matcher.validate_tokens([self._letter])
-        for token in [*self._stops, *(self._in_string if in_string else self._outside)]:
+        for token in [*self.stops, *(self._in_string if in_string else self._outside)]:
             if matcher.try_consume_tokens([token]):
                 return [token]
         forced: list[int] = matcher.compute_ff_tokens()

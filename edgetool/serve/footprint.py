@@ -52,6 +52,10 @@ class Footprint:
         cache = self.per_token * context
         return self.weights + max(cache, min(cache * sequences, CACHE_BYTES)) + WORKING_BYTES
 
+    def affordable(self, context: int, sequences: int) -> int:
+        """At most `sequences`, at least one: so many that their caches fit CACHE_BYTES."""
+        return max(1, min(sequences, CACHE_BYTES // max(1, self.per_token * context)))
+
 
 def footprint(path: Path) -> Footprint:
     """What the header says; a header that makes no sense leaves the file's size."""

@@ -36,6 +36,13 @@ MAX_PROPERTIES = 128
 MAX_ENUM = 200
 MAX_GRAMMAR = 64 * 1024
 
+# The converter's characters of a string, which may be control characters as JSON's may not.
+_CHAR = re.compile(r"^char ::= .*$", re.MULTILINE)
+_JSON_CHAR = (
+    r"""char ::= [^"\\\x00-\x1F] | "\\" (["\\/bfnrt] | "u" [0-9a-fA-F] [0-9a-fA-F] [0-9a-fA-F] """
+    r"[0-9a-fA-F])"
+)
+
 _RULE = re.compile(r"(\w+): (.*)")
 _PART = re.compile(r'"(?:[^"\\]|\\.)*"|/(?:[^/\\]|\\.)*/|\w+|[()|*+?]|\s+')
 _CLASSES = re.compile(r"(?:\[(?:[^\]\\]|\\.)*\][*+?]?)+")
@@ -114,7 +121,7 @@ def to_gbnf(lark: str) -> str:
         else:
             body = _body(body)
         rules.append(f"{name} ::= {body}")
-    text = "\n".join([*rules, converter.format_grammar()])
+    text = "\n".join([*rules, _CHAR.sub(lambda _: _JSON_CHAR, converter.format_grammar())])
     if len(text) > MAX_GRAMMAR:
         raise EngineError(f"the grammar of these tools is {len(text)} characters long in GBNF")
     return text

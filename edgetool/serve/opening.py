@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,12 @@ def affordable(llama: Any, context: int, sequences: int) -> int:
     width = llama_cpp.llama_model_n_embd(model) * llama_cpp.llama_model_n_head_kv(model) / heads
     per_token = 2 * 2 * width * llama_cpp.llama_model_n_layer(model)  # keys and values, two bytes
     return max(1, min(sequences, int(CACHE_BYTES / max(1.0, per_token * context))))
+
+
+def trained_context(metadata: Mapping[str, str], context: int) -> int:
+    """At most `context` tokens: no more than a GGUF file says its model was trained on."""
+    trained = metadata.get(f"{metadata.get('general.architecture')}.context_length", "")
+    return min(context, int(trained)) if trained.isdecimal() else context
 
 
 def can_retract(model: Any) -> bool:

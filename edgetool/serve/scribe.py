@@ -42,6 +42,11 @@ Told = dict[str, Any] | None  # None: the pipe is closed
 
 def main() -> None:
     """Serve the parent until it closes the pipe."""
+    listen(_work)
+
+
+def listen(work: Callable[[dict[str, Any], Say], None]) -> None:
+    """Have `work` done with the parent's settings, and what it says sent to the parent."""
     pipe = os.fdopen(os.dup(1), "w", encoding="ascii", buffering=1)
     os.dup2(2, 1)
 
@@ -49,9 +54,9 @@ def main() -> None:
         pipe.write(json.dumps(message) + "\n")
 
     try:
-        _work(json.loads(sys.stdin.readline()), say)
+        work(json.loads(sys.stdin.readline()), say)
     except EdgetoolError as error:
-        say(_refused(error))
+        say(refused(error))
     except BrokenPipeError:  # the parent is gone
         os._exit(1)
 
@@ -70,12 +75,12 @@ def _work(settings: dict[str, Any], say: Say) -> None:
                 "warm": warm and {"tokens": warm.tokens, "loaded": warm.loaded},
             }
         )
-        told = _told()
+        told = told_by_parent()
         while scribe.hear(told):
             scribe.round()
 
 
-def _told() -> queue.Queue[Told]:
+def told_by_parent() -> queue.Queue[Told]:
     """What the parent says, as it comes in."""
     told: queue.Queue[Told] = queue.Queue()
 
@@ -157,7 +162,7 @@ class Scribe:
             prompt = self._prompt(task.job)
             task.constraint = self._constraint(task.job)
         except EdgetoolError as error:  # a conversation no prompt can be made of, a hostile schema
-            self._say({"job": task.number, **_refused(error, usage=True)})
+            self._say({"job": task.number, **refused(error, usage=True)})
             return
         task.prompt_tokens = len(prompt)
         hasten = task.job.sampling.temperature == 0
@@ -174,7 +179,7 @@ class Scribe:
                 drafter=task.drafter,
             )
         except EdgetoolError as error:
-            self._say({"job": task.number, **_refused(error)})
+            self._say({"job": task.number, **refused(error)})
             return
         task.cached = self._session.engine.kept
         self._tasks[task.number] = task
@@ -222,7 +227,8 @@ class Scribe:
         self._say({"job": task.number, "done": asdict(done)})
 
 
-def _refused(error: EdgetoolError, *, usage: bool = False) -> dict[str, Any]:
+def refused(error: EdgetoolError, *, usage: bool = False) -> dict[str, Any]:
+    """An error as the parent is told of it; `usage`: whatever it is, the asker is at fault."""
     too_long = isinstance(error, PromptTooLong)
     theirs = usage or too_long or isinstance(error, UsageError)
     return {"refused": str(error), "usage": theirs, "too_long": too_long}

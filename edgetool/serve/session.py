@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from edgetool.calls import formats
 from edgetool.calls.formats import SYNTAX_KEY
@@ -14,7 +15,7 @@ from edgetool.calls.runtime import Completion, Constraint, Sampling
 from edgetool.errors import ModelError, PromptTooLong
 from edgetool.serve.engine import Engine
 from edgetool.serve.opening import CHUNK
-from edgetool.serve.vocabulary import read_vocabulary
+from edgetool.serve.vocabulary import Vocabulary, read_vocabulary
 from edgetool.serve.writing import OnToken, Writing
 
 # Room for a dozen tools and a long conversation; the KV cache of a 4 B model takes 0.6 GB of it.
@@ -52,7 +53,7 @@ class LlamaSession:
         self.engine = Engine(self.path, context, threads, sequences, gpu=gpu)
         self.limit = self.engine.context
         self.vocabulary = read_vocabulary(llama_cpp.llama_model_get_vocab(self.engine.llama.model))
-        self.prompter = self._prompter(call_syntax)
+        self.prompter = prompter_of(self.path, self.engine.llama, self.vocabulary, call_syntax)
         self.syntax = self.prompter.syntax
         self.call_token = self.vocabulary.markers.get(self.syntax.START)
 
@@ -103,43 +104,53 @@ class LlamaSession:
 
     def text_ids(self, text: str) -> list[int]:
         """Token ids [P] of a prompt that is text alone; what looks like a control token is text."""
-        import llama_cpp
-
-        vocab = llama_cpp.llama_model_get_vocab(self.engine.llama.model)
-        opened = llama_cpp.llama_vocab_get_add_bos(vocab)
-        bos = [int(llama_cpp.llama_vocab_bos(vocab))] if opened else []
-        return bos + self.prompter.completion_ids(text)
+        return text_ids(self.engine.llama, self.prompter, text)
 
     def budget(self, prompt_ids: Sequence[int], sampling: Sampling) -> int:
         """Tokens a completion of prompt_ids [P] may have. Raises PromptTooLong."""
-        self._require_room(prompt_ids)
+        require_room(self.path, self.limit, prompt_ids)
         return min(sampling.max_completion_length, self.limit - len(prompt_ids))
 
-    def _require_room(self, prompt_ids: Sequence[int]) -> None:
-        if not prompt_ids:
-            raise ValueError("a prompt needs at least one token")
-        if len(prompt_ids) >= self.limit:
-            raise PromptTooLong(
-                f"{self.path.name}: the prompt has {len(prompt_ids)} tokens, but the context holds "
-                f"{self.limit} with the completion; offer fewer tools, shorten the conversation or "
-                f"open the model with a larger --context (if it was trained for one)"
-            )
 
-    def _prompter(self, call_syntax: str | None) -> Prompter:
-        llama, vocabulary = self.engine.llama, self.vocabulary
-        template = llama.metadata.get("tokenizer.chat_template")
-        if not template:
-            raise ModelError(
-                f"{self.path}: no chat template in the file (tokenizer.chat_template), so nobody "
-                f"can say how its prompts look; export the model again from a folder that has one"
-            )
+def require_room(path: Path, limit: int, prompt_ids: Sequence[int]) -> None:
+    """Raises PromptTooLong where a context of `limit` tokens holds no completion of a prompt."""
+    if not prompt_ids:
+        raise ValueError("a prompt needs at least one token")
+    if len(prompt_ids) >= limit:
+        raise PromptTooLong(
+            f"{path.name}: the prompt has {len(prompt_ids)} tokens, but the context holds "
+            f"{limit} with the completion; offer fewer tools, shorten the conversation or "
+            f"open the model with a larger --context (if it was trained for one)"
+        )
 
-        def encode(text: str) -> list[int]:
-            vocabulary.require_writable(text)
-            ids: list[int] = llama.tokenize(text.encode("utf-8"), add_bos=False, special=True)
-            return ids
 
-        variables = {"bos_token": vocabulary.bos_token, "eos_token": vocabulary.eos_token}
-        named = call_syntax or llama.metadata.get(SYNTAX_KEY)
-        syntax = formats.get(named) if named else formats.detect(template)
-        return Prompter(template, tuple(vocabulary.markers), encode, syntax, variables)
+def text_ids(llama: Any, prompter: Prompter, text: str) -> list[int]:
+    """Token ids [P] of a prompt that is text alone, for a model of llama-cpp-python."""
+    import llama_cpp
+
+    vocab = llama_cpp.llama_model_get_vocab(llama.model)
+    opened = llama_cpp.llama_vocab_get_add_bos(vocab)
+    bos = [int(llama_cpp.llama_vocab_bos(vocab))] if opened else []
+    return bos + prompter.completion_ids(text)
+
+
+def prompter_of(
+    path: Path, llama: Any, vocabulary: Vocabulary, call_syntax: str | None
+) -> Prompter:
+    """Makes prompts as a GGUF file's chat template wants them. Raises ModelError, UsageError."""
+    template = llama.metadata.get("tokenizer.chat_template")
+    if not template:
+        raise ModelError(
+            f"{path}: no chat template in the file (tokenizer.chat_template), so nobody "
+            f"can say how its prompts look; export the model again from a folder that has one"
+        )
+
+    def encode(text: str) -> list[int]:
+        vocabulary.require_writable(text)
+        ids: list[int] = llama.tokenize(text.encode("utf-8"), add_bos=False, special=True)
+        return ids
+
+    variables = {"bos_token": vocabulary.bos_token, "eos_token": vocabulary.eos_token}
+    named = call_syntax or llama.metadata.get(SYNTAX_KEY)
+    syntax = formats.get(named) if named else formats.detect(template)
+    return Prompter(template, tuple(vocabulary.markers), encode, syntax, variables)

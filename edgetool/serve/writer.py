@@ -35,6 +35,7 @@ class ChildWriter:
 
     sequences   completions written side by side; llama.cpp may have room for fewer
     waiting     jobs that may wait beyond those
+    binary      a llama-server that writes them in place of llama-cpp-python
     warm        tools whose part of the prompt is read before the first job, or taken from disk
 
     Raises ModelError for a file that cannot be used.
@@ -50,17 +51,22 @@ class ChildWriter:
         sequences: int = SEQUENCES,
         waiting: int = WAITING,
         warm: Sequence[Tool] = (),
+        binary: Path | None = None,
     ) -> None:
-        settings = {
+        settings: dict[str, Any] = {
             "path": str(path),
             "context": context,
             "threads": threads,
             "sequences": sequences,
             "call_syntax": call_syntax,
-            "warm": [asdict(tool) for tool in warm],
         }
+        if binary is None:
+            settings["warm"] = [asdict(tool) for tool in warm]
+        else:
+            settings["binary"] = str(binary)
+        module = "edgetool.serve.scribe" if binary is None else "edgetool.serve.relay"
         self.path = path
-        self._child = Child("edgetool.serve.scribe", settings)
+        self._child = Child(module, settings)
         try:
             said = self._child.hello()
         except EdgetoolError:

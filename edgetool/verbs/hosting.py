@@ -13,8 +13,12 @@ from edgetool.serve.http import ChatServer
 from edgetool.serve.listening import HOST, PORT, bind, is_loopback, server
 from edgetool.serve.page import page_routes
 from edgetool.serve.session import CONTEXT
+from edgetool.serve.upstream import BINARY, find_binary
 from edgetool.serve.writer import SEQUENCES, ChildWriter
 from edgetool.verbs.asking import tools_from
+
+OWN = "llama.cpp"
+ENGINES = (OWN, BINARY)
 
 
 def run_serve(
@@ -25,26 +29,41 @@ def run_serve(
     port: int | None = None,
     api_key: str | None = None,
     context: int | None = None,
+    engine: str | None = None,
 ) -> None:
     """Serve until interrupted.
 
-    Raises UsageError for a host that others can reach without `api_key` and for a busy port,
-    ModelError for a file that cannot be used.
+    engine   one of ENGINES; None: the first
+
+    Raises UsageError for a host that others can reach without `api_key`, for a busy port and for
+    an engine that is not here, ModelError for a file that cannot be used.
     """
     host, port = host or HOST, PORT if port is None else port
     require_key(host, api_key)
+    binary = binary_of(engine)
     offered = tools_from(tools)
     with bind(host, port) as listening:
         print(memory_line(model, context or CONTEXT), flush=True)
-        with ChildWriter(model, context=context, warm=offered) as writer:
+        with ChildWriter(model, context=context, warm=offered, binary=binary) as writer:
             front = ChatServer(writer, model.stem, offered, api_key=api_key)
             url = address(host, listening.getsockname()[1])
             print(f"call syntax: {writer.syntax}")
+            if binary is not None:
+                print(f"engine: {binary}; what it cannot hold to a grammar is refused")
             print(welcome(url, front, locked=bool(api_key)), flush=True)
             # uvicorn ends well and then raises the signal once more
             with contextlib.suppress(KeyboardInterrupt):
                 app = front.app(page_routes(front.tools, front.guarded))
                 server(app).run(sockets=[listening])
+
+
+def binary_of(engine: str | None) -> Path | None:
+    """The program of an engine; None for our own. Raises UsageError."""
+    if engine in (None, OWN):
+        return None
+    if engine != BINARY:
+        raise UsageError(f"--engine {engine}: no such engine; choose of: {', '.join(ENGINES)}")
+    return find_binary()
 
 
 def require_key(host: str, api_key: str | None) -> None:

@@ -128,13 +128,44 @@ def test_an_answer_fits_its_schema(session, make, examples, schema, wrong):
     for seed in range(5):
         sampling = Sampling(max_completion_length=120, temperature=1.0, seed=seed)
         done = session.generate(ids, sampling, make.for_schema(schema))
-        if done.finished:  # a key of an open object may have no end in time
-            jsonschema_rs.validate(schema, json.loads(done.text))
-        assert done.finished or schema is not POINT
+        assert done.finished
+        jsonschema_rs.validate(schema, json.loads(done.text))
     with pytest.raises(EngineError, match="breaks the grammar"):
         written = make.for_schema(schema)
         for token in session.prompter.encode(dumps(wrong)):
             written.advance(token, LEFT)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object"},
+        {"type": "object", "additionalProperties": {"type": "boolean"}},
+        {"type": "array"},
+        {},
+    ],
+    ids=str,
+)
+def test_an_open_answer_is_ended_with_its_stop_token_in_time(session, make, schema):
+    ids = session.prompter.ids([{"role": "user", "content": "hi"}], [])
+    shortened = 0
+    for seed in range(6):
+        sampling = Sampling(max_completion_length=24, temperature=2.0, seed=seed)
+        done = session.generate(ids, sampling, make.for_schema(schema))
+        assert done.finished and done.token_ids[-1] in session.vocabulary.stop_ids
+        jsonschema_rs.validate(schema, json.loads(done.text))
+        shortened += done.shortened
+    assert shortened  # else this test saw nothing
+
+
+def test_the_stop_token_behind_a_last_brace_needs_room_too(session, make):
+    # {"type": "object"} needs {, } and the stop token; llguidance itself stops at the brace
+    started = make.for_schema({"type": "object"})
+    [opening], [closing] = session.prompter.encode("{"), session.prompter.encode("}")
+    assert started.advance(opening, 2) == opening
+    assert started.advance(session.prompter.encode('"')[0], 1) == closing
+    assert started.shortened
+    assert started.advance(opening, 0) in session.vocabulary.stop_ids
 
 
 def test_beside_tools_an_answer_is_a_call_or_fits_its_schema(session, make, examples):

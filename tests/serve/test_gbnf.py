@@ -57,6 +57,12 @@ def test_what_the_converter_would_drop_or_choke_on_is_refused(schema, reason):
         to_gbnf(formats.get("hermes").grammar([tool(**schema)]))
 
 
+def test_a_string_holds_no_bare_control_character():
+    text = to_gbnf(formats.get("hermes").grammar([tool(type="string")]))
+    [char] = [line for line in text.splitlines() if line.startswith("char ::= ")]
+    assert char.startswith(r'char ::= [^"\\\x00-\x1F] | "\\" (["\\/bfnrt] | "u" ')
+
+
 def test_deep_nesting_is_refused():
     schema = {"type": "string"}
     for _ in range(9):

@@ -16,7 +16,7 @@ import pytest
 
 from edgetool.errors import ModelError, UsageError
 from edgetool.serve.footprint import CACHE_BYTES, WORKING_BYTES, footprint
-from edgetool.verbs.hosting import address, memory_line, require_key, run_serve
+from edgetool.verbs.hosting import address, binary_of, memory_line, require_key, run_serve
 from tests.serve.hosted import Hosted, tools_file
 
 
@@ -102,6 +102,12 @@ def test_loopback_needs_none(host):
 )
 def test_the_address_is_one_that_can_be_opened(host, url):
     assert address(host, 8) == url
+
+
+def test_an_engine_nobody_knows_is_refused_with_those_there_are():
+    with pytest.raises(UsageError, match=r"--engine vllm: .*choose of: llama\.cpp, llama-server"):
+        binary_of("vllm")
+    assert binary_of(None) is binary_of("llama.cpp") is None
 
 
 def test_a_missing_file_is_named_before_anything_is_loaded():
