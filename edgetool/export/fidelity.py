@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import logging
+import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -17,7 +18,15 @@ from edgetool.errors import EngineError, ModelError
 from edgetool.export.model_folder import ModelFolder
 from edgetool.export.probes import PROBES
 from edgetool.export.safetensors_io import Floats
-from edgetool.export.sentencepiece import alphabet, is_sentencepiece, leaves_first_space, written
+from edgetool.export.sentencepiece import (
+    BYTES,
+    SPACE,
+    alphabet,
+    is_sentencepiece,
+    lacks_merges,
+    leaves_first_space,
+    written,
+)
 from edgetool.progress import quiet_loading
 
 KV_TYPES = {"f16": 1, "f32": 0}
@@ -114,6 +123,25 @@ def token_mismatches(gguf: Path, folder: ModelFolder, texts: Iterable[str]) -> l
             if expected != actual:
                 found.append(Mismatch(text, expected, actual))
     return found
+
+
+def measure_tokens(gguf: Path, folder: ModelFolder, count: int = 1000) -> dict[str, Any]:
+    """Of a vocabulary that llama.cpp can merge otherwise: the share of `count` texts of its own
+    pieces, drawn at random, that are cut into the same tokens, and one that is not. {}: no such
+    vocabulary."""
+    if not lacks_merges(folder.tokenizer):
+        return {}
+    draw = random.Random(0)
+    added = {token["content"] for token in folder.tokenizer.get("added_tokens") or ()}
+    model = folder.tokenizer["model"]
+    pieces = [piece for piece in model["vocab"] if piece not in added and piece not in BYTES]
+    drawn = ("".join(draw.choices(pieces, k=draw.randint(1, 10))) for _ in range(count))
+    texts = [text.replace(SPACE, " ") for text in drawn]
+    if leaves_first_space(folder.tokenizer):
+        texts = [text.lstrip(" ") for text in texts]
+    found = token_mismatches(gguf, folder, written(texts, alphabet(folder.tokenizer)))
+    other = min((mismatch.text for mismatch in found), key=len, default=None)
+    return {"texts": count, "same_tokens": 1 - len(found) / count, "other": other}
 
 
 def probes_for(tokenizer: Mapping[str, Any]) -> list[str]:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from edgetool.errors import ModelError
-from edgetool.export.probes import CUTS
+from edgetool.export.probes import CUTS, every_three
 from edgetool.export.sentencepiece import flat
 
 _CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
@@ -55,7 +56,7 @@ KNOWN = {
     ((BAILING,), False): "bailingmoe",
     ((THREE_DIGITS, CJK, DEEPSEEK3), False): "deepseek-v3",
 }
-Cuts = list[list[tuple[int, int]]]  # of each text, where its words begin and end
+Cut = list[tuple[int, int]]  # where the words of a text begin and end
 
 
 def recognise(tokenizer: Mapping[str, Any], where: object) -> str:
@@ -72,32 +73,41 @@ def recognise(tokenizer: Mapping[str, Any], where: object) -> str:
 
 def _by_behaviour(step: Any, ignore_merges: bool, where: object) -> str:
     """The name of the one that cuts every probe alike, else an error with the nearest one's cut."""
-    found = _cuts(step, where)
     apart: list[tuple[int, str, str]] = []
     for (regexes, ignoring), name in KNOWN.items():
         if ignoring != ignore_merges:
             continue
-        theirs = _cuts(_spelled(regexes), where)
-        other = [i for i, (a, b) in enumerate(zip(found, theirs, strict=True)) if a != b]
-        if not other:
+        differing, first = _compare(step, _spelled(regexes), where)
+        if not first:
             return name
-        apart.append((len(other), name, _difference(CUTS[other[0]], found, theirs, other[0])))
-    _, nearest, difference = min(apart)
+        apart.append((differing, name, first))
+    _, nearest, difference = min(apart, key=lambda found: found[0])
     raise ModelError(
         f"{where}: llama.cpp has no pre-tokenizer that cuts as this tokenizer does (ignore_merges "
         f"= {ignore_merges}); the nearest is {nearest}: {difference}"
     )
 
 
-def _difference(text: str, ours: Cuts, theirs: Cuts, at: int) -> str:
-    pairs = zip(ours[at], theirs[at], strict=False)
+def _compare(ours: Any, theirs: Any, where: object) -> tuple[int, str]:
+    """How many of CUTS two pre-tokenizers cut differently, and the first difference of all; where
+    CUTS tell nothing, every three kinds of characters in a row are tried."""
+    for texts in (CUTS, every_three()):
+        pairs = zip(texts, _cuts(ours, texts, where), _cuts(theirs, texts, where), strict=True)
+        found = [_difference(text, a, b) for text, a, b in pairs if a != b]
+        if found:
+            return len(found) if texts is CUTS else 0, found[0]
+    return 0, ""
+
+
+def _difference(text: str, ours: Cut, theirs: Cut) -> str:
+    pairs = zip_longest(ours, theirs)
     first = next(i for i, (a, b) in enumerate(pairs) if a != b)
-    one, other = ([text[a:b] for a, b in cuts[at][first : first + 3]] for cuts in (ours, theirs))
+    one, other = ([text[a:b] for a, b in cut[first : first + 3]] for cut in (ours, theirs))
     return f"{other} instead of {one}"
 
 
-def _cuts(step: Any, where: object) -> Cuts:
-    """What a pre-tokenizer, as tokenizer.json has it, makes of the probes."""
+def _cuts(step: Any, texts: Sequence[str], where: object) -> list[Cut]:
+    """Where a pre-tokenizer, as tokenizer.json has it, cuts the texts."""
     from tokenizers import Tokenizer
 
     empty = {"type": "BPE", "vocab": {}, "merges": []}
@@ -109,7 +119,7 @@ def _cuts(step: Any, where: object) -> Cuts:
         ).pre_tokenizer
     except Exception as error:  # the package raises nothing narrower
         raise ModelError(f"{where}: tokenizer.json has a bad pre-tokenizer: {error}") from error
-    return [[span for _, span in made.pre_tokenize_str(text)] for text in CUTS]
+    return [[span for _, span in made.pre_tokenize_str(text)] for text in texts]
 
 
 def _spelled(regexes: Sequence[str]) -> dict[str, Any]:
@@ -144,18 +154,10 @@ def _regex_of(step: Mapping[str, Any]) -> list[str] | None:
         return [GPT2] if step.get("use_regex", True) else []
     if kind == "Digits" and step.get("individual_digits"):
         return [DIGIT]
-    if kind == "Split" and _keeps_everything(step) and "Regex" in step["pattern"]:
+    isolated = step.get("behavior") == "Isolated" and not step.get("invert")
+    if kind == "Split" and isolated and "Regex" in step["pattern"]:
         return [_spell(step["pattern"]["Regex"])]
     return None
-
-
-def _keeps_everything(step: Mapping[str, Any]) -> bool:
-    """GPT-4's spelling, "remove all but the matches", equals "isolate the matches" for a regular
-    expression that matches every character, as all known ones do."""
-    return (step.get("behavior"), bool(step.get("invert"))) in (
-        ("Isolated", False),
-        ("Removed", True),
-    )
 
 
 def _spell(regex: str) -> str:

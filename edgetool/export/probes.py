@@ -1,5 +1,9 @@
 """Texts over which tokenizers part."""
 
+from __future__ import annotations
+
+from itertools import product
+
 # Contractions, digit runs, white space runs, accents, scripts, emoji, code.
 PROBES = (
     "Hello World! I'm sure you'll've seen it's 'S 'T done",
@@ -23,3 +27,13 @@ CUTS = (
     "   lead trail   \n   \n x\t\t y\u00a0z\u3000w\u200b\ufeffq \n",
     "🇳🇴👍🏽👨\u200d👩\u200d👧 ☃️ ★ € £5 50% №7 «q» ‘r’ CamelCaseWord HTTPServer iPhone15",
 )
+# One of each kind of character that a regular expression can tell apart.
+KINDS = (
+    "aZéÅ中あ한اǅʰ\u0301\u093f1٣½./'$€—_( \n\r\t\u00a0\u3000\u200b🚀"  # letters, marks, digits, ...
+)
+
+
+def every_three() -> list[str]:
+    """Every two kinds of characters alone, and every three within longer texts."""
+    pairs = ["".join(pair) for pair in product(KINDS, repeat=2)]
+    return [*pairs, *("".join(pair + third for third in KINDS) for pair in pairs)]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgetool.errors import EdgetoolError, UsageError
-from edgetool.export.fidelity import require_same_tokens
+from edgetool.export.fidelity import measure_tokens, require_same_tokens
 from edgetool.export.gguf_writer import GgufFile, Plan
 from edgetool.export.plan import make_plan, read_blocks
 from edgetool.export.quantize import Quant, get_quant
@@ -84,7 +84,10 @@ def export_gguf(
         judgement = judge(parts) if judge else Judgement()
         exported = [_describe(q, parts, targets[q], counts, judgement) for q in chosen]
         source = Source(base, adapter, merge_into, policy_dtype)
-        publish(out_dir, parts, exported, source, {**(notes or {}), **judgement.measured})
+        measured = {**(notes or {}), **judgement.measured}
+        if tokens := measure_tokens(next(iter(parts.values())), weights.base):
+            measured["tokens"] = tokens
+        publish(out_dir, parts, exported, source, measured)
     return exported
 
 

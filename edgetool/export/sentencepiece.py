@@ -8,8 +8,9 @@ text. Two kinds become GGUF:
 
 llama.cpp merges the pair whose result has the highest score, wherever the result is a token. So a
 token's score is the negative rank of its first merge; with a published vocabulary, whose merges
-were derived from scores, that is the same order. Whether it is for a custom one is not believed:
-every export compares the tokens (fidelity.require_same_tokens).
+were derived from scores, that is the same order. A custom one may lack merges of two tokens into
+a third, which llama.cpp makes all the same (`lacks_merges`): every export compares the tokens
+(fidelity.require_same_tokens), and of such a one measures how often they differ.
 """
 
 from __future__ import annotations
@@ -73,6 +74,17 @@ def read_pieces(tokenizer: Tokenizer, where: object) -> Pieces:
     for rank, merge in reversed(list(enumerate(model["merges"]))):
         scores["".join(merge.split(" ") if isinstance(merge, str) else merge)] = -float(rank)
     return Pieces("llama", scores, model.get("unk_token"), _space_prefix(tokenizer, where))
+
+
+def lacks_merges(tokenizer: Tokenizer) -> bool:
+    """Can llama.cpp make a token of two others that this BPE does not merge?"""
+    if tokenizer["model"]["type"] != "BPE" or not is_sentencepiece(tokenizer):
+        return False
+    vocab, merges = tokenizer["model"]["vocab"], tokenizer["model"]["merges"]
+    known = {tuple(m.split(" ") if isinstance(m, str) else m) for m in merges}
+    made = {"".join(pair) for pair in known}
+    splits = ((piece[:at], piece[at:]) for piece in made for at in range(1, len(piece)))
+    return any(a in vocab and b in vocab and (a, b) not in known for a, b in splits)
 
 
 def _unigram(tokenizer: Tokenizer, where: object) -> Pieces:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -13,7 +14,7 @@ from edgetool.data.rows import load_tools
 from edgetool.errors import EdgetoolError, UsageError
 from edgetool.export.lm_studio import PUBLISHER
 from edgetool.export.merge import merge
-from edgetool.export.receipt import ExportedFile
+from edgetool.export.receipt import FILE, ExportedFile, read_receipt
 from edgetool.export.run import QUANT, export_gguf
 from edgetool.verbs.adapter_only import run_adapter_only
 from edgetool.verbs.converting import require_no_others, run_converted
@@ -111,6 +112,7 @@ def run_export(path: str, options: ExportOptions, console: Console) -> list[Expo
     )
     for file in files:
         console.print(f"{file.path}  {file.size / 2**20:.1f} MB  sha256 {file.sha256[:12]}…")
+    _say_tokens(read_receipt(out / FILE).get("tokens"), console)
     ship(
         files, subject, out, console, ollama=options.ollama,
         lm_studio=options.lm_studio, publisher=options.publisher,
@@ -147,6 +149,17 @@ def _out_folder(path: str, subject: Subject, options: ExportOptions) -> Path:
     if options.out is None and subject.run is None:
         raise UsageError(f"{path} is a model, not a run; say where to write with --out FOLDER")
     return options.out or Path(path)
+
+
+def _say_tokens(tokens: Mapping[str, Any] | None, console: Console) -> None:
+    """Of a tokenizer whose merges llama.cpp does not make one by one."""
+    if tokens and tokens["other"] is not None:
+        other = round(tokens["texts"] * (1 - tokens["same_tokens"]))
+        console.print(
+            f"tokenizer: llama.cpp cuts {other} of {tokens['texts']} texts of random pieces into "
+            f"other tokens, {tokens['other']!r} for one; measure on rows of yours with --data",
+            markup=False,
+        )
 
 
 def _require_none_rejected(files: Sequence[ExportedFile], options: ExportOptions) -> None:

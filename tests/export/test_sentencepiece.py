@@ -17,12 +17,14 @@ from edgetool.errors import ModelError
 from edgetool.export.fidelity import _llama_tokenizer, token_mismatches
 from edgetool.export.model_folder import ModelFolder
 from edgetool.export.probes import PROBES
+from edgetool.export.receipt import FILE, read_receipt
 from edgetool.export.run import export_gguf
 from edgetool.export.sentencepiece import (
     BYTE,
     BYTES,
     SPACE,
     UNKNOWN,
+    lacks_merges,
     leaves_first_space,
     read_pieces,
 )
@@ -154,6 +156,21 @@ def test_merges_that_llama_cpp_would_make_otherwise_are_refused(
     assert not list(tmp_path.glob("*.gguf"))
 
 
+def test_merges_that_only_llama_cpp_makes_are_seen() -> None:
+    # "abc" is "ab" + "c" here; llama.cpp makes it of "a" + "bc", too.
+    vocab = {"a": 0, "b": 1, "c": 2, "ab": 3, "bc": 4, "abc": 5}
+    some = [["a", "b"], ["b", "c"], ["ab", "c"]]
+    model = {"type": "BPE", "vocab": vocab, "merges": some}
+    assert lacks_merges({"model": model, "normalizer": REPLACE})
+    every = {**model, "merges": [*some, ["a", "bc"]]}
+    assert not lacks_merges({"model": every, "normalizer": REPLACE})
+    assert not lacks_merges({"model": model, "normalizer": None})  # byte-level: merges are kept
+
+
+def test_published_forms_lack_no_merges(learned: list[tuple[str, float]]) -> None:
+    assert not lacks_merges(tokenizer_json(learned, STEPS["Llama 2"][0]))
+
+
 @pytest.mark.parametrize("prefix", ["always", "never"])
 def test_a_unigram_vocabulary_is_cut_as_its_tokenizer_does(
     with_tokenizer: Any, tmp_path: Path, prefix: str
@@ -257,6 +274,10 @@ def test_a_real_pretrained_model_tells_the_same_story(shared: Path, tmp_path: Pa
     folder = Path(shutil.copytree(shared / "fixtures" / "tinystories-656k", tmp_path / "model"))
     edit_json(folder / "tokenizer_config.json", chat_template=TEMPLATE)
     export_gguf(folder, None, tmp_path, ["F32"])
+    # Its merges are not SentencePiece's, so pieces at random are cut otherwise here and there.
+    measured = read_receipt(tmp_path / FILE)["tokens"]
+    assert 0.9 < measured["same_tokens"] < 1
+    assert measured["other"]
     model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     prompt = tokenizer.encode("Once upon a time, there was a little girl").ids
