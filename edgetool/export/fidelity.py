@@ -25,6 +25,7 @@ from edgetool.export.sentencepiece import (
     is_sentencepiece,
     lacks_merges,
     leaves_first_space,
+    only_the_first_has_a_space,
     written,
 )
 from edgetool.progress import quiet_loading
@@ -136,16 +137,19 @@ def measure_tokens(gguf: Path, folder: ModelFolder, count: int = 1000) -> dict[s
     model = folder.tokenizer["model"]
     pieces = [piece for piece in model["vocab"] if piece not in added and piece not in BYTES]
     drawn = ("".join(draw.choices(pieces, k=draw.randint(1, 10))) for _ in range(count))
-    texts = [text.replace(SPACE, " ") for text in drawn]
-    if leaves_first_space(folder.tokenizer):
-        texts = [text.lstrip(" ") for text in texts]
+    texts = as_prompts((text.replace(SPACE, " ") for text in drawn), folder.tokenizer)
     found = token_mismatches(gguf, folder, written(texts, alphabet(folder.tokenizer)))
     other = min((mismatch.text for mismatch in found), key=len, default=None)
     return {"texts": count, "same_tokens": 1 - len(found) / count, "other": other}
 
 
-def probes_for(tokenizer: Mapping[str, Any]) -> list[str]:
-    return [p.lstrip(" ") if leaves_first_space(tokenizer) else p for p in PROBES]
+def as_prompts(texts: Iterable[str], tokenizer: Mapping[str, Any]) -> list[str]:
+    """The texts as a chat template would have them, where what stands before them matters."""
+    if only_the_first_has_a_space(tokenizer):
+        special = (token for token in tokenizer["added_tokens"] if not token.get("normalized"))
+        opened = next(special, {"content": ""})["content"]
+        return [opened + text for text in texts]
+    return [t.lstrip(" ") if leaves_first_space(tokenizer) else t for t in texts]
 
 
 def require_same_tokens(gguf: Path, folder: ModelFolder, texts: Iterable[str] = ()) -> None:
@@ -162,7 +166,8 @@ def require_same_tokens(gguf: Path, folder: ModelFolder, texts: Iterable[str] = 
     markers += [
         f"{token['content']} \n b" for token in found if any(t.get("rstrip") for t in found)
     ]
-    probes = written([*probes_for(folder.tokenizer), *markers, *texts], alphabet(folder.tokenizer))
+    probes = as_prompts([*PROBES, *markers, *texts], folder.tokenizer)
+    probes = list(written(probes, alphabet(folder.tokenizer)))
     mismatches = token_mismatches(gguf, folder, probes)
     if mismatches:
         first = mismatches[0]

@@ -118,7 +118,7 @@ def _space_prefix(tokenizer: Tokenizer, where: object) -> bool:
             raise ModelError(f"{where}: normalizer {dict(step)} is not in llama.cpp")
     for step in flat(tokenizer.get("pre_tokenizer")):
         if step.get("type") == "Metaspace" and step.get("replacement") == SPACE:
-            prefix = step.get("prepend_scheme", "always") != "never"
+            prefix = step.get("prepend_scheme", "always") == "always"
         elif not _does_nothing(step) and step.get("type") != "WhitespaceSplit":
             raise ModelError(f"{where}: llama.cpp has no pre-tokenizer like {dict(step)}")
     return prefix
@@ -168,6 +168,13 @@ def leaves_first_space(tokenizer: Tokenizer) -> bool:
     package does with Metaspace; SentencePiece and llama.cpp always put one."""
     steps = flat(tokenizer.get("pre_tokenizer"))
     return any(step.get("type") == "Metaspace" for step in steps)
+
+
+def only_the_first_has_a_space(tokenizer: Tokenizer) -> bool:
+    """Is a space put before a prompt that begins with text, and nowhere else (Mistral)? llama.cpp
+    puts one behind every marker, too, or none; prompts begin with a marker, so it is told none."""
+    steps = flat(tokenizer.get("pre_tokenizer"))
+    return any(step.get("prepend_scheme") == "first" for step in steps)
 
 
 def alphabet(tokenizer: Tokenizer) -> frozenset[str] | None:

@@ -14,7 +14,7 @@ import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from edgetool.errors import ModelError
-from edgetool.export.fidelity import _llama_tokenizer, token_mismatches
+from edgetool.export.fidelity import _llama_tokenizer, as_prompts, token_mismatches
 from edgetool.export.model_folder import ModelFolder
 from edgetool.export.probes import PROBES
 from edgetool.export.receipt import FILE, read_receipt
@@ -25,7 +25,6 @@ from edgetool.export.sentencepiece import (
     SPACE,
     UNKNOWN,
     lacks_merges,
-    leaves_first_space,
     read_pieces,
 )
 from edgetool.export.vocabulary import CONTROL, USER_DEFINED, read_vocabulary
@@ -42,6 +41,7 @@ METASPACE = {"type": "Metaspace", "replacement": SPACE, "prepend_scheme": "alway
 STEPS: dict[str, tuple[dict[str, Any], bool]] = {
     "Llama 2": ({"normalizer": LEGACY, "pre_tokenizer": None}, True),
     "Metaspace": ({"normalizer": None, "pre_tokenizer": METASPACE}, True),
+    "Mistral": ({"pre_tokenizer": METASPACE | {"prepend_scheme": "first"}}, False),
     "Gemma": ({"normalizer": REPLACE, "pre_tokenizer": GEMMA_SPLIT}, False),
 }
 MARKERS = ("<unk>", "<s>", "</s>", "<tool_call>", "</tool_call>")
@@ -111,10 +111,7 @@ def test_every_published_form_is_cut_as_its_tokenizer_does(
     draw = random.Random(0)
     pieces = [piece.replace(SPACE, " ") for piece, _ in learned[len(MARKERS) + len(BYTES) :]]
     mixed = ["".join(draw.choices(pieces, k=draw.randint(1, 12))) for _ in range(300)]
-    texts = [*TEXTS, *mixed]
-    if leaves_first_space(content):
-        texts = [text.lstrip(" ") for text in texts]
-    assert mismatches(folder, tmp_path, texts) == []
+    assert mismatches(folder, tmp_path, as_prompts([*TEXTS, *mixed], content)) == []
 
 
 @pytest.mark.parametrize("steps", STEPS)

@@ -227,3 +227,44 @@ def test_the_real_qwen_tokenizer_writes_the_published_ids(
     expected = [[int(number) for number in line.split()] for line in lines]
     with _llama_tokenizer(tmp_path / "model.Q8_0.gguf") as encode:
         assert [encode(text) for text in texts[: len(expected)]] == expected
+
+
+PUBLISHED = {"gpt-2": ((pretokenizers.GPT2,), False), "llama-bpe": ((pretokenizers.LLAMA3,), True)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_byte_level_vocabularies_write_the_published_ids(
+    shared: Path, make_model: Folder, tmp_path: Path, name: str
+) -> None:
+    from gguf import GGUFReader
+
+    from edgetool.export.fidelity import _llama_tokenizer
+
+    source = shared / "fixtures" / "vocab" / f"ggml-vocab-{name}.gguf"
+    fields = GGUFReader(source).fields
+    tokens = fields["tokenizer.ggml.tokens"].contents()
+    types = fields["tokenizer.ggml.token_type"].contents()
+    regexes, ignore_merges = PUBLISHED[name]
+    added = [
+        {"id": number, "content": text, "special": types[number] == CONTROL}
+        | dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+        for number, text in enumerate(tokens)
+        if types[number] in (CONTROL, USER_DEFINED)
+    ]
+    plain = {text: n for n, text in enumerate(tokens) if types[n] == NORMAL}
+    model = {
+        "type": "BPE", "vocab": plain, "ignore_merges": ignore_merges,
+        "merges": fields["tokenizer.ggml.merges"].contents(),
+    }  # fmt: skip
+    content = {"version": "1.0", "added_tokens": added, "model": model}
+    folder = make_model("Qwen2", vocab_size=len(tokens), hidden_size=32, num_hidden_layers=1)
+    (folder / "tokenizer.json").write_text(
+        json.dumps(content | {"pre_tokenizer": pre_tokenizer(regexes)}), encoding="utf-8"
+    )
+    export_gguf(folder, None, tmp_path, ["F16"])
+    texts = source.with_suffix(".gguf.inp").read_bytes().decode().split("\n__ggml_vocab_test__\n")
+    lines = source.with_suffix(".gguf.out").read_text().splitlines()
+    expected = [[int(number) for number in line.split()] for line in lines]
+    with _llama_tokenizer(tmp_path / "model.F16.gguf") as encode:
+        assert [encode(text) for text in texts[: len(expected)]] == expected
