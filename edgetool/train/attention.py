@@ -20,6 +20,8 @@ from torch import Tensor
 NAME = "edgetool"
 SDPA, FLEX = "sdpa", "flex_attention"
 FIRST_CAPACITY = 64
+# Fewer prompt tokens are not worth a second call.
+WORTH_SPLITTING = 128
 
 
 def register() -> None:
@@ -41,17 +43,46 @@ def _attention(
     scaling: float,
     sliding_window: int | None = None,
     group_cache: GroupCache | None = None,
+    prefix: int = 0,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """The signature transformers calls. `group_cache` comes through the model's forward.
+    """The signature transformers calls. The last two come through the model's forward.
 
     sliding_window   what a layer that has one says; a mask that is given takes it into account
+    prefix           so many tokens at the start of every row see what is before them, and no more
     """
     if group_cache is not None:
         return group_cache.attend(module.layer_idx, query, scaling, sliding_window), None
-    forward = _flex() if is_flex(attention_mask) else _sdpa()
-    out, _ = forward(module, query, key, value, attention_mask, scaling=scaling, **options)
-    return out, None
+    options["scaling"] = scaling
+    if is_flex(attention_mask):
+        return _flex()(module, query, key, value, attention_mask, **options)[0], None
+    if prefix < WORTH_SPLITTING or (sliding_window is not None and sliding_window < prefix):
+        return _sdpa()(module, query, key, value, attention_mask, **options)[0], None
+    return _split(prefix, module, query, key, value, attention_mask, **options), None
+
+
+def _split(
+    prefix: int,
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor,
+    **options: Any,
+) -> Tensor:
+    """Attention of a prompt and of what follows it, apart: [R, L, H, D].
+
+    A prompt is plainly causal, and for that the kernels leave out what no token sees; with a mask
+    they score everything.
+    """
+    first = slice(0, prefix)
+    before, _ = _sdpa()(
+        module, query[:, :, first], key[:, :, first], value[:, :, first], None,
+        is_causal=True, **options,
+    )  # fmt: skip
+    mask = mask[:, :, prefix:]  # [R, 1, L - prefix, L]
+    behind, _ = _sdpa()(module, query[:, :, prefix:], key, value, mask, **options)
+    return torch.cat([before, behind], dim=1)
 
 
 def is_flex(mask: Any) -> bool:

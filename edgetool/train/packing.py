@@ -62,6 +62,7 @@ class PackedBatch:
     targets       int64 [T], the token predicted
     owners        int64 [T], the completion each token belongs to
     offsets       int64 [T], its place in that completion, from 0
+    prefix        so many tokens at the start of every row are its prompt's
     """
 
     input_ids: Tensor
@@ -71,6 +72,7 @@ class PackedBatch:
     targets: Tensor
     owners: Tensor
     offsets: Tensor
+    prefix: int = 0
 
     def to(self, device: torch.device) -> PackedBatch:
         return PackedBatch(**{name: _moved(value, device) for name, value in vars(self).items()})
@@ -79,7 +81,7 @@ class PackedBatch:
 def _moved(value: Any, device: torch.device) -> Any:
     if isinstance(value, dict):
         return {name: part.to(device) for name, part in value.items()}
-    return value.to(device)
+    return value if isinstance(value, int) else value.to(device)
 
 
 def micro_batches(groups: Sequence[Group], token_budget: int) -> Iterator[list[Group]]:
@@ -141,6 +143,7 @@ def pack(
         torch.tensor(targets),
         torch.tensor(owners),
         torch.tensor(offsets),
+        min(len(group.prompt) for group in groups),
     )
 
 

@@ -272,6 +272,7 @@ def completion_logps(
         position_ids=batch.position_ids,
         attention_mask=batch.mask,
         use_cache=False,
+        prefix=batch.prefix,
     )
     hidden = out.last_hidden_state.flatten(0, 1)[batch.sources]  # [T, H]
     vocabulary = network.causal.config.vocab_size

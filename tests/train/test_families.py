@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from edgetool.calls.runtime import Sampling
+from edgetool.train import attention
 from edgetool.train.packing import FULL, Group, pack
 from edgetool.train.policy import Policy
 from edgetool.train.rollout import completion_seed, rollout
@@ -52,6 +53,18 @@ def test_gradients_are_the_plain_ones(learner: Policy) -> None:
     ours = gradients(learner, packed_logps(learner, groups))
     theirs = gradients(learner, plain_logps(learner, groups))
     assert ours.keys() == theirs.keys() == learner.trainable().keys()
+    for name in ours:
+        assert error(ours[name], theirs[name]) <= EXACT, name
+
+
+def test_a_prompt_that_is_scored_apart_changes_nothing(
+    learner: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "WORTH_SPLITTING", 9)
+    groups = make_groups([(17, [5, 12, 1]), (9, [3, 7])])  # both rows begin with 9 prompt tokens
+    apart, plain = packed_logps(learner, groups), plain_logps(learner, groups)
+    assert error(apart.detach(), plain.detach()) <= EXACT
+    ours, theirs = gradients(learner, apart), gradients(learner, plain)
     for name in ours:
         assert error(ours[name], theirs[name]) <= EXACT, name
 
