@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, normalizers
 
-from edgetool.export.fidelity import _llama_tokenizer
+from edgetool.export.fidelity import _llama_tokenizer, as_prompts
 from edgetool.export.run import export_gguf
 from edgetool.export.sentencepiece import SPACE, leaves_first_space
 from tests.export.test_sentencepiece import MARKERS, STEPS, learned, tokenizer_json, with_tokenizer
@@ -30,7 +30,7 @@ FRAGMENTS = (
 TEXTS = st.lists(st.one_of(st.sampled_from(FRAGMENTS), st.text(max_size=6)), max_size=12)
 # Where Metaspace, other than llama.cpp, puts no space before the one that is there.
 FIRST_SPACE = re.compile(f"(^|{'|'.join(MARKERS)})[ {SPACE}]+")
-Both = tuple[Callable[[str], list[int]], Callable[[str], list[int]], bool]
+Both = tuple[Callable[[str], list[int]], Callable[[str], list[int]], dict[str, Any]]
 
 
 def opened(folder: Path, out: Path) -> Iterator[Both]:
@@ -42,7 +42,7 @@ def opened(folder: Path, out: Path) -> Iterator[Both]:
         return list(tokenizer.encode(text, add_special_tokens=False).ids)
 
     with _llama_tokenizer(file.path) as theirs:
-        yield ours, theirs, leaves_first_space(content)
+        yield ours, theirs, content
 
 
 @pytest.fixture(params=[*STEPS, "byte-level"])
@@ -62,7 +62,7 @@ def both(
 
 @pytest.mark.slow
 def test_any_text_becomes_the_same_tokens(both: Both) -> None:
-    ours, theirs, leaves_space = both
+    ours, theirs, content = both
     composed = normalizers.NFC().normalize_str
 
     @settings(
@@ -72,7 +72,8 @@ def test_any_text_becomes_the_same_tokens(both: Both) -> None:
     @given(TEXTS)
     def check(parts: list[str]) -> None:
         text = composed("".join(parts))
-        text = FIRST_SPACE.sub(r"\1", text) if leaves_space else text
+        text = FIRST_SPACE.sub(r"\1", text) if leaves_first_space(content) else text
+        [text] = as_prompts([text], content)
         assert theirs(text) == ours(text)
 
     check()
