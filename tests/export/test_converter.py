@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -115,6 +117,15 @@ def test_a_script_that_fails_is_told_and_leaves_what_was_there(
     assert (out / "model.Q8_0.gguf").read_text() == "earlier"
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """SIGINT interrupts, also where a shell started the tests in the background and ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_ends_the_script_and_leaves_nothing(unknown: Path, tmp_path: Path) -> None:
     script, out = write_script(tmp_path / "llama.cpp", INTERRUPT), tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):

@@ -21,8 +21,8 @@ MANY = 5_000
 
 @pytest.fixture(scope="module")
 def writer(gguf):
-    # every client's request may have to wait: none is to be turned away here
-    with ChildWriter(gguf, context=512, waiting=CLIENTS) as opened:
+    # none is to be turned away here: every request may have to wait, and behind those of who left
+    with ChildWriter(gguf, context=512, waiting=2 * CLIENTS) as opened:
         yield opened
 
 
