@@ -1,6 +1,6 @@
 """This machine's cores, and what long CPU work wants of this process's C libraries.
 
-Call `tune` before the first product.
+Call `tune` before the first product, and open models in llama.cpp within `without_amx`.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # malloc.h
@@ -52,3 +54,31 @@ def spread_small_products(cpuinfo: Path = Path("/proc/cpuinfo")) -> None:
     """
     if cpuinfo.exists() and "AuthenticAMD" in cpuinfo.read_text(encoding="ascii", errors="replace"):
         os.environ.setdefault("MKL_CBWR", "AUTO")
+
+
+@contextmanager
+def without_amx() -> Iterator[None]:
+    """Within: llama-cpp-python opens models that llama.cpp will not multiply with Intel's AMX.
+
+    Built with GCC 12.2 and others, llama.cpp sets the tiles up from stray memory, since the stores
+    to their settings are optimised away (GCC bug 114098), and the process dies in its first prompt
+    (llama.cpp issue 20824). Weights are not repacked for other instructions then, either.
+    llama-cpp-python has no argument for it, but asks for every model's settings by this name.
+    """
+    from llama_cpp import llama_cpp
+
+    if b"AMX_INT8 = 1" not in llama_cpp.llama_print_system_info():
+        yield
+        return
+    defaults = llama_cpp.llama_model_default_params
+
+    def plain() -> llama_cpp.llama_model_params:
+        settings = defaults()
+        settings.use_extra_bufts = False
+        return settings
+
+    llama_cpp.llama_model_default_params = plain
+    try:
+        yield
+    finally:
+        llama_cpp.llama_model_default_params = defaults

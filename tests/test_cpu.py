@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edgetool.cpu import spread_small_products
+from edgetool.cpu import spread_small_products, without_amx
 
 
 def told_mkl(vendor: str, folder: Path) -> str | None:
@@ -36,3 +36,24 @@ def test_a_system_without_cpuinfo_is_left_alone(
     monkeypatch.delenv("MKL_CBWR")
     spread_small_products(tmp_path / "nothing")
     assert "MKL_CBWR" not in os.environ
+
+
+@pytest.mark.parametrize(("built", "repacks"), [(b"AMX_INT8 = 1 | SSE3 = 1", False), (b"", True)])
+def test_llama_cpp_keeps_off_amx_where_it_was_built_with_it(
+    built: bytes, repacks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    llama_cpp = pytest.importorskip("llama_cpp.llama_cpp")
+    monkeypatch.setattr(llama_cpp, "llama_print_system_info", lambda: built)
+    with without_amx():
+        assert llama_cpp.llama_model_default_params().use_extra_bufts == repacks
+
+
+def test_a_model_that_cannot_be_opened_leaves_llama_cpps_defaults_as_they_were(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    llama_cpp = pytest.importorskip("llama_cpp.llama_cpp")
+    monkeypatch.setattr(llama_cpp, "llama_print_system_info", lambda: b"AMX_INT8 = 1")
+    before = llama_cpp.llama_model_default_params
+    with pytest.raises(ValueError, match="damaged"), without_amx():
+        raise ValueError("damaged")
+    assert llama_cpp.llama_model_default_params is before

@@ -21,7 +21,7 @@ ALLOWED = {
     "data": {"errors", "files", "calls"},
     "rewards": {"errors", "calls", "data"},
     "train": {"errors", "files", "progress", "calls", "data", "rewards"},
-    "export": {"errors", "files", "progress", "calls"},
+    "export": {"errors", "files", "cpu", "progress", "calls"},
     "serve": {"errors", "files", "cpu", "calls"},
     "eval": {"errors", "files", "calls", "data", "serve"},
     "catalogue": {"errors"},

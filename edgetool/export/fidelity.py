@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from edgetool.cpu import without_amx
 from edgetool.errors import EngineError, ModelError
 from edgetool.export.model_folder import ModelFolder
 from edgetool.export.probes import PROBES
@@ -258,6 +259,7 @@ def _load(gguf: Path, **settings: Any) -> Any:
     from llama_cpp import Llama
 
     try:
-        return Llama(str(gguf), verbose=False, n_gpu_layers=0, **settings)
+        with without_amx():
+            return Llama(str(gguf), verbose=False, n_gpu_layers=0, **settings)
     except (ValueError, RuntimeError) as error:
         raise EngineError(f"{gguf}: llama.cpp cannot load it: {error}") from error

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from edgetool.cpu import cores
+from edgetool.cpu import cores, without_amx
 from edgetool.errors import EngineError, ModelError
 from edgetool.serve.footprint import CACHE_BYTES
 
@@ -44,7 +44,7 @@ def load_model(path: Path, threads: int, layers: int) -> Any:
     import jinja2
     import llama_cpp
 
-    with listening() as complaints:
+    with listening() as complaints, without_amx():
         try:
             return llama_cpp.Llama(
                 str(path),
