@@ -126,6 +126,7 @@ def _load_base(
     causal.requires_grad_(False)
     if settings.load_in_4bit and _expand(causal, settings, device):
         _dequantize(causal, dtype)
+    _avoid_inference_kernel(causal)
     return causal.eval()
 
 
@@ -158,6 +159,17 @@ def _dequantize(causal: Any, dtype: torch.dtype) -> None:
     causal.hf_quantizer = None
     if hasattr(causal.config, "quantization_config"):
         del causal.config.quantization_config
+
+
+def _avoid_inference_kernel(causal: Any) -> None:
+    """Keep bitsandbytes to the 4-bit layout that it can train with.
+
+    On a CPU with AVX512-BF16 a layer's first pass without gradients, in a rollout, lays its weights
+    out for a kernel that has no backward pass and computes in bfloat16, whatever was asked for.
+    """
+    for module in causal.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def stop_ids(causal: Any, tokenizer: Any) -> tuple[int, ...]:

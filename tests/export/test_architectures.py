@@ -24,7 +24,7 @@ from edgetool.export.rope import GLOBAL, read_rope, rope_tensors
 from edgetool.export.run import export_gguf
 from edgetool.export.shape import Window, read_shape
 from edgetool.export.weights import TrainedWeights
-from tests.export.conftest import Folder, edit_json
+from tests.export.conftest import Folder, edit_json, load_in_nf4
 from tests.export.test_adapter_gguf import random_adapter
 from tests.export.test_quantize import llama_quantize, read_tensors
 
@@ -151,16 +151,12 @@ def test_fused_matrices_are_rounded_and_weighed_like_others(
     """Phi-3 in NF4 with its adapter computes what the folder merged into NF4 does."""
     import torch
     from peft import PeftModel
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers import AutoModelForCausalLM
 
     model = make_model("Phi3")
     adapter = random_adapter(model, tmp_path / "adapter")
     merge(model, adapter, tmp_path / "merged", "nf4", dtype="float32")
-    nf4 = BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True
-    )
-    base = AutoModelForCausalLM.from_pretrained(model, dtype="float32", quantization_config=nf4)
-    policy = PeftModel.from_pretrained(base, adapter).eval()
+    policy = PeftModel.from_pretrained(load_in_nf4(model), adapter).eval()
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype="float32")
     ids = torch.arange(30, 130)[None]
     with torch.no_grad():

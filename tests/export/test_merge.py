@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from edgetool.export.lora import Adapter
 from edgetool.export.merge import merge
 from edgetool.export.nf4 import round_trip
 from edgetool.export.weights import TrainedWeights
-from tests.export.conftest import edit_json
+from tests.export.conftest import edit_json, load_in_nf4
 
 Q_PROJ = "model.layers.0.self_attn.q_proj.weight"
 
@@ -78,17 +79,13 @@ def test_a_merged_folder_computes_what_the_policy_computes(
     tiny_model: Path, adapter: Path, tmp_path: Path, merge_into: str
 ) -> None:
     from peft import PeftModel
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers import AutoModelForCausalLM
 
     merge(tiny_model, adapter, tmp_path / "out", merge_into, dtype="float32")
-    nf4 = BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True
-    )
-    base = AutoModelForCausalLM.from_pretrained(
-        tiny_model, dtype="float32", quantization_config=nf4 if merge_into == "nf4" else None
-    )
+    plain = partial(AutoModelForCausalLM.from_pretrained, dtype="float32")
+    base = {"nf4": load_in_nf4, "base": plain}[merge_into](tiny_model)
     policy = PeftModel.from_pretrained(base, adapter).eval()
-    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype="float32")
+    merged = plain(tmp_path / "out")
     ids = torch.arange(30, 130)[None]
     with torch.no_grad():
         expected, actual = policy(ids).logits, merged(ids).logits

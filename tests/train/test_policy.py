@@ -31,6 +31,18 @@ def test_expanded_weights_are_the_4_bit_ones(tiny_model: Path) -> None:
     assert not torch.allclose(logits(expanded), logits(plain), atol=1e-3)
 
 
+def test_packed_weights_stay_trainable_where_bitsandbytes_would_lay_them_out_for_inference(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = logits(load_policy(tiny_model, None, PACKED))
+    monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: True)
+    policy = load_policy(tiny_model, LoraSettings(r=2), PACKED)
+    assert torch.equal(logits(policy), expected)  # a pass without gradients, as a rollout's
+    policy.causal(IDS).logits.sum().backward()
+    learning = [name for name, matrix in policy.trainable().items() if matrix.grad is not None]
+    assert learning == list(policy.trainable())
+
+
 def test_the_base_is_held_in_4_bits_with_double_quantization(tiny_model: Path) -> None:
     policy = load_policy(tiny_model, LoraSettings(r=2), PACKED)
     weight: Any = policy.causal.model.layers[0].mlp.up_proj.base_layer.weight
