@@ -62,8 +62,7 @@ class Step:
             position_ids=positions,
             # Taken as it is by transformers and never looked at: every slot sees all its tokens.
             attention_mask=ids.new_zeros(1, 1, 1, 1, dtype=torch.bool),
-            past_key_values=self.cache,
-            use_cache=True,
+            cache=self.cache,
             group_cache=self.cache,
         )
         return self.network.logits(out.last_hidden_state[:, 0])

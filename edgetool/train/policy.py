@@ -11,9 +11,11 @@ the same numbers, more memory, far less time. Either way the trained model is
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +26,28 @@ from edgetool.calls.prompt import Prompter
 from edgetool.train.support import exact_context
 
 
+@cache
+def _cache_argument(forward: Callable[..., Any]) -> str:
+    """What transformers calls a model's cache: `cache`, or past_key_values in older versions."""
+    known = inspect.signature(forward).parameters
+    return "cache" if "cache" in known else "past_key_values"
+
+
 @dataclass
 class Network:
     """A causal LM in two halves, so that logits are made only where they are wanted."""
 
     causal: Any
 
-    def hidden(self, input_ids: Tensor, **options: Any) -> Any:
-        """[R, L] ids -> transformers' output, whose last_hidden_state is [R, L, H]."""
-        return self.causal.base_model(input_ids=input_ids, **options)
+    def hidden(self, input_ids: Tensor, cache: Any = None, **options: Any) -> Any:
+        """[R, L] ids -> transformers' output, whose last_hidden_state is [R, L, H].
+
+        cache   keys and values of what stands before them; those of `input_ids` are added
+        """
+        model = self.causal.base_model
+        if cache is not None:
+            options |= {_cache_argument(type(model).forward): cache, "use_cache": True}
+        return model(input_ids=input_ids, **options)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[..., H] -> float32 [..., V]."""

@@ -241,7 +241,7 @@ def prefill(
     for rows, ends in zip(ids.split(parts), lengths.split(parts), strict=True):
         # Not told of the model's windows, it keeps what stands before them: padding moves them.
         kept: Any = DynamicCache()
-        out = network.hidden(rows.to(device), past_key_values=kept, use_cache=True)
+        out = network.hidden(rows.to(device), cache=kept)
         keys.append([layer.keys for layer in kept.layers])
         values.append([layer.values for layer in kept.layers])
         hidden.append(out.last_hidden_state[torch.arange(len(rows)), ends.to(device) - 1])
