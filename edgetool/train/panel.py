@@ -74,12 +74,16 @@ class _Clock:
 
     def __init__(self) -> None:
         self._pace: float | None = None
-        self._before = time.perf_counter()
+        self._before: float | None = None
 
     def left(self, report: AnyReport) -> float:
-        """Seconds to go; the time between reports counts, saving included."""
+        """Seconds to go; the time between reports counts, saving included.
+
+        Before the first report the rows were read, which no later step does again.
+        """
         now = time.perf_counter()
-        took, self._before = now - self._before, now
+        took = report.metrics["step_time"] if self._before is None else now - self._before
+        self._before = now
         self._pace = took if self._pace is None else 0.8 * self._pace + 0.2 * took
         return self._pace * (report.max_steps - report.step)
 

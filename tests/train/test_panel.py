@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import time
 
 import pytest
 from rich.console import Console
@@ -8,7 +9,7 @@ from rich.console import Console
 from edgetool.calls.formats import Parsed
 from edgetool.calls.match import judge
 from edgetool.calls.types import Example
-from edgetool.train.panel import Panel, duration
+from edgetool.train.panel import Panel, View, draw, duration
 from edgetool.train.rollout import Written
 from edgetool.train.rows import Row
 from edgetool.train.sampled import Sampled
@@ -55,6 +56,15 @@ def test_a_log_gets_one_line_per_logged_step() -> None:
     assert shown(3, terminal=False).count("\n") == 1
     assert shown(3, terminal=False, every=2) == ""
     assert shown(10, terminal=False, every=3) != ""  # the last step always
+
+
+def test_what_is_left_does_not_count_the_reading_of_rows_before_the_first_step() -> None:
+    left: list[float] = []
+    view = View(lambda _, seconds: left.append(seconds) or "", draw)
+    with Panel(Console(file=io.StringIO()), view=view) as panel:
+        time.sleep(0.05)  # 9 steps of it would be 0.45 s
+        panel.show(report(1))
+    assert left == [9 * METRICS["step_time"]]
 
 
 def test_completions_are_shown_as_they_are_not_as_markup() -> None:
