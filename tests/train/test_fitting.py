@@ -127,7 +127,7 @@ from edgetool.train.settings import GRPOSettings, LoraSettings
 from edgetool.train.update import Batch, Update, make_optimizer
 
 torch.set_num_threads(1)
-policy = load_policy(sys.argv[1], LoraSettings(r=4), LoadSettings(device="cpu"))
+policy = load_policy(sys.argv[1], LoraSettings(r=4), LoadSettings(bf16=False, device="cpu"))
 groups = [Group([i] * 200, [[i] * 50] * 8, range(8 * i, 8 * i + 8)) for i in range(12)]
 settings, notes = GRPOSettings(packed_tokens=10**6), []
 batch = Batch(groups, torch.full((96,), 1e-3), torch.randn(96))

@@ -125,7 +125,8 @@ def test_a_step_s_loss_and_gradients_are_trl_s(policy: Policy, name: str) -> Non
     stepper = Recorded(policy, CASES[name])
     stepper.optimizer = jump = Jump(policy)
     metrics = stepper.run(0).metrics
-    assert metrics["loss"] == pytest.approx(sum(CASES[name]["losses"]) / 2, rel=1e-5, abs=1e-7)
+    # a loss is a small difference of terms near 1, whose rounding is 6e-8 and the CPU's own
+    assert metrics["loss"] == pytest.approx(sum(CASES[name]["losses"]) / 2, rel=1e-5, abs=3e-7)
     for iteration, ours in enumerate(jump.seen):
         theirs = GRADIENTS.get(f"{name}/{iteration}")
         if theirs is not None:
