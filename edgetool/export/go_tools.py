@@ -29,6 +29,10 @@ PROBES = (
 )
 
 
+NEITHER = "its tools are neither JSON nor plain words"
+IS_STRING = 'eq (print $p.Type) "string"'
+
+
 class Unreadable(ValueError):
     """A template does something that has no place in Ollama's."""
 
@@ -41,6 +45,8 @@ def literal(text: str) -> str:
 def when(condition: str, then: str, otherwise: str = "") -> str:
     """{{ if ... }}"""
     rest = "{{ else }}" + otherwise if otherwise else ""
+    if then == otherwise:
+        return then
     return "{{ if " + condition + " }}" + then + rest + "{{ end }}"
 
 
@@ -98,37 +104,63 @@ def _find_json(text: str, wanted: Any) -> tuple[int, int] | None:
 
 
 def _worded_tools(text: str) -> tuple[int, int, str]:
-    """Tools in words: a name, a description, a line for every parameter."""
-    choices = json.dumps(CHOICES)
-    words = ["Wfirst7", "Wfirstly7", STRING, "Wfor7", INTEGER, "Wnumber7", CHOICE, "Wpick7",
-             choices, "Wsecond7", "Wsecondly7"]  # fmt: skip
-    if any(text.count(word) != 1 for word in words):
-        raise Unreadable("its tools are neither JSON nor plain words")
-    gaps, rest = [], text
-    for word in words:
-        before, _, rest = rest.partition(word)
-        gaps.append(before)
-    start, say, line, plain, again, typed, third, chosen, enum, next_tool, say_again = gaps
-    expected = [(say_again, say), (again, line), (third, line), (chosen, plain)]
-    if any(one != other for one, other in expected) or not start.endswith(next_tool):
-        raise Unreadable("its tools are neither JSON nor plain words")
-    of_type = literal(typed).replace("integer", "{{ $p.Type }}")
+    """Tools in words: a name and a description, in either order, and a line per parameter."""
+    tool = _in_order(text, ("Wfirst7", "{{ .Function.Name }}"),
+                     ("Wfirstly7", "{{ .Function.Description }}"))  # fmt: skip
+    line = _in_order(text, (STRING, "{{ $k }}"), ("Wfor7", "{{ $p.Description }}"))
+    named_first = line[0][0] == STRING
+    words = [word for word, _ in (*tool, *line)]
+    for pair in ((INTEGER, "Wnumber7"), (CHOICE, "Wpick7")):
+        words += pair if named_first else reversed(pair)
+    words += [json.dumps(CHOICES), *(word.replace("first", "second") for word, _ in tool)]
+    gaps, rest = _gaps(text, words)
+    start, say, before, plain, again, typed, tail, chosen, enum, next_tool, say_again = gaps
+    expected = [(say_again, say), (again, before), (chosen, plain)]
+    if any(one != other for one, other in expected):
+        raise Unreadable(NEITHER)
+    if not (start.endswith(next_tool) and tail.endswith(before)):
+        raise Unreadable(NEITHER)
     parameter = (
-        literal(line)
-        + "{{ $k }}"
-        + when('eq (print $p.Type) "string"', literal(plain), of_type)
-        + "{{ $p.Description }}"
+        literal(before)
+        + line[0][1]
+        + when(IS_STRING, literal(plain), _of_type(typed))
+        + line[1][1]
+        + when(IS_STRING, "", _of_type(tail.removesuffix(before)))
         + when("$p.Enum", literal(enum) + "{{ json $p.Enum }}")
     )
     loop = each(
         ".Tools",
         literal(next_tool)
-        + "{{ .Function.Name }}"
+        + tool[0][1]
         + literal(say)
-        + "{{ .Function.Description }}"
+        + tool[1][1]
         + each("$k, $p := .Function.Parameters.Properties", parameter),
     )
     return len(start) - len(next_tool), len(text) - len(rest), loop
+
+
+Field = tuple[str, str]  # the word that a probe has there, and the Go that writes it
+
+
+def _in_order(text: str, one: Field, other: Field) -> tuple[Field, Field]:
+    return (one, other) if text.find(one[0]) < text.find(other[0]) else (other, one)
+
+
+def _gaps(text: str, words: Sequence[str]) -> tuple[list[str], str]:
+    """What stands before each of the words, and behind the last; each is there once, in order."""
+    if any(text.count(word) != 1 for word in words):
+        raise Unreadable(NEITHER)
+    gaps, rest = [], text
+    for word in words:
+        before, found, rest = rest.partition(word)
+        if not found:
+            raise Unreadable(NEITHER)
+        gaps.append(before)
+    return gaps, rest
+
+
+def _of_type(text: str) -> str:
+    return literal(text).replace("integer", "{{ $p.Type }}")
 
 
 def calls_in_go(text: str, calls: Sequence[ToolCall]) -> str:
