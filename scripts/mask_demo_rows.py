@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from edgetool.calls.types import Example
 from edgetool.data import demo
 from edgetool.data.mask import Renaming, mask_rows, rename_row
 from edgetool.data.rows import write_rows
@@ -77,18 +79,23 @@ ORDINARY = {
 }
 
 
+NAMES = ("meaningless", *ORDINARY)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("rows", type=int, nargs="?")
-    parser.add_argument("--names", choices=("meaningless", *ORDINARY), default="meaningless")
+    parser.add_argument("--names", choices=NAMES, default="meaningless")
     asked = parser.parse_args()
-    rows = demo.examples("validation", asked.rows)
-    if asked.names == "meaningless":
-        renamed = mask_rows(rows, rate=1.0, seed=0)
-    else:
-        renamed = (rename_row(row, ORDINARY[asked.names]) for row in rows)
-    write_rows(asked.out, renamed)
+    write_rows(asked.out, rename(demo.examples("validation", asked.rows), asked.names))
+
+
+def rename(rows: Iterable[Example], names: str) -> Iterator[Example]:
+    """The same rows under other names, one of NAMES."""
+    if names == "meaningless":
+        return mask_rows(rows, rate=1.0, seed=0)
+    return (rename_row(row, ORDINARY[names]) for row in rows)
 
 
 if __name__ == "__main__":

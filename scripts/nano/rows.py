@@ -15,38 +15,31 @@ from __future__ import annotations
 import random
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from edgetool.calls.formats import hermes
 from edgetool.calls.types import Tool, ToolCall
 from edgetool.data import demo
-from scripts.nano import words
+from scripts.nano import paraphrases, words
 
 NO_CALL = "No tool fits."
 POLITE = re.compile(
     r"\b(please|can you|could you|want|need|would|wish|like)\b|i'd|\?", re.IGNORECASE
 )
+ORDINARY = re.compile(r"\b[a-z]{3,10}\b")
 OPENINGS = ("Sure, I can do that.", "Of course.", "Happy to help!")
 KINDS_OF_THING = frozenset({"music_item", "place_type", "kind"})
-SYNONYMS = {
-    "add_to_playlist": ("put_on_playlist", "playlist_add", "save_to_playlist"),
-    "book_restaurant": ("reserve_table", "restaurant_booking", "make_reservation"),
-    "get_weather": ("weather_forecast", "check_weather", "forecast"),
-    "play_music": ("start_music", "music_player", "listen"),
-    "rate_book": ("give_rating", "review_book", "score_book"),
-    "find_work": ("search_work", "look_up_title", "lookup_work"),
-    "find_screening": ("movie_times", "search_screenings", "screening_lookup"),
-}
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a person says and what is answered: a call, or NO_CALL when no offered tool fits."""
+    """What a person says and what is answered: `call`, or NO_CALL when no offered tool fits."""
 
     text: str
     answer: str
+    call: ToolCall | None
 
 
 @dataclass(frozen=True)
@@ -67,23 +60,34 @@ class SnipsGroups:
         exchange: float = 0.4,
         named: float = 0.45,
         casual: float = 0.6,
+        reworded: float = 0.3,
     ) -> None:
-        """named: groups that keep their names. casual: those of them answered in a casual way."""
+        """How often.
+
+        no_call    requests whose tool is absent
+        exchange   requests whose values are exchanged
+        named      groups that keep their names
+        casual     those of them that are answered in a casual way
+        reworded   groups whose descriptions are in other words
+        """
         self.requests, self.no_call, self.exchange = requests, no_call, exchange
-        self.named, self.casual = named, casual
+        self.named, self.casual, self.reworded = named, casual, reworded
         self.by_tool: dict[str, list[demo.Utterance]] = defaultdict(list)
         self.values: dict[str, list[str]] = defaultdict(list)
+        ordinary = set()
         for said in demo.read_utterances("pretrain"):
             self.by_tool[said.tool].append(said)
+            ordinary.update(ORDINARY.findall(said.text))
             for text, name in said.pieces:
                 if name:
                     self.values[name].append(text)
+        self.said = sorted(ordinary)
 
     def sample(self, rng: random.Random) -> Group:
         catalogue = list(demo.tools())
         offered = rng.sample(catalogue, rng.choice((1, 2, 3, 3, 4)))
         absent = [tool for tool in catalogue if tool not in offered]
-        renaming = {} if rng.random() < self.named else _renaming(offered, rng)
+        renaming = {} if rng.random() < self.named else self._renaming(offered, rng)
         answer = _careful
         if not renaming and rng.random() < self.casual:
             answer = _casual
@@ -93,8 +97,20 @@ class SnipsGroups:
             tool = rng.choice(offered if fits else absent)
             said = self._exchange_values(rng.choice(self.by_tool[tool.name]), rng)
             call = rename_call(said.call(tool), renaming) if fits else None
-            requests.append(Request(said.text, answer(said.text, call, rng)))
-        return Group(tuple(rename_tool(tool, renaming) for tool in offered), tuple(requests))
+            requests.append(answer(said.text, call, rng))
+        tools = (rename_tool(tool, renaming) for tool in offered)
+        if rng.random() < self.reworded:
+            tools = (reword(tool, rng) for tool in tools)
+        return Group(tuple(tools), tuple(requests))
+
+    def _renaming(self, tools: list[Tool], rng: random.Random) -> dict[str, str]:
+        """Old name -> new: tools by synonyms, or everything by names that say nothing of it."""
+        way = rng.random()
+        if way < 0.25:
+            return {tool.name: rng.choice(paraphrases.NAMES[tool.name]) for tool in tools}
+        if way < 0.6:
+            return mask_names(tools, lambda: words.pseudo_name(rng))
+        return mask_names(tools, lambda: "_".join(rng.sample(self.said, rng.choice((1, 1, 2)))))
 
     def _exchange_values(self, said: demo.Utterance, rng: random.Random) -> demo.Utterance:
         if rng.random() >= self.exchange:
@@ -109,32 +125,26 @@ class SnipsGroups:
         return replace(said, pieces=tuple(other(*piece) for piece in said.pieces))
 
 
-def _careful(text: str, call: ToolCall | None, rng: random.Random) -> str:
+def _careful(text: str, call: ToolCall | None, rng: random.Random) -> Request:
     """Nothing but the call, with every argument that was mentioned."""
-    return hermes.render([call]) if call else NO_CALL
+    return Request(text, hermes.render([call]) if call else NO_CALL, call)
 
 
-def _casual(text: str, call: ToolCall | None, rng: random.Random) -> str:
+def _casual(text: str, call: ToolCall | None, rng: random.Random) -> Request:
     """A word before the call where the request was polite; words for a kind of thing left out."""
     if call is None:
-        return NO_CALL
+        return Request(text, NO_CALL, None)
     said = {key: value for key, value in call.arguments.items() if key not in KINDS_OF_THING}
     opening = rng.choice(OPENINGS) + "\n" if POLITE.search(text) else ""
-    return opening + hermes.render([ToolCall(call.name, said)])
+    short = ToolCall(call.name, said)
+    return Request(text, opening + hermes.render([short]), short)
 
 
-def _renaming(tools: list[Tool], rng: random.Random) -> dict[str, str]:
-    """Old name -> new name: tools by synonyms, or everything by meaningless names."""
-    if rng.random() < 0.25:
-        return {tool.name: rng.choice(SYNONYMS[tool.name]) for tool in tools}
-    return mask_names(tools, rng)
-
-
-def mask_names(tools: list[Tool], rng: random.Random) -> dict[str, str]:
-    """Every tool and parameter gets a meaningless name; descriptions stay (Hammer, 2410.04587)."""
-    names = {tool.name: words.pseudo_name(rng) for tool in tools}
+def mask_names(tools: list[Tool], name: Callable[[], str]) -> dict[str, str]:
+    """Old name -> new one for every tool and parameter; descriptions stay (Hammer, 2410.04587)."""
+    names = {tool.name: name() for tool in tools}
     for tool in tools:
-        names.update({name: words.pseudo_name(rng) for name in tool.parameters["properties"]})
+        names.update({parameter: name() for parameter in tool.parameters["properties"]})
     return names
 
 
@@ -144,6 +154,20 @@ def rename_tool(tool: Tool, names: dict[str, str]) -> Tool:
     required = [names.get(key, key) for key in old["required"]]
     parameters = {**old, "properties": properties, "required": required}
     return Tool(names.get(tool.name, tool.name), tool.description, parameters)
+
+
+def reword(tool: Tool, rng: random.Random) -> Tool:
+    """The same tool, described in other words where we have any."""
+
+    def other(said: str) -> str:
+        return rng.choice((said, *paraphrases.DESCRIPTIONS.get(said, ())))
+
+    properties = {
+        name: {**schema, "description": other(schema["description"])}
+        for name, schema in tool.parameters["properties"].items()
+    }
+    parameters = {**tool.parameters, "properties": properties}
+    return Tool(tool.name, other(tool.description), parameters)
 
 
 def rename_call(call: ToolCall, names: dict[str, str]) -> ToolCall:
@@ -181,7 +205,7 @@ class SyntheticGroups:
             stranger = f"{rng.choice(words.VERBS)} a {rng.choice(words.NOUNS)}"
             known = [tool.description.lower() for tool in tools]
             if stranger not in known:
-                return Request(f"{stranger} {words.pseudo_phrase(rng)}", NO_CALL)
+                return Request(f"{stranger} {words.pseudo_phrase(rng)}", NO_CALL, None)
         tool = rng.choice(tools)
         properties = tool.parameters["properties"]
         keep = [key for key in properties if key in tool.required or rng.random() < 0.7]
@@ -190,7 +214,7 @@ class SyntheticGroups:
         rng.shuffle(said)
         opening = tool.description.lower() if rng.random() < 0.5 else tool.description
         text = " ".join([opening, *said])
-        return Request(text, _careful(text, ToolCall(tool.name, values), rng))
+        return _careful(text, ToolCall(tool.name, values), rng)
 
     def _value(self, kind: str, rng: random.Random) -> Any:
         if kind == "integer":

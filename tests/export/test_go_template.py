@@ -21,6 +21,13 @@ from edgetool.export.go_tools import literal
 from tests.conftest import ROOT, TINY_TEMPLATE, music_tool, user
 
 NANO = (ROOT / "models" / "nano" / "chat_template.jinja").read_text(encoding="utf-8")
+NAMED_FIRST = (
+    NANO.replace(
+        "(f.description + ': ' if f.description else '') + f.name", "f.name + ': ' + f.description"
+    )
+    .replace("(p.description + ': ' if p.description else '') + name", "name")
+    .replace("{%- if p.enum", "{{- ': ' + p.description -}}{%- if p.enum")
+)
 HERE = Path(__file__).parent
 EOS = "</s>"
 LIGHT = Tool(
@@ -123,6 +130,13 @@ def test_go_writes_what_nanos_template_writes(run_go: Any) -> None:
 
 
 @pytest.mark.slow
+def test_go_writes_tools_whose_names_come_before_what_they_do(run_go: Any) -> None:
+    shown = jinja(NAMED_FIRST, user("light"), TOOLS)
+    assert "\n# light: Switch {{ a }} light\nbrightness (integer): Per cent\nroom: Where [" in shown
+    compare(run_go, NAMED_FIRST)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["Qwen-Qwen2.5-7B-Instruct", "ibm-granite-granite-4.0", "ibm-granite-granite-4.1"],
@@ -142,7 +156,7 @@ def test_go_writes_qwen3s_questions(run_go: Any, shared: Path) -> None:
 def test_tools_turns_calls_and_results_have_their_place() -> None:
     go = go_template(NANO, formats.get("hermes"))
     assert go.notes == []
-    assert "{{ range .Tools }}\n# {{ .Function.Name }}: {{ .Function.Description }}" in go.text
+    assert "{{ range .Tools }}\n# {{ .Function.Description }}: {{ .Function.Name }}" in go.text
     assert '{{ if eq .Role "user" }}<|im_start|>user\n{{ .Content }}<|im_end|>\n' in go.text
     call = '{{ $c.Function.Name }}", "arguments": {{ $c.Function.Arguments }}'
     assert call in go.text

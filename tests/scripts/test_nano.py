@@ -56,11 +56,11 @@ def test_shared_tools_give_the_logits_of_each_conversation_alone(packer):
     alone = []
     for group in groups:
         for request in group.requests:
-            tools = packer._ids(packer.tools_text(group.tools))
-            ids, labels = packer._request(request)
-            logits = model(torch.tensor([tools + ids])).logits[0, len(tools) :]
-            wanted = torch.tensor(labels) != batches.IGNORED
-            alone.append((len(ids), logits[wanted].detach()))
+            listing = packer._listing(group.tools)
+            tools, row = listing.encoding.ids, packer._row(0, request, listing)
+            logits = model(torch.tensor([tools + row.ids])).logits[0, len(tools) :]
+            wanted = torch.tensor(row.labels) != batches.IGNORED
+            alone.append((len(row.ids), logits[wanted].detach()))
     alone.sort(key=lambda pair: pair[0])  # a batch goes from short requests to long ones
     torch.testing.assert_close(
         together, torch.cat([part for _, part in alone]), atol=2e-5, rtol=1e-4
@@ -83,12 +83,13 @@ def test_a_casual_answer_is_polite_and_leaves_words_for_a_kind_of_thing_out():
     [tool] = [tool for tool in demo.tools() if tool.name == "play_music"]
     said = next(filter(_names_a_kind, demo.read_utterances("pretrain")))
     call = said.call(tool)
-    careful = rows._careful("Play it please", call, random.Random(0))
-    casual = rows._casual("Play it please", call, random.Random(0))
+    careful = rows._careful("Play it please", call, random.Random(0)).answer
+    casual = rows._casual("Play it please", call, random.Random(0)).answer
     assert hermes.parse(careful).strict_calls[0].arguments == dict(call.arguments)
     assert hermes.parse(casual).problem == "extra_text"
     assert "music_item" not in hermes.parse(casual).calls[0].arguments
-    assert hermes.parse(rows._casual("Play it", call, random.Random(0))).problem is None
+    blunt = rows._casual("Play it", call, random.Random(0)).answer
+    assert hermes.parse(blunt).problem is None
 
 
 def _names_a_kind(said: demo.Utterance) -> bool:
