@@ -1,10 +1,7 @@
 #!/usr/bin/env python3
-"""Put measured figures into README.md: copies reports to models/nano/measured and fills the tables.
+"""Fill README.md's tables of nano from models/nano/measured (scripts/measure_nano.py).
 
-    scripts/update_readme.py                             # fill the tables again
-    scripts/update_readme.py demo=runs/demo/report.json  # take in a new report first
-
-Nothing between the markers in README.md is written by hand.
+Nothing between `<!-- measured: NAME -->` and `<!-- /measured -->` is written by hand.
 """
 
 from __future__ import annotations
@@ -12,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,72 +19,127 @@ sys.path.insert(0, str(ROOT))
 from edgetool.eval.tables import markdown_table  # noqa: E402
 from edgetool.files import write_text  # noqa: E402
 
+README = ROOT / "README.md"
 MEASURED = ROOT / "models" / "nano" / "measured"
-KEPT = ("rows", "differences", "fidelity", "job_seconds", "machine", "versions", "config")
-TITLES = {
-    "demo": "`edgetool demo`: held-out demo rows",
-    "masked": "The same rows with every tool and parameter name made meaningless",
-    "bfcl_simple_python": "BFCL v4 simple_python (never trained on)",
-    "bfcl_irrelevance": "BFCL v4 irrelevance (no call is right)",
-}
+PLACE = re.compile(r"(<!-- measured: (\w+) -->\n).*?(<!-- /measured -->)", re.S)
 
 
 def main() -> None:
-    for argument in sys.argv[1:]:
-        name, _, path = argument.partition("=")
-        if name not in TITLES or not path:
-            sys.exit(f"{argument}: expected NAME=report.json, NAME one of {', '.join(TITLES)}")
-        take_in(name, Path(path))
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    block = "<!-- measured -->\n" + sections() + "<!-- /measured -->"
-    filled = re.sub(r"<!-- measured -->.*<!-- /measured -->", lambda _: block, text, flags=re.S)
-    write_text(readme, filled)
+    write_text(README, filled(README.read_text(encoding="utf-8")))
 
 
-def take_in(name: str, path: Path) -> None:
-    report = json.loads(path.read_text(encoding="utf-8"))
-    kept = {key: report[key] for key in KEPT if key in report}
-    for difference in kept.get("differences", []):  # row ids are in the report itself
-        for part in difference.values():
-            if isinstance(part, dict):
-                part.pop("flipped_to_right", None)
-                part.pop("flipped_to_wrong", None)
-    config = kept.get("config", {})
-    for key in ("data", "target"):  # names, not places on the machine that measured
-        if isinstance(config.get(key), str):
-            config[key] = Path(config[key]).name
-    write_text(MEASURED / f"{name}.json", json.dumps(kept, indent=1) + "\n")
+def filled(text: str) -> str:
+    """The README with every table as its figures say."""
+    return PLACE.sub(lambda place: place[1] + TABLES[place[2]]() + place[3], text)
 
 
-def sections() -> str:
-    parts = []
-    for name, title in TITLES.items():
-        path = MEASURED / f"{name}.json"
-        if path.is_file():
-            report = json.loads(path.read_text(encoding="utf-8"))
-            parts.append(f"\n**{title}**\n\n{markdown_table(report['rows'])}{remarks(report)}")
-    return "".join(parts) + "\n"
+def demo() -> str:
+    report = _read("demo")
+    return markdown_table(report["rows"]) + "\n" + _measured_on(report) + _remarks(report)
 
 
-def remarks(report: dict[str, Any]) -> str:
+def renamed() -> str:
+    rows = [
+        [
+            row["names"].replace("ordinary-", "ordinary, only "),
+            row["model"],
+            _interval(row),
+            _share(row["right_tool"]),
+            _share(row["irrelevance"]),
+            _share(row["copied"]),
+        ]
+        for row in _read("renamed")["rows"]
+    ]
+    head = ["names", "model", "exact match [95 % CI]", "right tool", "abstention", "values copied"]
+    return _table(head, rows, texts=2)
+
+
+def bfcl() -> str:
+    """The trained file on BFCL, one line per category and arm."""
+    rows = [
+        row for row in _read("square")["rows"] if row["model"] == "trained" and row.get("category")
+    ]
+    return markdown_table(rows)
+
+
+def square() -> str:
+    rows = []
+    for found in _read("square")["squares"]:
+        cells = found["cells"]
+        pairs = [
+            f"{_share(cells[f'{m}/free'])} → {_share(cells[f'{m}/constrained'])}" for m in MODELS
+        ]
+        low, high = found["ci95"]
+        where = found.get("category") or "demo, held out"
+        change = f"{found['points']:+.1f} [{low:+.1f}, {high:+.1f}]"
+        rows.append([f"{where}, {found['n']}", *pairs, change])
+    return _table(["rows", *MODELS, "interaction, points [95 % CI]"], rows, texts=1)
+
+
+def export() -> str:
+    report = _read("export_q4_k_m")
+    steps = {"without": report["plain"]["measured"], "with": report["imatrix"]["measured"]}
+    plain = [[step["step"], *_step(step)] for step in steps["without"]]
+    last = steps["with"][-1]
+    rows = [*plain, [f"{last['step']}, importance matrix", *_step(last)]]
+    return _table(["step", "exact match [95 % CI]", "lost", "gained", "prompts"], rows, texts=1)
+
+
+MODELS = ("base", "trained")
+TABLES: dict[str, Callable[[], str]] = {
+    "demo": demo,
+    "renamed": renamed,
+    "bfcl": bfcl,
+    "square": square,
+    "export": export,
+}
+
+
+def _read(name: str) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads((MEASURED / f"{name}.json").read_text(encoding="utf-8"))
+    return report
+
+
+def _table(head: list[str], rows: list[list[str]], texts: int) -> str:
+    """A Markdown table whose first `texts` columns are words."""
+    rule = ["---"] * texts + ["---:"] * (len(head) - texts)
+    return "".join("| " + " | ".join(line) + " |\n" for line in (head, rule, *rows))
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def _interval(row: dict[str, Any]) -> str:
+    low, high = row["exact_match_ci95"]
+    return f"{_share(row['exact_match'])} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _step(step: dict[str, Any]) -> list[str]:
+    return [_interval(step), str(step["lost"]), str(step["gained"]), _share(step["prompt_parity"])]
+
+
+def _measured_on(report: dict[str, Any]) -> str:
     machine = report["machine"]
-    lines = [f"\nMeasured on {machine['cpu']}, {machine['cores']} cores, greedy decoding."]
-    for found in report.get("differences", []):
+    return f"Measured on {machine['cpu']}, {machine['cores']} cores, greedy decoding.\n\n"
+
+
+def _remarks(report: dict[str, Any]) -> str:
+    lines = []
+    for found in report["differences"]:
         exact, (low, high) = found["exact_match"]["points"], found["exact_match"]["ci95"]
         where = f"{found['runtime']}, {found['arm']}"
         lines.append(f"- trained − base, {where}: {exact:+.1f} points [{low:+.1f}, {high:+.1f}]")
-    fidelity = report.get("fidelity", {}).get("F16")
-    if fidelity:
-        lines.append(
-            f"- F16 GGUF in llama.cpp against the merged model in transformers: largest |Δ logit| "
-            f"{fidelity['max_abs_delta']:.4f} of a range of {fidelity['logit_range']:.1f}; greedy "
-            f"completions agree on {100 * fidelity['greedy_agreement']:.1f} % of "
-            f"{fidelity['rows']} rows; prompt ids on {100 * fidelity['prompt_parity']:.1f} %"
-        )
-        peak = report["fidelity"]["peak_resident_mb"] / 1024
-        lines.append(f"- whole job: {report['job_seconds']:.0f} s, at most {peak:.1f} GiB resident")
-    return "\n".join([lines[0], "", *lines[1:]]).rstrip() + "\n"
+    fidelity = report["fidelity"]["F16"]
+    lines.append(
+        f"- F16 GGUF in llama.cpp against the merged model in transformers: largest |Δ logit| "
+        f"{fidelity['max_abs_delta']:.4f} of a range of {fidelity['logit_range']:.1f}; greedy "
+        f"completions agree on {100 * fidelity['greedy_agreement']:.1f} % of "
+        f"{fidelity['rows']} rows; prompt ids on {100 * fidelity['prompt_parity']:.1f} %"
+    )
+    peak = report["fidelity"]["peak_resident_mb"] / 1024
+    lines.append(f"- whole job: {report['job_seconds']:.0f} s, at most {peak:.1f} GiB resident")
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
