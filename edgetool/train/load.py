@@ -207,8 +207,15 @@ def _attach(
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     if settings.gradient_checkpointing:
-        causal.gradient_checkpointing_enable({"use_reentrant": False})
+        _checkpoint_activations(causal)
     policy.adapter, policy._twin = wrapped, twin
+
+
+def _checkpoint_activations(causal: Any) -> None:
+    """Gradient checkpointing, by the name that this version of transformers has for it."""
+    name = "activation_checkpointing_enable"
+    enable = getattr(causal, name, None) or causal.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
 
 
 def _lora_config(lora: LoraSettings, base: str) -> Any:
