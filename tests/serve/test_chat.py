@@ -49,10 +49,10 @@ def test_ids_of_calls_are_unique_and_fit_mistral(nano):
     assert all(len(one) == 9 and one.isalnum() for one in ids)
 
 
-def test_prose_is_shown_while_it_is_written_and_calls_are_not(nano):
+@pytest.mark.parametrize(("said", "calls"), [("weather in Oslo", 1), ("tell me a joke", 0)])
+def test_prose_is_shown_while_it_is_written_and_calls_are_not(nano, said, calls):
     shown = []
-    chat = Chat(nano, TOOLS, on_text=shown.append)
-    assert chat.ask("weather in Oslo").calls
-    assert shown == []
-    answer = chat.ask("tell me a joke")
-    assert (answer.calls, answer.text) == ((), "".join(shown))
+    answer = Chat(nano, TOOLS, on_text=shown.append).ask(said)
+    assert len(answer.calls) == calls
+    assert "".join(shown) == answer.text
+    assert (len(shown) > 1) == (calls == 0)  # piece by piece
