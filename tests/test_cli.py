@@ -92,6 +92,7 @@ def test_bad_rows_stop_a_run_before_it_leaves_anything(tmp_path, tiny_model):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_warm_start_and_grpo_from_it_with_one_configuration(tmp_path, tiny_model, examples):
     write_rows(tmp_path / "rows.jsonl", examples)
     config = configuration(tmp_path, tiny_model, sft={"max_steps": 1})
@@ -150,6 +151,7 @@ def test_the_demo_does_the_whole_job_and_is_quick_the_second_time(tmp_path):
     assert (tmp_path / "runs" / "demo" / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_what_init_writes_is_what_a_dry_run_plans(tmp_path):
     made = edgetool("init", "my.yaml", cwd=tmp_path)
     assert made.returncode == 0 and "edgetool train --config my.yaml --dry-run" in made.stdout
@@ -158,6 +160,7 @@ def test_what_init_writes_is_what_a_dry_run_plans(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["my.yaml"]
 
 
+@pytest.mark.slow
 def test_doctor_speaks_json_and_its_exit_code_is_its_verdict(tmp_path):
     done = edgetool("doctor", "--json", cwd=tmp_path)
     states = [row["state"] for row in json.loads(done.stdout)]

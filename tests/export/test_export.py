@@ -78,6 +78,7 @@ def test_the_receipt_accounts_for_every_file(
     assert "adapter_model.safetensors" in source["adapter"]["files"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["Llama", "Qwen2"])  # the first moves rows of Q and K
 def test_blocks_of_a_tensor_give_the_same_file_as_the_whole(
     make_model: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str

@@ -120,6 +120,7 @@ def test_weighed_files_equal_llama_cpps_own_byte_for_byte(
     assert ours["token_embd.weight"] == plain["token_embd.weight"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quant", ["Q8_0", *WEIGHED])
 @pytest.mark.parametrize("shape", [{}, {"num_key_value_heads": 1}, ROWS_OF_288])
 def test_a_weighed_file_has_llama_cpps_types_in_every_layer(

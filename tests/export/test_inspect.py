@@ -70,6 +70,7 @@ def test_whether_tools_render_is_tried_out(template: str, problem: str | None) -
     assert (found is None) if problem is None else (found and problem in found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "template",
     [

@@ -207,6 +207,7 @@ def test_a_model_without_an_end_token_is_refused(model_copy: Path) -> None:
         read_vocabulary(ModelFolder.open(model_copy), 400)
 
 
+@pytest.mark.slow
 def test_the_real_qwen_tokenizer_writes_the_published_ids(
     shared: Path, make_model: Folder, tmp_path: Path
 ) -> None:

@@ -101,6 +101,7 @@ def test_a_query_cannot_reach_what_it_does_not_see():
     assert guide.beside(scores, kept, False).item() == pytest.approx(math.log(2))
 
 
+@pytest.mark.slow
 def test_a_guided_head_comes_to_look_where_it_is_told(packer):
     torch.manual_seed(0)
     model = pretrain.new_model(packer.tokenizer.get_vocab_size(), 2, 0)

@@ -344,6 +344,7 @@ def test_a_schema_elsewhere_is_never_fetched(make):
         make([Tool("t", "", {"type": "object", "properties": {"x": remote}})])
 
 
+@pytest.mark.slow
 def test_right_calls_of_real_rows_can_be_written(session, make, shared):
     """Arguments in the order of the schema, which the grammar prescribes; JSON has none."""
     from edgetool.data.bfcl import load

@@ -107,6 +107,7 @@ def test_memory_stays_flat_over_many_requests(gguf, tmp_path):
         assert after - before < 0.05 * before
 
 
+@pytest.mark.slow
 def test_a_crash_costs_the_requests_in_flight_a_503_and_no_more(serving, gguf, examples):
     with ChildWriter(gguf, context=1024) as writer:
         url = f"{serving(writer, tools=examples[0].tools)}/v1/chat/completions"

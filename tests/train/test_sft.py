@@ -162,6 +162,7 @@ def same(one: TrainResult, other: TrainResult) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
+@pytest.mark.slow
 def test_a_tiny_model_learns_its_batch_by_heart_and_then_writes_it(
     make_policy: Callable[..., Policy], examples: list[Example], tmp_path: Path
 ) -> None:
