@@ -16,7 +16,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from edgetool.eval.tables import markdown_table  # noqa: E402
+from edgetool.eval.tables import (  # noqa: E402
+    exact_match,
+    markdown_lines,
+    markdown_table,
+    percent,
+)
 from edgetool.files import write_text  # noqa: E402
 
 README = ROOT / "README.md"
@@ -43,15 +48,15 @@ def renamed() -> str:
         [
             row["names"].replace("ordinary-", "ordinary, only "),
             row["model"],
-            _interval(row),
-            _share(row["right_tool"]),
-            _share(row["irrelevance"]),
-            _share(row["copied"]),
+            exact_match(row),
+            percent(row["right_tool"]),
+            percent(row["irrelevance"]),
+            percent(row["copied"]),
         ]
         for row in _read("renamed")["rows"]
     ]
     head = ["names", "model", "exact match [95 % CI]", "right tool", "abstention", "values copied"]
-    return _table(head, rows, texts=2)
+    return markdown_lines(head, rows, texts=2)
 
 
 def bfcl() -> str:
@@ -67,22 +72,23 @@ def square() -> str:
     for found in _read("square")["squares"]:
         cells = found["cells"]
         pairs = [
-            f"{_share(cells[f'{m}/free'])} → {_share(cells[f'{m}/constrained'])}" for m in MODELS
+            f"{percent(cells[f'{m}/free'])} → {percent(cells[f'{m}/constrained'])}" for m in MODELS
         ]
         low, high = found["ci95"]
         where = found.get("category") or "demo, held out"
         change = f"{found['points']:+.1f} [{low:+.1f}, {high:+.1f}]"
         rows.append([f"{where}, {found['n']}", *pairs, change])
-    return _table(["rows", *MODELS, "interaction, points [95 % CI]"], rows, texts=1)
+    return markdown_lines(["rows", *MODELS, "interaction, points [95 % CI]"], rows, texts=1)
 
 
 def export() -> str:
     report = _read("export_q4_k_m")
-    steps = {"without": report["plain"]["measured"], "with": report["imatrix"]["measured"]}
-    plain = [[step["step"], *_step(step)] for step in steps["without"]]
-    last = steps["with"][-1]
-    rows = [*plain, [f"{last['step']}, importance matrix", *_step(last)]]
-    return _table(["step", "exact match [95 % CI]", "lost", "gained", "prompts"], rows, texts=1)
+    rows = [[step["step"], *_step(step)] for step in report["plain"]["measured"]]
+    last = report["imatrix"]["measured"][-1]
+    rows.append([f"{last['step']}, importance matrix", *_step(last)])
+    return markdown_lines(
+        ["step", "exact match [95 % CI]", "lost", "gained", "prompts"], rows, texts=1
+    )
 
 
 MODELS = ("base", "trained")
@@ -100,23 +106,13 @@ def _read(name: str) -> dict[str, Any]:
     return report
 
 
-def _table(head: list[str], rows: list[list[str]], texts: int) -> str:
-    """A Markdown table whose first `texts` columns are words."""
-    rule = ["---"] * texts + ["---:"] * (len(head) - texts)
-    return "".join("| " + " | ".join(line) + " |\n" for line in (head, rule, *rows))
-
-
-def _share(value: float) -> str:
-    return f"{100 * value:.1f} %"
-
-
-def _interval(row: dict[str, Any]) -> str:
-    low, high = row["exact_match_ci95"]
-    return f"{_share(row['exact_match'])} [{100 * low:.1f}, {100 * high:.1f}]"
-
-
 def _step(step: dict[str, Any]) -> list[str]:
-    return [_interval(step), str(step["lost"]), str(step["gained"]), _share(step["prompt_parity"])]
+    return [
+        exact_match(step),
+        str(step["lost"]),
+        str(step["gained"]),
+        percent(step["prompt_parity"]),
+    ]
 
 
 def _measured_on(report: dict[str, Any]) -> str:

@@ -28,8 +28,13 @@ TEXT_COLUMNS = 3  # the rest are numbers and stand to the right
 def markdown_table(rows: Sequence[Row]) -> str:
     """A GitHub-flavoured Markdown table, shares in per cent."""
     head, texts = _columns(rows)
+    return markdown_lines(head, [_line(row, texts) for row in rows], texts)
+
+
+def markdown_lines(head: Sequence[str], rows: Sequence[Sequence[str]], texts: int) -> str:
+    """A Markdown table whose first `texts` columns are words and the rest numbers."""
     rule = ["---"] * texts + ["---:"] * (len(head) - texts)
-    lines = [head, rule, *([_escape(cell) for cell in _line(row, texts)] for row in rows)]
+    lines = [head, rule, *([_escape(cell) for cell in row] for row in rows)]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
@@ -58,19 +63,24 @@ def _line(row: Row, texts: int) -> list[str]:
 
 def cells(row: Row) -> list[str]:
     """The cells of one row, in the order of COLUMNS."""
-    low, high = row["exact_match_ci95"]
     return [
         row["model"],
         row["runtime"],
         row["arm"],
         str(row["n"]),
-        f"{percent(row['exact_match'])} [{100 * low:.1f}, {100 * high:.1f}]",
+        exact_match(row),
         percent(row["right_tool"]),
         percent(row["valid"]),
         percent(row["irrelevance"]),
         milliseconds(row["latency_ms_p50"]),
         milliseconds(row["latency_ms_p95"]),
     ]
+
+
+def exact_match(row: Row) -> str:
+    """The share with its interval."""
+    low, high = row["exact_match_ci95"]
+    return f"{percent(row['exact_match'])} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def percent(value: float | None) -> str:
