@@ -126,7 +126,7 @@ def _load_base(
     causal.requires_grad_(False)
     if settings.load_in_4bit and _expand(causal, settings, device):
         _dequantize(causal, dtype)
-    _avoid_inference_kernel(causal)
+    avoid_inference_kernel(causal)
     return causal.eval()
 
 
@@ -161,7 +161,7 @@ def _dequantize(causal: Any, dtype: torch.dtype) -> None:
         del causal.config.quantization_config
 
 
-def _avoid_inference_kernel(causal: Any) -> None:
+def avoid_inference_kernel(causal: Any) -> None:
     """Keep bitsandbytes to the 4-bit layout that it can train with.
 
     On a CPU with AVX512-BF16 a layer's first pass without gradients, in a rollout, lays its weights

@@ -61,19 +61,16 @@ def model_copy(tiny_model: Path, tmp_path: Path) -> Path:
 
 
 def load_in_nf4(folder: Path) -> Any:
-    """The model with bitsandbytes' layers, which compute in float32 on every CPU.
-
-    Left alone they compute in bfloat16 where the CPU has AVX512-BF16, as the trainer knows, too.
-    """
+    """The model with bitsandbytes' layers, which compute in float32 on every CPU."""
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    from edgetool.train.load import avoid_inference_kernel
 
     nf4 = BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True
     )
     model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32", quantization_config=nf4)
-    for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+    avoid_inference_kernel(model)
     return model
 
 
