@@ -31,6 +31,7 @@ PROBES = (
 
 NEITHER = "its tools are neither JSON nor plain words"
 IS_STRING = 'eq (print $p.Type) "string"'
+Field = tuple[str, str]  # the word that a probe has there, and the Go that writes it
 
 
 class Unreadable(ValueError):
@@ -137,9 +138,6 @@ def _worded_tools(text: str) -> tuple[int, int, str]:
         + each("$k, $p := .Function.Parameters.Properties", parameter),
     )
     return len(start) - len(next_tool), len(text) - len(rest), loop
-
-
-Field = tuple[str, str]  # the word that a probe has there, and the Go that writes it
 
 
 def _in_order(text: str, one: Field, other: Field) -> tuple[Field, Field]:

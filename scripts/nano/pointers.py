@@ -24,7 +24,6 @@ from edgetool.calls.types import Tool
 from scripts.nano.rows import Request
 
 Pointer = tuple[int, int]  # a position, and one that it should look at
-KINDS = ("describe", "choose", "name", "value")
 NOTHING = 0  # the first token of a prompt
 
 

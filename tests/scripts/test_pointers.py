@@ -115,7 +115,7 @@ def test_a_guided_head_comes_to_look_where_it_is_told(packer):
         optimizer.step()
         optimizer.zero_grad()
         costs.append({kind: loss.item() for kind, loss in losses.items()})
-    assert set(costs[0]) == set(pointers.KINDS)
+    assert set(costs[0]) == set(guide.HEADS)
     for kind in ("choose", "name", "value"):  # from one in 60 tokens to most of the attention
         assert costs[0][kind] > 2 and costs[-1][kind] < 0.5
 
