@@ -13,6 +13,7 @@ from typing import Any
 
 from edgetool.calls import template as templates
 from edgetool.calls.formats import CallSyntax
+from edgetool.calls.history import with_objects
 from edgetool.calls.markers import CUT, guard_for
 from edgetool.calls.types import Message, Tool, ToolCall
 
@@ -40,7 +41,7 @@ def render_prompt(
     """
     guard = guard_for(tuple(markers))
     given = {
-        "messages": guard(list(messages)),
+        "messages": guard(with_objects(messages)),
         "tools": guard([tool.as_openai() for tool in tools]) or None,
         "add_generation_prompt": add_generation_prompt,
         **variables,

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from edgetool.calls.formats.base import INVALID, dumps, loads
+from edgetool.calls.history import with_objects
 from edgetool.calls.tools import tools_from_json
 from edgetool.calls.types import RULES, STRICT, Example, ExpectedCall, Tool
 from edgetool.data.check import Problem, expected_call, mapping, tool_of
@@ -124,7 +125,8 @@ def example_of(value: Any, default_id: str) -> Example:
         raise Problem("rules", rules, f"must be one of {', '.join(RULES)}")
     metadata = mapping("metadata", row.get("metadata", {}))
     columns = {name: value for name, value in row.items() if name not in FIELDS}
-    return Example(str(id_), tuple(messages), tools, expected, completion, rules, metadata, columns)
+    history = tuple(with_objects(messages))
+    return Example(str(id_), history, tools, expected, completion, rules, metadata, columns)
 
 
 def _list(row: dict[str, Any], field: str) -> list[Any]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from edgetool.calls import formats
 from edgetool.calls.formats.base import dumps
+from edgetool.calls.history import with_text
 from edgetool.calls.runtime import FREE, Completion, Sampling, failed, row_seed
 from edgetool.calls.types import Example
 from edgetool.errors import UsageError
@@ -73,7 +74,7 @@ class EndpointRuntime:
     def _request(self, example: Example, sampling: Sampling) -> dict[str, Any]:
         request = {
             "model": self._model,
-            "messages": list(example.messages),
+            "messages": with_text(example.messages),
             "max_tokens": sampling.max_completion_length,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,

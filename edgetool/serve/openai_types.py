@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from edgetool.calls.formats.base import INVALID, loads
+from edgetool.calls.history import with_objects
 from edgetool.calls.runtime import Sampling
 from edgetool.calls.tools import require_sound
 from edgetool.calls.types import JsonObject, Message, Tool
@@ -114,7 +114,7 @@ class Extension(Strict):
 
 class CalledFunction(Strict):
     name: str
-    arguments: str | JsonObject = "{}"
+    arguments: str | JsonObject | None = None
 
 
 class MadeCall(Strict):
@@ -123,15 +123,6 @@ class MadeCall(Strict):
     id: str | None = None
     type: Literal["function"] = "function"
     function: CalledFunction
-
-    def as_call(self) -> JsonObject:
-        """As chat templates take it, arguments as an object."""
-        call: JsonObject = self.model_dump(exclude_none=True)
-        if isinstance(self.function.arguments, str):
-            arguments = loads(self.function.arguments)
-            if arguments is not INVALID:  # else the client could not read it either: as it was
-                call["function"]["arguments"] = arguments
-        return call
 
 
 class ChatMessage(Strict):
@@ -157,12 +148,10 @@ class ChatMessage(Strict):
         return self
 
     def as_message(self) -> Message:
-        """As chat templates take it: `developer` is system, arguments are an object."""
+        """As chat templates take it: `developer` is system, a message without text says ""."""
         message = self.model_dump(exclude_none=True)
         message["content"] = self.content or ""
         message["role"] = "system" if self.role == "developer" else self.role
-        if self.tool_calls:
-            message["tool_calls"] = [call.as_call() for call in self.tool_calls]
         return message
 
 
@@ -254,7 +243,7 @@ class ChatRequest(WritingRequest):
                 "tool_choice",
             )
         return Job(
-            messages=tuple(message.as_message() for message in self.messages),
+            messages=tuple(with_objects([message.as_message() for message in self.messages])),
             tools=tools,
             sampling=self.sampling(),
             choice=choice,
