@@ -1,15 +1,20 @@
-"""The door: parse, validate, dispatch. Every command loads what it needs only when it is called."""
+"""The entry point: parse, validate, dispatch. A command loads what it needs when it is called.
+
+Exit codes: 0 done; 1 the work failed, or what was checked has faults; 2 the command cannot work as
+typed; 3 `run` made no call; 130 stopped by Ctrl-C, 143 by SIGTERM.
+"""
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from edgetool import __version__
 from edgetool.commands import checking, data, measuring, shipping, training, using
 from edgetool.errors import EdgetoolError, UsageError
+from edgetool.extras import extra_of, install_command
 
 app = typer.Typer(
     help="Teach a small language model to call your tools, and ship it as one GGUF file.",
@@ -41,47 +46,24 @@ def options(
     """Shown for the whole program."""
 
 
-# What an optional extra brings, by the module whose absence shows that it is not installed.
-_EXTRAS = {
-    "torch": "train",
-    "transformers": "train",
-    "peft": "train",
-    "bitsandbytes": "train",
-    "gguf": "export",
-    "huggingface_hub": "export",
-    "tokenizers": "export",
-    "safetensors": "train",
-    "llama_cpp": "device",
-    "outlines": "device",
-    "llguidance": "device",
-    "starlette": "device",
-    "datasets": "data",
-    "httpx": "data",
-    "pyarrow": "data",
-    "prometheus_client": "device",
-    "psutil": "device",
-    "uvicorn": "device",
-    "numpy": "device",
-    "openai": "endpoint",
-}
-
-
 def main() -> None:
-    """Console script: errors of ours become one message and an exit code, not a traceback."""
+    """Console script: every expected failure becomes one message and an exit code."""
     try:
-        app()
+        app()  # typer says what is wrong with options, and ends with 130 after Ctrl-C
     except EdgetoolError as error:
-        typer.echo(f"edgetool: {error}", err=True)
-        sys.exit(error.exit_code)
+        _end(error)
     except ModuleNotFoundError as error:
-        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        extra = extra_of(error.name or "")
         if extra is None:
             raise
-        hint = UsageError(
-            f"this command needs {error.name}; install it with: pip install 'edgetool[{extra}]'"
-        )
-        typer.echo(f"edgetool: {hint}", err=True)
-        sys.exit(hint.exit_code)
+        _end(UsageError(f"this command needs {error.name}; type: {install_command(extra)}"))
+    except OSError as error:
+        _end(EdgetoolError(f"{error.filename or 'the system'}: {error.strerror or error}"))
+
+
+def _end(error: EdgetoolError) -> NoReturn:
+    typer.echo(f"edgetool: {error}", err=True)
+    sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

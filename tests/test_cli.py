@@ -52,6 +52,31 @@ def test_what_cannot_work_as_typed_exits_with_2_and_says_why(tmp_path, arguments
     assert list(tmp_path.iterdir()) == []
 
 
+def test_ctrl_c_exits_with_130_and_no_traceback(tmp_path):
+    code = (
+        "import os, signal, sys\n"
+        "from edgetool import cli\n"
+        "@cli.app.command()\n"
+        "def wait(): os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.argv = ['edgetool', 'wait']\n"
+        "cli.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_a_reader_that_has_seen_enough_ends_the_command_quietly(tmp_path):
+    command = f"{sys.executable} -m edgetool models --json | head -c 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("[", "")
+
+
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
+    done = edgetool("init", "/proc/none/x.yaml", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("edgetool: /proc/none") and done.stderr.count("\n") == 1
+
+
 def configuration(tmp_path: Path, model: Path, **changes: object) -> Path:
     import yaml
 

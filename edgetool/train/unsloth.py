@@ -2,7 +2,7 @@
 
 Written to Unsloth's documented API (FastLanguageModel.from_pretrained and get_peft_model) and not
 measured on a GPU. Its pins on torch and transformers are narrow, so it wants an environment of its
-own: pip install 'edgetool[unsloth]'. What it saves is an ordinary peft adapter, which
+own, with the extra `unsloth`. What it saves is an ordinary peft adapter, which
 `backend: plain` loads. Whether its patches leave our mask and cache alone is found out by computing
 a few tokens both ways, before training starts (exactness.py).
 """
@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from edgetool.errors import ModelError, UsageError
+from edgetool.extras import own_environment
 from edgetool.train import attention
 from edgetool.train.exactness import require_exact
 from edgetool.train.load import LoadSettings, compute_dtype, stop_ids
@@ -42,7 +43,7 @@ def require() -> None:
     if importlib.util.find_spec("unsloth") is None:
         raise UsageError(
             "backend: unsloth is not installed; its pins want an environment of its own: "
-            "python -m venv .venv-unsloth && .venv-unsloth/bin/pip install 'edgetool[unsloth]'"
+            + own_environment("unsloth")
         )
     import unsloth  # noqa: F401
 

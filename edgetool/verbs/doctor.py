@@ -21,6 +21,8 @@ from urllib.parse import urlsplit
 from rich.console import Console
 from rich.text import Text
 
+from edgetool.extras import install_command, own_environment
+
 OK, WARN, FAIL = "ok", "warn", "fail"
 MARKS = {OK: ("✓", "green"), WARN: ("!", "yellow"), FAIL: ("✗", "red")}
 OLDEST, NEWEST = (3, 10), (3, 13)
@@ -80,7 +82,7 @@ def version(package: str) -> str | None:
 def _missing(name: str, package: str, extra: str) -> Check | None:
     if version(package) is not None:
         return None
-    return Check(name, WARN, f"{package} is not installed", f"pip install 'edgetool[{extra}]'")
+    return Check(name, WARN, f"{package} is not installed", install_command(extra))
 
 
 def python() -> Check:
@@ -213,7 +215,7 @@ def unsloth() -> Check:
         return Check(name, OK, "not installed; only `backend: unsloth` needs it")
     broken = _broken_pins("unsloth") + _broken_pins("unsloth_zoo")
     if broken:
-        mend = "python -m venv .venv-unsloth && .venv-unsloth/bin/pip install 'edgetool[unsloth]'"
+        mend = own_environment("unsloth")
         return Check(name, FAIL, f"{found}, whose pins do not hold: {', '.join(broken)}", mend)
     return Check(name, OK, f"{found}, its pins hold")
 
