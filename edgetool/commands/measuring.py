@@ -18,7 +18,10 @@ def evaluate(
         str, typer.Argument(help="A run, a model folder, a GGUF file, or http://.../v1.")
     ],
     data: Annotated[
-        str | None, typer.Option(help="demo, rows.jsonl or BFCL_v4_<category>.json.")
+        str | None,
+        typer.Option(
+            help="demo, rows.jsonl or BFCL_v4_<category>.json; a run's own rows by default."
+        ),
     ] = None,
     suite: Annotated[
         list[str] | None, typer.Option(help="bfcl:simple_python,multiple; may be repeated.")
@@ -44,16 +47,18 @@ def evaluate(
     from dataclasses import replace
 
     from edgetool.calls.runtime import Sampling
-    from edgetool.verbs.evaluating import load, run_eval
+    from edgetool.verbs.evaluating import load_for, run_eval
 
     sampling = Sampling(temperature=temperature, seed=seed)
     if max_completion_length is not None:
         sampling = replace(sampling, max_completion_length=max_completion_length)
+    shown = console()
+    loaded, data = load_for(target, data, suite or [], suite_root, rows, shown)
     run_eval(
         target,
-        load(data, suite or [], suite_root, rows),
+        loaded,
         arm or ["free", "constrained"],
-        console(),
+        shown,
         base=base,
         sampling=sampling,
         samples=samples,

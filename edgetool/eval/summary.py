@@ -143,6 +143,11 @@ def _trouble(arms: Sequence[ArmResult]) -> str:
     return " ".join(lines)
 
 
+def plural(count: int, noun: str) -> str:
+    """A number with its noun: "1 row", "2 rows", "1,200 rows"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def points(value: float) -> str:
     """A signed number of percentage points with a true minus sign."""
     text = f"{value:+.1f}"

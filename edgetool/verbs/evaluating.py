@@ -28,10 +28,19 @@ from edgetool.errors import DataError, UsageError
 from edgetool.eval import suites
 from edgetool.eval.compare import compare_facts, comparison_tables
 from edgetool.eval.evaluate import ArmResult, RowResult, evaluate
-from edgetool.eval.finished import Finished, open_finished, relabelled, results_folder
+from edgetool.eval.finished import (
+    Finished,
+    all_finished,
+    called,
+    distinct,
+    open_finished,
+    relabelled,
+    results_folder,
+)
 from edgetool.eval.kept import Kept
 from edgetool.eval.measures import summarize
 from edgetool.eval.report import write_report
+from edgetool.eval.summary import plural
 from edgetool.eval.tables import rich_table
 from edgetool.files import write_text
 from edgetool.verbs.run_folder import RunFolder
@@ -50,6 +59,35 @@ class Rows:
     @property
     def all(self) -> list[Example]:
         return [example for rows in self.by_category.values() for example in rows]
+
+
+def load_for(
+    target: str,
+    data: str | None,
+    chosen: Sequence[str],
+    root: Path | None,
+    count: int | None,
+    console: Console,
+) -> tuple[Rows, str | None]:
+    """What `load` gives, and the source of the rows of one's own.
+
+    Where neither is named, a target in a run folder is measured on that run's validation rows.
+    """
+    run = None if data or chosen else RunFolder.around(Path(target))
+    if run is None:
+        return load(data, chosen, root, count), data
+    source, limit = run.validation()
+    if source is None:
+        raise UsageError(
+            f"{run.path} was trained on {run.config.data.train} and names no validation rows; "
+            "give some that it was not trained on with --data rows.jsonl"
+        )
+    rows = load(source, (), root, count or limit)
+    console.print(
+        f"no --data: {plural(len(rows.all), 'validation row')} of {run.path} ({source})",
+        markup=False,
+    )
+    return rows, source
 
 
 def load(
@@ -113,7 +151,7 @@ def run_eval(
         folder,
         arms=finished,
         job_seconds=time.perf_counter() - started,
-        metrics=RunFolder(Path(target)).metrics(),
+        metrics=run.metrics() if (run := RunFolder.around(Path(target))) else [],
         config={"target": target, **(asked or {}), "samples": samples, **asdict(sampling)},
         fidelity={},
         examples=rows.all,
@@ -168,10 +206,12 @@ def run_arms(
 
 def run_compare(targets: Sequence[str], console: Console, out: Path | None) -> None:
     """Any number of finished evaluations side by side; with `out`, a report of them all."""
-    if len(targets) < 2:
+    evaluations = distinct([found for target in targets for found in _opened(target, console)])
+    if len(evaluations) < 2:
         raise UsageError("compare needs at least two finished evaluations")
-    evaluations = [open_finished(target) for target in targets]
-    arms = relabelled(evaluations)
+    arms, names = relabelled(evaluations), called(evaluations)
+    for name, target in names.items():
+        console.print(f"{name}: {target}", markup=False)
     facts = compare_facts(arms)
     for table in comparison_tables(facts):
         console.print(table)
@@ -181,9 +221,23 @@ def run_compare(targets: Sequence[str], console: Console, out: Path | None) -> N
         console.print(f"report: {path.with_suffix('.html')}")
 
 
+def _opened(target: str, console: Console) -> list[Finished]:
+    """The finished evaluations of a target; where one was put with --out, that is said."""
+    found = all_finished(target)
+    for each in found:
+        _tell_where(target, each, console)
+    return found
+
+
+def _tell_where(target: str, found: Finished, console: Console) -> None:
+    if found.folder not in (results_folder(target), Path(target)):
+        console.print(f"{target}: evaluated in {found.folder}", markup=False)
+
+
 def run_report(target: str, console: Console, out: Path | None) -> None:
     """The report of a finished evaluation once more, from its stored rows."""
     found = open_finished(target)
+    _tell_where(target, found, console)
     path = _write(out or found.folder, [found], found.arms)
     console.print(f"report: {path.with_suffix('.html')}")
 
@@ -195,7 +249,8 @@ def _write(folder: Path, evaluations: Sequence[Finished], arms: Sequence[ArmResu
     names = [each.name for each in evaluations]
     found = {e.id: e for each in evaluations for e in each.examples()}
     prints = {} if one else {n: f.get("hashes", {}) for n, f in zip(names, facts, strict=True)}
-    run = next((r for each in evaluations if (r := _run_of(each.folder)) is not None), None)
+    around = (RunFolder.around(each.folder) for each in evaluations)
+    run = next((found for found in around if found is not None), None)
     configs = {n: f.get("config", {}) for n, f in zip(names, facts, strict=True)}
     flat = {f"{n}/{key}": value for n, each in prints.items() for key, value in each.items()}
     return write_report(
@@ -209,14 +264,6 @@ def _write(folder: Path, evaluations: Sequence[Finished], arms: Sequence[ArmResu
         skipped={k: v for each in facts for k, v in each.get("skipped", {}).items()},
         hashes=facts[0].get("hashes", {}) if one else flat,
     )
-
-
-def _run_of(folder: Path) -> RunFolder | None:
-    """The run an evaluation's folder belongs to."""
-    for place in (folder, folder.parent):
-        if (place / "run.json").is_file():
-            return RunFolder(place)
-    return None
 
 
 def _told(done: ArmResult) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from edgetool.config import Config, load_config
+from edgetool.data.sources import DEMO
 from edgetool.errors import UsageError
 from edgetool.files import building_folder, read_log, write_text
 from edgetool.train.settings import StepSettings
@@ -112,9 +113,28 @@ class RunFolder:
             )
         return folder
 
+    def validation(self) -> tuple[str | None, int | None]:
+        """The source of its held-out rows, and how many of them at most.
+
+        The bundled demo rows stand in as `data.validation` where a configuration names none; they
+        say nothing about a model that was trained on other rows: (None, None).
+        """
+        data = self.config.data
+        if data.validation == DEMO and data.train != DEMO:
+            return None, None
+        return data.validation, data.validation_rows
+
     @property
     def resume_command(self) -> str:
         return f"edgetool {self.verb} --config {self.path}/config.yaml --resume"
+
+    @classmethod
+    def around(cls, path: Path) -> RunFolder | None:
+        """The run that `path` is, or that it is a file or folder of; None for neither."""
+        for place in (path, path.parent):
+            if (place / "run.json").is_file() and (place / "config.yaml").is_file():
+                return cls(place)
+        return None
 
     def metrics(self) -> list[dict[str, Any]]:
         """A row per logged step; none when nothing was logged."""

@@ -109,18 +109,13 @@ class HeldOut:
 
 
 def held_out(subject: Subject, data: str | None, rows: int | None) -> HeldOut:
-    """The rows of --data, or those the run's configuration names.
-
-    The bundled demo rows stand in as `data.validation` where a configuration names none; they say
-    nothing about a model that was trained on other rows.
-    """
+    """The rows of --data, or the run's own."""
     if rows == 0:
         return HeldOut(data, why="not asked for: --rows 0")
     limit = rows
     if data is None and subject.run is not None:
-        named = subject.run.config.data
-        if named.validation != sources.DEMO or named.train == sources.DEMO:
-            data, limit = named.validation, rows or named.validation_rows
+        data, own = subject.run.validation()
+        limit = rows or own
     if data is None:
         return HeldOut(None, why="no held-out rows were named; give some with --data rows.jsonl")
     return HeldOut(data, sources.load(data, "validation", limit or HELD_OUT_ROWS))

@@ -1,13 +1,23 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from edgetool.errors import UsageError
 from edgetool.eval.compare import compare_facts, comparison_tables
-from edgetool.eval.finished import Finished, open_finished, relabelled, results_folder
+from edgetool.eval.finished import (
+    Finished,
+    all_finished,
+    called,
+    distinct,
+    open_finished,
+    relabelled,
+    results_folder,
+)
 from tests.eval.conftest import arm
 from tests.eval.test_report import four_arms, write
 
@@ -52,6 +62,68 @@ def test_two_files_are_taken_for_base_and_trained():
         [finished("a", arm([True], "model.A")), finished("b", arm([True], "model.B"))]
     )
     assert [each.model for each in arms] == ["base", "trained"]
+
+
+def test_what_stands_behind_base_and_trained_is_said():
+    both = [finished("a", arm([True], "m")), finished("b", arm([True], "m"))]
+    assert called(both) == {"base": "a", "trained": "b"}
+    assert called([*both, finished("c", arm([True], "m"))]) == {}
+
+
+@pytest.fixture
+def put_out(tmp_path, examples, monkeypatch):
+    """Two files that share a name, evaluated with --out."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("one", "two"):
+        config = {"target": f"{name}/model.gguf"}
+        write(tmp_path / "results" / name, four_arms(examples), examples, config=config)
+    return tmp_path
+
+
+def test_an_evaluation_is_found_where_out_put_it(put_out):
+    found = open_finished("one/model.gguf")
+    assert found.folder.resolve() == put_out / "results" / "one" and found.name == "model"
+    assert found.facts["config"]["target"] == "one/model.gguf"
+
+
+def test_of_two_that_out_put_somewhere_the_newest_is_taken(put_out, examples):
+    again = write(
+        put_out / "later", four_arms(examples), examples, config={"target": "one/model.gguf"}
+    )
+    newer = again.stat().st_mtime + 60
+    os.utime(again, (newer, newer))
+    assert open_finished("one/model.gguf").folder.resolve() == put_out / "later"
+
+
+def test_a_report_of_another_program_is_passed_over(put_out):
+    for text in ("[]", "no json", '{"config": {"target": 3}}'):
+        (put_out / "other").mkdir(exist_ok=True)
+        (put_out / "other" / "report.json").write_text(text)
+        assert open_finished("two/model.gguf").folder.name == "two"
+
+
+def test_a_folder_of_evaluations_gives_all_of_them(put_out):
+    assert [each.name for each in all_finished("results")] == ["one", "two"]
+    with pytest.raises(UsageError, match="holds 2 evaluations; name one of: results/one, results"):
+        open_finished("results")
+
+
+def test_two_of_one_name_are_called_after_their_files(put_out):
+    found = distinct([open_finished("one/model.gguf"), open_finished("two/model.gguf")])
+    assert [each.name for each in found] == ["one/model", "two/model"]
+
+
+@pytest.mark.parametrize(
+    ("targets", "names"),
+    [
+        (("a/x.gguf", "b/x.gguf", "c/y.gguf"), ["a/x", "b/x", "y"]),
+        (("a/q/x.gguf", "b/q/x.gguf"), ["a/q/x", "b/q/x"]),
+        (("a/x.gguf", "a/x.gguf"), ["x (1)", "x (2)"]),  # one file, measured twice
+    ],
+)
+def test_as_many_folders_as_it_takes_stand_before_a_name(tmp_path, targets, names):
+    given = [Finished(Path(t).stem, tmp_path, [], {"config": {"target": t}}) for t in targets]
+    assert [each.name for each in distinct(given)] == names
 
 
 def test_more_are_called_after_what_was_typed():

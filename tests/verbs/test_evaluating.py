@@ -11,9 +11,10 @@ import pytest
 from rich.console import Console
 
 from edgetool.calls.runtime import Sampling
+from edgetool.config import build_config
 from edgetool.data.rows import write_rows
 from edgetool.errors import UsageError
-from edgetool.verbs.evaluating import load, run_compare, run_eval, run_report
+from edgetool.verbs.evaluating import load, load_for, run_compare, run_eval, run_report
 
 SHORT = Sampling(max_completion_length=6)
 
@@ -44,6 +45,46 @@ def evaluated(model: Path, data: str, shown: Console, **options) -> Path:
 def test_something_has_to_be_evaluated():
     with pytest.raises(UsageError, match="--suite with one of: bfcl, seal-tools"):
         load(None, [], None)
+
+
+@pytest.fixture
+def run(tmp_path, data):
+    """A run folder as far as its rows go: trained on rows of one's own, with others held out."""
+    folder = tmp_path / "my"
+    folder.mkdir()
+    (folder / "run.json").write_text("{}")
+    named = {"train": "mine.jsonl", "validation": data, "validation_rows": 2}
+    config = build_config({"model": "nano", "output_dir": str(folder), "data": named}, "test")
+    (folder / "config.yaml").write_text(config.dump())
+    return folder
+
+
+@pytest.mark.parametrize("inside", ["", "model.Q8_0.gguf", "merged"])
+def test_a_run_is_measured_on_its_own_validation_rows(run, data, inside):
+    shown = console()
+    rows, source = load_for(str(run / inside), None, [], None, None, shown)
+    assert ([row.id for row in rows.all], source) == (["one", "two"], data)
+    assert shown.export_text() == f"no --data: 2 validation rows of {run} ({data})\n"
+    rows, _ = load_for(str(run), None, [], None, 1, console())  # --rows 1
+    assert [row.id for row in rows.all] == ["one"]
+
+
+def test_data_that_is_named_goes_before_the_runs_own(run, data):
+    shown = console()
+    rows, source = load_for(str(run), "demo", [], None, 3, shown)
+    assert (len(rows.all), source, shown.export_text()) == (3, "demo", "")
+
+
+def test_demo_rows_say_nothing_of_a_run_on_other_rows(run):
+    config = (run / "config.yaml").read_text().replace(str(run.parent / "rows.jsonl"), "demo")
+    (run / "config.yaml").write_text(config)
+    with pytest.raises(UsageError, match=r"trained on mine\.jsonl and names no validation rows"):
+        load_for(str(run), None, [], None, None, console())
+
+
+def test_a_file_of_no_run_still_needs_rows(tmp_path):
+    with pytest.raises(UsageError, match="say what to evaluate"):
+        load_for(str(tmp_path / "x.gguf"), None, [], None, None, console())
 
 
 @pytest.mark.slow
