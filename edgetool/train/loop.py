@@ -18,8 +18,9 @@ import torch
 
 from edgetool.calls.types import Example
 from edgetool.errors import ConfigError, EdgetoolError, UsageError
+from edgetool.files import read_log
 from edgetool.train import begun, checkpoint
-from edgetool.train.metrics import MetricsFile, tensorboard_writer
+from edgetool.train.metrics import METRICS, MetricsFile, tensorboard_writer
 from edgetool.train.policy import Policy
 from edgetool.train.ranks import ALONE, Ranks
 from edgetool.train.rows import Row, Rows, prepare_rows
@@ -169,11 +170,16 @@ def run_steps(
 
 
 def require_fresh(output_dir: Path) -> None:
-    """Raises UsageError when the folder holds a run already."""
+    """Raises UsageError when the folder holds a run already, or the metrics of one."""
+    other = "remove the folder, or choose another output folder with --set output_dir=FOLDER"
     if checkpoint.newest(output_dir / "checkpoints") or (output_dir / "adapter").exists():
         raise UsageError(
-            f"{output_dir} holds a run already; add --resume to go on with it, remove the folder, "
-            "or choose another output folder with --set output_dir=FOLDER"
+            f"{output_dir} holds a run already; add --resume to go on with it, {other}"
+        )
+    if steps := len(read_log(output_dir / METRICS)):
+        raise UsageError(
+            f"{output_dir} holds the metrics of {steps} steps and no checkpoint of them; add "
+            f"--resume to start again from the first step, {other}"
         )
 
 
@@ -186,6 +192,8 @@ def _begin(output_dir: Path, stepper: AnyStepper, resume: bool, say: Callable[[s
     newest = checkpoint.newest_intact(folder, say)
     if newest is None:
         say(f"{output_dir} has no checkpoint yet; starting from the first step")
+        if steps := len(read_log(output_dir / METRICS)):
+            say(f"the metrics of {steps} steps that no checkpoint holds are dropped")
         return 0
     progress = checkpoint.restore(newest, stepper.policy, stepper.optimizer)
     _check_same(progress.settings, _plain(stepper), newest)
@@ -225,7 +233,7 @@ class _Run:
         self.ranks = stepper.ranks
         self.told = _plain(stepper)  # once: it reads every row
         if self.ranks.first:
-            self.metrics_file = MetricsFile(output_dir / "metrics.jsonl", first)
+            self.metrics_file = MetricsFile(output_dir / METRICS, first)
         wanted = "tensorboard" in self.settings.report_to and self.ranks.first
         self.writer = tensorboard_writer(output_dir / "tensorboard") if wanted else None
         self.last: Mapping[str, float] = {}

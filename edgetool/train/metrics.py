@@ -19,6 +19,8 @@ from edgetool.train.sampled import Sampled
 from edgetool.train.scoring import Scored, WeightedReward
 from edgetool.train.update import UpdateMetrics
 
+METRICS = "metrics.jsonl"
+
 
 def step_metrics(
     sampled: Sampled,

@@ -5,6 +5,7 @@ run.json          which command trained it, on which base and in which dtype, an
 init_adapter/     a copy of the adapter it began with, if it did not begin with a new one
 adapter/          the trained LoRA adapter
 metrics.jsonl     a line per step
+run.lock          while a run is under way: its process, see train/run_lock.py
 merged/           written by `merge`
 model.*.gguf      written by `export`, with receipt.json
 """

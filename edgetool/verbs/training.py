@@ -25,6 +25,7 @@ from edgetool.train.panel import Panel
 from edgetool.train.planning import shape_of
 from edgetool.train.policy import Policy
 from edgetool.train.ranks import joined
+from edgetool.train.run_lock import RunLock
 from edgetool.train.settings import GRPOSettings, StepSettings
 from edgetool.train.sft import fine_tune
 from edgetool.verbs.planning import (
@@ -47,9 +48,10 @@ def run_training(
     def method(policy: Policy, examples: Sequence[Example], **options: Any) -> TrainResult:
         return train(policy, examples, weighted, config.grpo, **options)
 
-    start = _adapter_to_start_from(config, TRAIN, resume, init_adapter)
     panel = Panel(console, config.grpo.logging_steps)
-    return _run(config, TRAIN, config.grpo, method, panel, resume, start)
+    with RunLock(Path(config.output_dir), panel.note):
+        start = _adapter_to_start_from(config, TRAIN, resume, init_adapter)
+        return _run(config, TRAIN, config.grpo, method, panel, resume, start)
 
 
 def run_dry(config: Config, console: Console) -> None:
@@ -70,9 +72,10 @@ def run_sft(config: Config, console: Console, *, resume: bool = False) -> TrainR
     def method(policy: Policy, examples: Sequence[Example], **options: Any) -> TrainResult:
         return fine_tune(policy, examples, config.sft, **options)
 
-    start = _adapter_to_start_from(config, SFT, resume, None)
     panel = Panel(console, config.sft.logging_steps, sft_panel.VIEW)
-    return _run(config, SFT, config.sft, method, panel, resume, start)
+    with RunLock(Path(config.output_dir), panel.note):
+        start = _adapter_to_start_from(config, SFT, resume, None)
+        return _run(config, SFT, config.sft, method, panel, resume, start)
 
 
 def _adapter_to_start_from(

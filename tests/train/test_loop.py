@@ -177,6 +177,19 @@ def test_a_second_run_in_the_same_folder_is_refused(start: Start, tmp_path: Path
         start(tmp_path / "run", max_steps=1)
 
 
+def test_metrics_without_a_checkpoint_are_not_written_over_unasked(
+    start: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n')
+    with pytest.raises(UsageError, match=r"metrics of 2 steps and no checkpoint.*--resume"):
+        start(tmp_path / "run", max_steps=1)
+    notes: list[str] = []
+    start(tmp_path / "run", max_steps=1, resume=True, on_note=notes.append)
+    assert "the metrics of 2 steps that no checkpoint holds are dropped" in notes
+    assert [row["step"] for row in rows_of(tmp_path / "run")] == [1]
+
+
 def test_resuming_with_other_settings_names_them(start: Start, tmp_path: Path) -> None:
     start(tmp_path / "run", max_steps=1)
     with pytest.raises(ConfigError, match=r"beta was 0\.0, now 0\.1"):
