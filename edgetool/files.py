@@ -1,20 +1,25 @@
 """Files and folders that appear under their final name only when they are whole.
 
-Everything is built beside its target under a hidden `.part` name, flushed to disk and renamed. A
-crash leaves at most that `.part`, which the next attempt overwrites.
+Everything is built beside its target under a hidden `.part` name, flushed to disk and renamed. The
+process that builds holds a lock on the `.part`. What a killed process left has no lock any more:
+the next attempt overwrites it, and `sweep` removes it.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, TextIO
 
-from edgetool.errors import EdgetoolError
+from edgetool.errors import EdgetoolError, UsageError
 
 # Room for what an estimate does not see: metadata, the receipt, the file system's own needs.
 HEADROOM = 1.2
@@ -27,10 +32,13 @@ def part_path(target: Path) -> Path:
 
 @contextmanager
 def building_files(targets: Iterable[Path]) -> Iterator[list[Path]]:
-    """Yields a path to build each target at; renames them all on success, removes them on error."""
+    """Yields a path to build each target at; renames them all on success, removes them on error.
+
+    Raises EdgetoolError when another process builds one of them.
+    """
     targets = list(targets)
     parts = [part_path(target) for target in targets]
-    try:
+    with claiming(*parts):
         yield parts
         for part in parts:
             flush(part)
@@ -38,9 +46,18 @@ def building_files(targets: Iterable[Path]) -> Iterator[list[Path]]:
             part.replace(target)
         for folder in {target.parent for target in targets}:
             flush(folder)
-    finally:
+
+
+@contextmanager
+def claiming(*parts: Path) -> Iterator[None]:
+    """Empty files to build at, held against other processes; those not renamed are removed.
+
+    Raises EdgetoolError when another process builds one of them.
+    """
+    with ExitStack() as claims:
         for part in parts:
-            part.unlink(missing_ok=True)
+            claims.enter_context(_claiming(part, folder=False))
+        yield
 
 
 def publish(part: Path, target: Path) -> None:
@@ -72,21 +89,215 @@ def publish_sealed(files: Mapping[Path, Path], seal: tuple[Path, Path]) -> None:
 
 @contextmanager
 def building_folder(target: Path) -> Iterator[Path]:
-    """Yields an empty folder beside `target`; on success it takes `target`'s place."""
-    part, old = part_path(target), target.with_name(f".{target.name}.old")
-    for leftover in (part, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
+    """Yields an empty folder beside `target`; on success it takes `target`'s place.
+
+    Raises EdgetoolError when another process builds it.
+    """
+    part, old = part_path(target), _old_path(target)
+    part.parent.mkdir(parents=True, exist_ok=True)
+    with _claiming(part, folder=True):
+        _recover(target)
         yield part
         flush_tree(part)
         if target.exists():
             target.replace(old)
         part.replace(target)
         flush(target.parent)
+        _remove(old)
+
+
+def _old_path(target: Path) -> Path:
+    """The name of what a folder replaces, for the moment between two renames."""
+    return target.with_name(f".{target.name}.old")
+
+
+def _recover(target: Path) -> None:
+    """Undo what a kill between the two renames of `building_folder` left."""
+    old = _old_path(target)
+    if old.exists() and not target.exists():
+        old.replace(target)
+    _remove(old)
+
+
+@contextmanager
+def _claiming(part: Path, *, folder: bool) -> Iterator[None]:
+    handle = _claim(part, folder)
+    try:
+        yield
     finally:
-        shutil.rmtree(part, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        _remove(part)
+        os.close(handle)  # which ends the lock
+
+
+def _claim(part: Path, folder: bool) -> int:
+    """An empty file or folder with a lock of ours; closing the handle ends it."""
+    while True:
+        if part.is_symlink():
+            part.unlink()  # writing would follow it
+        if folder:
+            part.mkdir(exist_ok=True)
+        handle = os.open(part, os.O_RDONLY if folder else os.O_RDWR | os.O_CREAT, 0o666)
+        if _lock(handle) is False:
+            os.close(handle)
+            raise EdgetoolError(
+                f"{part}: another process is building it; wait until it is done, or write to "
+                "another folder"
+            )
+        if not _is_at(handle, part):  # it was swept between opening and locking
+            os.close(handle)
+            continue
+        for leftover in part.iterdir() if folder else ():
+            _remove(leftover)
+        if not folder:
+            os.ftruncate(handle, 0)
+        return handle
+
+
+def _lock(handle: int) -> bool | None:
+    """Lock an open file or folder. False: another process has it; None: it cannot be locked."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return None
+    return True
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or folder; what cannot be removed must not hide why it was tried."""
+    with suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def sweep(folder: Path, *names: str) -> list[str]:
+    """Remove what killed processes left of files and folders that were to get these names.
+
+    names   glob patterns of final names, such as "*.gguf"
+    Returns the final names, sorted. What a living process builds stays, and so does everything on
+    a file system that has no locks to tell the two apart.
+    """
+    if not folder.is_dir():
+        return []
+    swept = set()
+    for part in folder.glob(".*.part"):
+        target = part.name.removeprefix(".").removesuffix(".part")
+        if any(fnmatch(target, name) for name in names) and _sweep(part):
+            swept.add(target)
+    for old in folder.glob(".*.old"):
+        target = old.name.removeprefix(".").removesuffix(".old")
+        named = any(fnmatch(target, name) for name in names)
+        if named and not part_path(folder / target).exists():
+            _recover(folder / target)
+            swept.add(target)
+    return sorted(swept)
+
+
+def _sweep(part: Path) -> bool:
+    """Remove a leftover unless somebody holds it."""
+    try:
+        handle = os.open(part, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+    except OSError:
+        return False
+    try:
+        if _lock(handle):
+            _remove(part)
+        return not part.exists()
+    finally:
+        os.close(handle)
+
+
+# Why a place cannot be written, by the number of the error.
+_FULL = "the disk is full"
+_DENIED = "permission denied"
+_NO_FOLDER = "a file stands where a folder is needed"
+REASONS = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file is larger than allowed here",
+    errno.EROFS: "it is read-only",
+    errno.EACCES: _DENIED,
+    errno.EPERM: _DENIED,
+    errno.ENOTDIR: _NO_FOLDER,
+    errno.EEXIST: _NO_FOLDER,
+    errno.EISDIR: "a folder stands where a file is needed",
+    errno.ENAMETOOLONG: "the name is too long",
+    errno.EIO: "the disk reports an error",
+}
+# Numbers that say that the option itself is wrong.
+_MISNAMED = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG)
+_RUST_ERROR = re.compile(r"\(os error (\d+)\)")  # safetensors and tokenizers write with Rust
+
+
+@contextmanager
+def writing(place: Path, option: str | None = "--out") -> Iterator[None]:
+    """A place that cannot be written is one line that says where, why and what to type.
+
+    place    named where the error itself names no path
+    option   what the user names another place with, such as "--set output_dir="
+    Raises EdgetoolError, and UsageError where the named place can never be written. Other errors
+    pass.
+    """
+    try:
+        yield
+    except Exception as error:
+        found = write_error(error, place, option)
+        if found is None:
+            raise
+        raise found from error
+
+
+def write_error(error: Exception, place: Path, option: str | None = None) -> EdgetoolError | None:
+    """The error to show for one of the disk's; None for any other. See `writing`."""
+    number = getattr(error, "errno", None) if isinstance(error, OSError) else None
+    if rust := _RUST_ERROR.search(str(error)):
+        number = int(rust[1])
+    short_write = type(error) is OSError and number is None  # numpy says nothing more
+    if isinstance(error, EdgetoolError) or not (short_write or number in REASONS):
+        return None
+    where = _named(Path(getattr(error, "filename", None) or place))
+    reason = _FULL if number is None else REASONS[number]
+    elsewhere = f"name another place with {option}" if option else "write to another place"
+    remedy = f"free some space or {elsewhere}" if reason == _FULL else elsewhere
+    if reason == _DENIED:
+        remedy = f"change its permissions (chmod u+w) or {elsewhere}"
+    kind = UsageError if number in _MISNAMED and option else EdgetoolError
+    return kind(f"{where}: could not be written: {reason}; {remedy}")
+
+
+def _named(path: Path) -> Path:
+    """A place as the user knows it: the folder of a file that has no name yet."""
+    return path.parent if path.name.startswith(".") and path.suffix == ".part" else path
+
+
+def require_writable(folder: Path, option: str | None = "--out") -> None:
+    """Try out, before any work, whether files can be made in `folder`; nothing is left there.
+
+    Raises what `writing` raises.
+    """
+    with writing(folder, option):
+        there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+        if not there.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "", str(there))
+        try:
+            with tempfile.TemporaryFile(dir=there):
+                pass
+        except FileNotFoundError as error:  # /proc and its like
+            raise PermissionError(errno.EPERM, "", str(there)) from error
 
 
 def write_text(target: Path, text: str) -> None:
