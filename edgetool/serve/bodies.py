@@ -1,8 +1,7 @@
 """Bytes from a stranger -> a request, or a BadRequest that names the field.
 
-A field that OpenAI's API does not have is refused, as OpenAI refuses it: a typing mistake must not
-change what is written unseen. What it has and we do not offer is refused where it asks for
-something.
+A field that nobody knows is refused, as OpenAI refuses it: a typing mistake must not change what is
+written unseen. `fields.py` has those that are known and not acted on.
 """
 
 from __future__ import annotations
@@ -14,30 +13,9 @@ from pydantic import ValidationError
 
 from edgetool.calls.formats.base import INVALID, dumps, loads
 from edgetool.calls.types import JsonObject
-from edgetool.serve.openai_types import BadRequest, WritingRequest
+from edgetool.serve.fields import asks_for_nothing, is_known
+from edgetool.serve.openai_types import TEMPERATURE, BadRequest, WritingRequest
 
-# Fields that change nothing about what one model on this machine writes.
-NO_MATTER = frozenset(
-    "metadata prediction prompt_cache_key prompt_cache_options prompt_cache_retention "
-    "reasoning_effort safety_identifier service_tier store user verbosity".split()
-)
-# Fields we do not offer -> values that ask for nothing.
-NOT_OFFERED: dict[str, tuple[Any, ...]] = {
-    "audio": (None,),
-    "best_of": (None, 1),
-    "echo": (None, False),
-    "frequency_penalty": (None, 0),
-    "function_call": (None, "none"),
-    "functions": (None, []),
-    "logit_bias": (None, {}),
-    "logprobs": (None, False),
-    "modalities": (None, ["text"]),
-    "moderation": (None,),
-    "presence_penalty": (None, 0),
-    "suffix": (None, ""),
-    "top_logprobs": (None, 0),
-    "web_search_options": (None,),
-}
 _SHOWN = 80  # characters of a field's name
 
 Wanted = TypeVar("Wanted", bound=WritingRequest)
@@ -80,16 +58,19 @@ def _half_a_character(value: JsonObject) -> bool:
 
 
 def _require_known(kind: type[WritingRequest], body: JsonObject) -> None:
+    temperature = body.get("temperature")
+    greedy = (TEMPERATURE if temperature is None else temperature) == 0
     for name, given in body.items():
-        if name in kind.model_fields or name in NO_MATTER:
+        if name in kind.model_fields or asks_for_nothing(name, given, greedy=greedy):
             continue
-        if name not in NOT_OFFERED:
-            near = difflib.get_close_matches(name[:_SHOWN], kind.model_fields, n=1)
+        shown = name[:_SHOWN]
+        if not is_known(name):
+            near = difflib.get_close_matches(shown, kind.model_fields, n=1)
             hint = f"; did you mean '{near[0]}'?" if near else ""
-            name = name[:_SHOWN]
-            raise BadRequest(f"unknown field '{name}'{hint}", name, "unknown_parameter")
-        if given not in NOT_OFFERED[name]:
-            raise BadRequest(f"'{name}' is not offered here; leave it away", name)
+            raise BadRequest(f"unknown field '{shown}'{hint}", shown, "unknown_parameter")
+        raise BadRequest(
+            f"'{name}' would change the answer and is not offered here; leave it out", name
+        )
 
 
 def _place(loc: tuple[int | str, ...], body: Any, *, missing: bool) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from edgetool.calls.history import with_objects
 from edgetool.calls.runtime import Sampling
@@ -23,6 +23,8 @@ MAX_TOKENS = 1024
 MOST_CHOICES = 8
 MOST_TOOLS = 128  # as OpenAI has it
 MOST_STOPS = 4  # as OpenAI has it
+NO_LIMIT = -1  # llama.cpp's and LM Studio's way to say: as many tokens as there is room for
+RANDOM_SEED = -1  # theirs, too
 
 
 class BadRequest(UsageError):
@@ -155,16 +157,30 @@ class ChatMessage(Strict):
         return message
 
 
+def _limit(tokens: int | None) -> int | None:
+    if tokens is not None and tokens < 1 and tokens != NO_LIMIT:
+        raise ValueError(f"give at least 1, or {NO_LIMIT} for as many as there is room for")
+    return tokens
+
+
+Limit = Annotated[int | None, AfterValidator(_limit)]
+
+
 class WritingRequest(Strict):
-    """What the bodies of both endpoints have in common."""
+    """What the bodies of both endpoints have in common.
+
+    top_k, n_predict   llama.cpp's; n_predict is its name for max_tokens
+    """
 
     model: str | None = None
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
+    top_k: int | None = Field(None, ge=-1)
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
     n: int | None = Field(None, ge=1, le=MOST_CHOICES)
     stop: str | list[str] | None = None
-    max_tokens: int | None = Field(None, ge=1)
+    max_tokens: Limit = None
+    n_predict: Limit = None
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     edgetool: Extension = Extension()
@@ -182,17 +198,21 @@ class WritingRequest(Strict):
         return self.stream_options is not None and bool(self.stream_options.include_usage)
 
     @property
-    def limit(self) -> int:
-        """Tokens a completion may have."""
-        return self.max_tokens or MAX_TOKENS
+    def limit(self) -> int | None:
+        """Tokens a completion may have, or NO_LIMIT; None where the client says nothing of it."""
+        return self.n_predict if self.max_tokens is None else self.max_tokens
 
-    def sampling(self) -> Sampling:
+    def sampling(self, context: int) -> Sampling:
+        """How tokens are chosen. `context`: tokens the model can take in."""
         default = Sampling()
+        limit = MAX_TOKENS if self.limit is None else self.limit
+        seed = secrets.randbits(62) if self.seed in (None, RANDOM_SEED) else self.seed
         return Sampling(
-            max_completion_length=self.limit,
+            max_completion_length=context if limit == NO_LIMIT else limit,
             temperature=TEMPERATURE if self.temperature is None else self.temperature,
             top_p=default.top_p if self.top_p is None else self.top_p,
-            seed=secrets.randbits(62) if self.seed is None else self.seed % 2**63,
+            top_k=default.top_k if self.top_k is None else max(0, self.top_k),
+            seed=seed % 2**63,
         )
 
     def jobs(self, offered: Sequence[Tool], context: int) -> list[Job]:
@@ -219,11 +239,12 @@ class ChatRequest(WritingRequest):
     tool_choice: Literal["auto", "none", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = True
     response_format: ResponseFormat | None = None
-    max_completion_tokens: int | None = Field(None, ge=1)
+    max_completion_tokens: Limit = None
 
     @property
-    def limit(self) -> int:
-        return self.max_completion_tokens or super().limit
+    def limit(self) -> int | None:
+        asked = self.max_completion_tokens
+        return super().limit if asked is None else asked
 
     def _job(self, offered: Sequence[Tool], context: int) -> Job:
         if len(self.messages) > context:  # a message takes a token at the very least
@@ -245,7 +266,7 @@ class ChatRequest(WritingRequest):
         return Job(
             messages=tuple(with_objects([message.as_message() for message in self.messages])),
             tools=tools,
-            sampling=self.sampling(),
+            sampling=self.sampling(context),
             choice=choice,
             only=only,
             parallel=self.parallel_tool_calls is not False,
@@ -296,7 +317,7 @@ class CompletionRequest(WritingRequest):
         assert isinstance(self.prompt, str)
         return Job(
             messages=(),
-            sampling=self.sampling(),
+            sampling=self.sampling(context),
             choice=NONE,
             constrained=False,
             stop=tuple(self.stop or ()),

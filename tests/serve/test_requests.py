@@ -8,7 +8,8 @@ from typing import get_type_hints
 import pytest
 
 from edgetool.calls.types import Tool
-from edgetool.serve.bodies import NO_MATTER, NOT_OFFERED, read_request
+from edgetool.serve.bodies import read_request
+from edgetool.serve.fields import IGNORED, NEUTRAL
 from edgetool.serve.jobs import AUTO, NONE, REQUIRED, Job
 from edgetool.serve.openai_types import MAX_TOKENS, ChatRequest, CompletionRequest
 from tests.conftest import music_tool, weather_tool
@@ -34,7 +35,7 @@ def test_every_field_of_openais_client_is_known():
 
     chat = get_type_hints(chat_create_params.CompletionCreateParamsNonStreaming)
     text = get_type_hints(completion_create_params.CompletionCreateParamsNonStreaming)
-    known = NO_MATTER | set(NOT_OFFERED)
+    known = IGNORED | set(NEUTRAL)
     assert set(chat) - known - set(ChatRequest.model_fields) == set()
     assert set(text) - known - set(CompletionRequest.model_fields) == set()
 
