@@ -16,6 +16,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from edgetool.calls.nulls import without_null_keywords
 from edgetool.calls.reading import reading
 from edgetool.calls.types import JsonObject
 
@@ -66,7 +67,7 @@ def bare(entry: JsonObject) -> Raw:
 
 def parameters_schema(tool: Raw, *, lenient: bool = False) -> Any:
     """Its parameters as JSON Schema; what is no object is given back as it came."""
-    parameters = tool.parameters
+    parameters = without_null_keywords(tool.parameters)
     if isinstance(parameters, dict) and is_table(parameters):
         parameters = _from_table(parameters, tool.required)
     return json_schema(parameters, lenient=lenient) or {"type": "object", "properties": {}}

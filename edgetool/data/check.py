@@ -10,7 +10,8 @@ from typing import Any
 import jsonschema_rs
 
 from edgetool.calls.formats.base import INVALID, dumps, loads
-from edgetool.calls.types import ExpectedCall, Tool
+from edgetool.calls.nulls import without_null_keywords, without_padding
+from edgetool.calls.types import ExpectedCall, Message, Tool
 from edgetool.calls.validation import validator
 from edgetool.errors import UsageError
 
@@ -46,7 +47,8 @@ def require_text(field: str, value: Any) -> str:
 def tool_of(field: str, value: Any) -> Tool:
     """A tool in OpenAI's form ({"type": "function", "function": {...}}) or the bare function."""
     entry = mapping(field, value)
-    function = mapping(f"{field}.function", entry["function"]) if "function" in entry else entry
+    function = entry.get("function")
+    function = entry if function is None else mapping(f"{field}.function", function)
     name = function.get("name")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise Problem(f"{field}.name", name, "must be text without white space or quotes")
@@ -57,7 +59,7 @@ def tool_of(field: str, value: Any) -> Tool:
 
 
 def _parameters(field: str, value: Any) -> dict[str, Any]:
-    schema = {"type": "object", "properties": {}} if value is None else mapping(field, value)
+    schema = {} if value is None else without_null_keywords(mapping(field, value))
     if schema.get("type", "object") != "object":
         raise Problem(f"{field}.type", schema["type"], 'must be "object": arguments have names')
     properties = mapping(f"{field}.properties", schema.get("properties") or {})
@@ -101,20 +103,25 @@ def expected_call(
     """
     entry = mapping(field, value)
     tool = _tool_named(field, entry.get("name"), tools)
-    arguments = entry.get("arguments", {})
+    arguments = entry.get("arguments")
+    if arguments is None:
+        arguments = {}
     if isinstance(arguments, str):
         arguments = loads(arguments)
         if arguments is INVALID:
             raise Problem(f"{field}.arguments", entry["arguments"], "is not JSON; give an object")
     arguments = mapping(f"{field}.arguments", arguments)
-    if "bfcl" not in entry:  # BFCL's answers need not fit the schema, and are no model's to learn
+    if (
+        entry.get("bfcl") is None
+    ):  # BFCL's answers need not fit the schema, and are no model's to learn
+        arguments = without_padding(arguments, tool.parameters)
         _check_names(f"{field}.arguments", arguments, tool)
         if fit:
             _check_values(f"{field}.arguments", arguments, tool)
-    if entry.keys().isdisjoint(("alternatives", "optional", "bfcl")):
+    if not any(entry.get(key) is not None for key in ("alternatives", "optional", "bfcl")):
         return ExpectedCall(tool.name, arguments)
-    alternatives = mapping(f"{field}.alternatives", entry.get("alternatives", {}))
-    optional = entry.get("optional", [])
+    alternatives = mapping(f"{field}.alternatives", entry.get("alternatives") or {})
+    optional = entry.get("optional") or []
     for name in [*alternatives, *optional]:
         if name not in arguments:
             raise Problem(
@@ -124,9 +131,29 @@ def expected_call(
     return ExpectedCall(tool.name, arguments, listed, frozenset(optional), _bfcl(field, entry))
 
 
+def without_padded_history(message: Message, by_name: dict[str, Tool]) -> Message:
+    """An earlier turn, its calls' arguments without nulls that their tools have no place for."""
+    calls = message.get("tool_calls")
+    if not isinstance(calls, list):
+        return message
+    return {**message, "tool_calls": [_unpadded_call(call, by_name) for call in calls]}
+
+
+def _unpadded_call(call: Any, by_name: dict[str, Tool]) -> Any:
+    function = call.get("function", call) if isinstance(call, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("arguments"), dict):
+        return call
+    tool = by_name.get(function.get("name", ""))
+    if tool is None:
+        return call
+    arguments = without_padding(function["arguments"], tool.parameters)
+    bare = {**function, "arguments": arguments}
+    return {**call, "function": bare} if "function" in call else bare
+
+
 def _bfcl(field: str, entry: dict[str, Any]) -> dict[str, list[Any]] | None:
     """BFCL's own answer, which a row taken from it keeps for BFCL's rules."""
-    if "bfcl" not in entry:
+    if entry.get("bfcl") is None:
         return None
     answer = mapping(f"{field}.bfcl", entry["bfcl"])
     for name, values in answer.items():

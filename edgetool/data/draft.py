@@ -13,7 +13,13 @@ from typing import Any
 
 from edgetool.calls.dialects import bare, parameters_schema, spellable
 from edgetool.calls.types import Example, JsonObject, Message, Tool
-from edgetool.data.check import Problem, expected_call, mapping, tool_of
+from edgetool.data.check import (
+    Problem,
+    expected_call,
+    mapping,
+    tool_of,
+    without_padded_history,
+)
 from edgetool.data.coerce import coerced
 from edgetool.data.json_text import decode
 from edgetool.data.rows import checked_message
@@ -48,12 +54,13 @@ def finish(draft: Draft, *, coerce: bool = False, fit: bool = True) -> Example:
     Raises Problem naming the field, its value and what to do.
     """
     tools, spelled = _tools(draft.tools)
-    messages = tuple(_renamed(message, spelled) for message in draft.messages)
+    by_name = {tool.name: tool for tool in tools}
+    renamed = (_renamed(message, spelled) for message in draft.messages)
+    messages = tuple(without_padded_history(message, by_name) for message in renamed)
     for i, message in enumerate(messages):
         checked_message(f"messages[{i}]", message)
     if not any(message["role"] == "user" for message in messages):
         raise Problem("messages", list(messages), "has nothing that a user said before the turn")
-    by_name = {tool.name: tool for tool in tools}
     wanted = [{**call, "name": spelled.get(call["name"], call["name"])} for call in _named(draft)]
     if coerce:
         wanted = [_coerced(call, by_name.get(call["name"])) for call in wanted]

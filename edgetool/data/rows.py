@@ -21,7 +21,13 @@ from edgetool.calls.formats.base import INVALID, dumps, loads
 from edgetool.calls.history import with_objects
 from edgetool.calls.tools import tools_from_json
 from edgetool.calls.types import RULES, STRICT, Example, ExpectedCall, Tool
-from edgetool.data.check import Problem, expected_call, mapping, tool_of
+from edgetool.data.check import (
+    Problem,
+    expected_call,
+    mapping,
+    tool_of,
+    without_padded_history,
+)
 from edgetool.data.json_text import decode
 from edgetool.errors import DataError, UsageError
 from edgetool.files import building_files, open_text
@@ -98,7 +104,7 @@ def parse_row(line: str, default_id: str) -> Example:
 
 def example_of(value: Any, default_id: str) -> Example:
     """A row's object -> Example. Raises Problem naming the field, its value and what to do."""
-    row = mapping("row", value)
+    row = _without_null_fields(mapping("row", value))
     tools = tuple(tool_of(f"tools[{i}]", tool) for i, tool in enumerate(_list(row, "tools")))
     messages = [checked_message(f"messages[{i}]", m) for i, m in enumerate(_list(row, "messages"))]
     if not messages:
@@ -124,9 +130,15 @@ def example_of(value: Any, default_id: str) -> Example:
     if rules not in RULES:
         raise Problem("rules", rules, f"must be one of {', '.join(RULES)}")
     metadata = mapping("metadata", row.get("metadata", {}))
+    by_name = {tool.name: tool for tool in tools}
     columns = {name: value for name, value in row.items() if name not in FIELDS}
-    history = tuple(with_objects(messages))
+    history = tuple(without_padded_history(one, by_name) for one in with_objects(messages))
     return Example(str(id_), history, tools, expected, completion, rules, metadata, columns)
+
+
+def _without_null_fields(row: dict[str, Any]) -> dict[str, Any]:
+    """Null stands for a field that other rows of the same table have, and this one has not."""
+    return {key: value for key, value in row.items() if value is not None or key not in FIELDS}
 
 
 def _list(row: dict[str, Any], field: str) -> list[Any]:
@@ -153,7 +165,7 @@ def checked_message(field: str, value: Any) -> dict[str, Any]:
         raise Problem(f"{field}.content", content, "must be text")
     if content is None and not message.get("tool_calls"):
         raise Problem(f"{field}.content", None, "is missing; a message needs text or tool_calls")
-    return message
+    return {key: inner for key, inner in message.items() if inner is not None or key == "content"}
 
 
 def _pop_answer(messages: list[dict[str, Any]]) -> tuple[Any, str | None]:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from edgetool.calls.history import with_objects
+from edgetool.calls.nulls import without_null_keywords
 from edgetool.calls.runtime import Sampling
 from edgetool.calls.tools import require_sound
 from edgetool.calls.types import JsonObject, Message, Tool
@@ -49,7 +50,7 @@ class FunctionSpec(Strict):
     @field_validator("parameters")
     @classmethod
     def _of_an_object(cls, parameters: JsonObject | None) -> JsonObject | None:
-        if parameters and parameters.get("type", "object") != "object":
+        if parameters and (parameters.get("type") or "object") != "object":
             raise ValueError("parameters must be a JSON Schema of type 'object'")
         return parameters
 
@@ -60,7 +61,8 @@ class ToolSpec(Strict):
 
     def as_tool(self) -> Tool:
         """Raises ToolError for a schema that is none, or is too large."""
-        parameters = {"type": "object", "properties": {}, **(self.function.parameters or {})}
+        given = without_null_keywords(self.function.parameters or {})
+        parameters = {"type": "object", "properties": {}, **given}
         tool = Tool(self.function.name, self.function.description or "", parameters)
         require_sound(tool)
         return tool

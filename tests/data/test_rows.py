@@ -7,6 +7,7 @@ import json
 import pytest
 
 from edgetool.data import sources
+from edgetool.data.check import Problem
 from edgetool.data.rows import load_rows, load_tools, parse_row, row_of, write_rows
 from edgetool.errors import DataError, UsageError
 from tests.conftest import user, weather_tool
@@ -77,6 +78,58 @@ def test_words_beside_calls_are_not_part_of_the_completion():
     row = {"messages": [*user("weather in Oslo"), last], "tools": [WEATHER]}
     assert parse_row(json.dumps(row), "x").completion is None
     assert parse_row(json.dumps({**GOOD, "completion": "Sure."}), "x").completion is None
+
+
+def padded_row():
+    """A row as Arrow writes it: an object has all keys of its column, null where it had none."""
+    city = {"type": "string", "description": None, "enum": None, "default": None}
+    parameters = {
+        "type": "object",
+        "properties": {"city": city, "minutes": None},
+        "required": ["city"],
+        "additionalProperties": None,
+    }
+    function = {"name": "get_weather", "description": "d", "parameters": parameters}
+    arguments = {"city": "Oslo", "minutes": None}
+    made = {"type": "function", "function": {"name": "get_weather", "arguments": arguments}}
+    history = [
+        {"role": "user", "content": "weather in Oslo", "tool_calls": None},
+        {"role": "assistant", "content": None, "tool_calls": [made]},
+        {"role": "tool", "content": "rain", "tool_calls": None},
+        {"role": "user", "content": "again", "tool_calls": None},
+    ]
+    return {
+        "id": "a",
+        "messages": history,
+        "tools": [{"type": "function", "function": function, "strict": None}],
+        "calls": [{"name": "get_weather", "arguments": arguments, "alternatives": None}],
+        "completion": None,
+        "metadata": None,
+        "rules": None,
+    }
+
+
+def test_arrows_padding_is_left_out_of_tools_calls_and_history():
+    example = parse_row(json.dumps(padded_row()), "x")
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    assert example.tools[0].parameters == schema
+    assert example.calls[0].arguments == {"city": "Oslo"}
+    assert "tool_calls" not in example.messages[0]
+    made = example.messages[1]["tool_calls"][0]["function"]
+    assert made["arguments"] == {"city": "Oslo"}
+
+
+def test_a_trl_row_with_arrows_padding_takes_its_calls_from_the_last_turn():
+    row = padded_row()
+    row = {"messages": row["messages"][:2], "tools": row["tools"], "calls": None}
+    assert parse_row(json.dumps(row), "x").calls[0].arguments == {"city": "Oslo"}
+
+
+def test_a_required_argument_that_is_null_is_still_missing():
+    row = padded_row()
+    row["calls"][0]["arguments"] = {"city": None}
+    with pytest.raises(Problem, match='"city" is a required property'):
+        parse_row(json.dumps(row), "x")
 
 
 def changed(**fields):

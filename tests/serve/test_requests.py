@@ -40,6 +40,14 @@ def test_every_field_of_openais_client_is_known():
     assert set(text) - known - set(CompletionRequest.model_fields) == set()
 
 
+def test_a_keyword_that_a_client_sends_as_null_is_absent():
+    parameters = {"type": "object", "properties": {"a": {"type": "string", "enum": None}}}
+    parameters["required"] = None
+    function = {"name": "f", "description": None, "parameters": parameters}
+    [tool] = job(tools=[{"type": "function", "function": function}]).tools
+    assert tool.parameters == {"type": "object", "properties": {"a": {"type": "string"}}}
+
+
 @pytest.mark.parametrize(
     ("fields", "choice", "only"),
     [
