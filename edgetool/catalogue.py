@@ -127,6 +127,25 @@ def find(model: str) -> Card | None:
     return None
 
 
+def is_path(model: str) -> bool:
+    """Can a model only be a folder or a hub id, owner/name?"""
+    return "/" in model or "\\" in model
+
+
+def card_of(model: str) -> Card | None:
+    """The card that a model's name means; None where it means a folder, or nothing.
+
+    Raises UsageError for `nano` where a model of that name lies in the working folder.
+    """
+    is_model = (Path(model) / "config.json").is_file()
+    if model == NANO and is_model:
+        raise UsageError(
+            f"{NANO} is the embedded default, and a model lies in ./{NANO}; write ./{NANO} for "
+            "that one, or rename the folder"
+        )
+    return None if is_model else find(model)
+
+
 def get(model: str) -> Card:
     """The card of a name or a hub id. Raises UsageError with the nearest names."""
     if (card := find(model)) is not None:
@@ -140,11 +159,15 @@ def get(model: str) -> Card:
 def locate(model: str) -> str:
     """`nano` -> its folder; a card's name -> its hub id; a folder or hub id stays as it is.
 
-    Raises UsageError for a word that is none of these, ModelError when nano is missing here.
+    A folder named like a card is meant only where it holds a model.
+
+    Raises UsageError for a word that is none of these and for `nano` where a model of that name
+    lies in the working folder, ModelError when nano is missing here.
     """
-    if Path(model).is_dir() or "/" in model or "\\" in model:
+    card = card_of(model)
+    if card is None and (is_path(model) or Path(model).is_dir()):
         return model
-    card = get(model)
+    card = card or get(model)
     if card.hub is not None:
         return card.hub
     nano = folder() / NANO

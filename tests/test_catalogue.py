@@ -224,3 +224,32 @@ def test_a_configuration_without_sizes_is_refused_by_name(config, complaint):
     with pytest.raises(ModelError, match=complaint) as caught:
         Shape.of(config, "their/model")
     assert str(caught.value).startswith("their/model: ")
+
+
+@pytest.fixture
+def beside_nano(tmp_path, monkeypatch):
+    """A working folder with a folder ./nano in it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nano").mkdir()
+    return tmp_path / "nano"
+
+
+def test_a_folder_of_its_name_without_a_model_is_not_nano(beside_nano):
+    (beside_nano / "model.Q8_0.gguf").write_bytes(b"GGUF")
+    assert Path(catalogue.locate("nano")) == catalogue.folder() / "nano"
+
+
+def test_a_model_folder_named_nano_is_in_the_way_and_that_is_said(beside_nano):
+    (beside_nano / "config.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"write \./nano for that one"):
+        catalogue.locate("nano")
+    assert catalogue.locate("./nano") == "./nano"
+
+
+def test_a_model_folder_named_like_a_card_is_meant_before_the_card(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "Qwen3-0.6B").mkdir()
+    assert catalogue.locate("Qwen3-0.6B") == "Qwen/Qwen3-0.6B"
+    (tmp_path / "Qwen3-0.6B" / "config.json").write_text("{}")
+    assert catalogue.locate("Qwen3-0.6B") == "Qwen3-0.6B"
+    assert catalogue.card_of("Qwen3-0.6B") is None

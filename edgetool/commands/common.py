@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 LOG_WIDTH = 132
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, such as runs/my.")]
-ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL.gguf", help="A GGUF file.")]
+ModelArgument = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="A GGUF file, a folder with one (a run's), or nano."),
+]
 ToolsOption = Annotated[
     Path | None, typer.Option("--tools", help="JSON file with a list of tools.")
 ]

@@ -108,8 +108,13 @@ def bench_device(
     json_: JsonOption = False,
 ) -> None:
     """Tokens per second, time to first token and memory of a GGUF file, free and constrained."""
+    from edgetool.commands.targets import gguf_of
     from edgetool.verbs.bench_device import run_bench_device
 
     run_bench_device(
-        model, console(), rows=rows, max_completion_length=max_completion_length, as_json=json_
+        gguf_of(model),
+        console(),
+        rows=rows,
+        max_completion_length=max_completion_length,
+        as_json=json_,
     )

@@ -92,9 +92,10 @@ def inspect(
     tensors: Annotated[bool, typer.Option("--tensors", help="Every tensor, too.")] = False,
 ) -> None:
     """What a GGUF file holds, and whether its template shows tools."""
+    from edgetool.commands.targets import gguf_of
     from edgetool.verbs.inspecting import run_inspect
 
-    run_inspect(model, console(), as_json=json_, tensors=tensors)
+    run_inspect(gguf_of(model), console(), as_json=json_, tensors=tensors)
 
 
 @app.command()

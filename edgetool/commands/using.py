@@ -43,6 +43,7 @@ def run(
 
     Exit code 0 when a call was made, 3 when none was.
     """
+    from edgetool.commands.targets import gguf_of
     from edgetool.verbs.asking import Asking, run_ask
 
     asking = Asking(
@@ -56,7 +57,7 @@ def run(
         system=system,
         max_completion_length=max_completion_length,
     )
-    if not run_ask(model, asking):
+    if not run_ask(gguf_of(model), asking):
         raise typer.Exit(3)
 
 
@@ -88,9 +89,11 @@ def serve(
     hold are refused, an answer may be cut at max_tokens, no token is written without asking the
     model or guessed from your words, and the tools' prompt is not kept on disk.
     """
+    from edgetool.commands.targets import gguf_of
     from edgetool.verbs.hosting import run_serve
 
-    run_serve(model, tools, host=host, port=port, api_key=api_key, context=context, engine=engine)
+    path = gguf_of(model)
+    run_serve(path, tools, host=host, port=port, api_key=api_key, context=context, engine=engine)
 
 
 @app.command()

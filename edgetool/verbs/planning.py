@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -61,7 +60,7 @@ def run_plan(model: str, vram: float, console: Console, *, as_json: bool = False
 
 def known_shape(model: str) -> Shape:
     """A card's shape, or that of a folder or hub id."""
-    card = None if Path(model).is_dir() else catalogue.find(model)
+    card = catalogue.card_of(model)
     if card is not None and card.shape is not None:
         return Shape.of(card.shape, card.name)
     return shape_of(catalogue.locate(model))

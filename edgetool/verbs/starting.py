@@ -51,7 +51,7 @@ def run_init(
 
 def _settings_for(model: str, vram: int) -> Recommended:
     """What fits a GPU of so many GiB: from the card, or planned now."""
-    card = None if Path(model).is_dir() else catalogue.find(model)
+    card = catalogue.card_of(model)
     found = card.recommended.get(vram) if card else None
     if found is None:
         from edgetool.verbs.planning import recommendation
