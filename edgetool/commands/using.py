@@ -82,6 +82,9 @@ def serve(
             help="llama-server is the program of that name on PATH, or $EDGETOOL_LLAMA_SERVER.",
         ),
     ] = None,
+    offer_tools: Annotated[
+        bool, typer.Option("--offer-tools", help="Requests that bring no tools get --tools.")
+    ] = False,
 ) -> None:
     """An OpenAI-compatible server for one GGUF file.
 
@@ -92,8 +95,16 @@ def serve(
     from edgetool.commands.targets import gguf_of
     from edgetool.verbs.hosting import run_serve
 
-    path = gguf_of(model)
-    run_serve(path, tools, host=host, port=port, api_key=api_key, context=context, engine=engine)
+    run_serve(
+        gguf_of(model),
+        tools,
+        host=host,
+        port=port,
+        api_key=api_key,
+        context=context,
+        engine=engine,
+        offer_tools=offer_tools,
+    )
 
 
 @app.command()

@@ -8,7 +8,6 @@ No model is in this process: whatever a stranger sends goes to the engine's as p
 from __future__ import annotations
 
 import hmac
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
@@ -22,12 +21,12 @@ from starlette.types import ASGIApp
 from edgetool.calls.types import JsonObject, Tool
 from edgetool.errors import EdgetoolError
 from edgetool.serve.bodies import read_request
-from edgetool.serve.choices import Choice, Listener, unless, write_choices
+from edgetool.serve.choices import Choice, Listener, Said, unless, write_choices
 from edgetool.serve.events import EventStream, left
 from edgetool.serve.failures import SERVER_ERROR, Failure, failure
-from edgetool.serve.jobs import Job, Writer
+from edgetool.serve.jobs import Delta, Job, Writer
 from edgetool.serve.listening import is_loopback
-from edgetool.serve.metrics import MEDIA_TYPE, Counted, Metrics
+from edgetool.serve.metrics import MEDIA_TYPE, Counted, Metrics, Watch
 from edgetool.serve.openai_types import ChatRequest, CompletionRequest, WritingRequest
 from edgetool.serve.replies import ChatReply, Reply, TextReply
 
@@ -48,8 +47,9 @@ class RefusedError(Exception):
 class ChatServer:
     """The handlers, for one model.
 
-    model    what clients are told it is called
-    tools    offered to requests that bring none
+    model         what clients are told it is called
+    tools         what the page begins with
+    offer_tools   offer them to requests that bring none; else such a request has no tools
     """
 
     def __init__(
@@ -59,8 +59,10 @@ class ChatServer:
         tools: Sequence[Tool] = (),
         *,
         api_key: str | None = None,
+        offer_tools: bool = False,
     ) -> None:
         self.writer, self.model, self.tools = writer, model, tuple(tools)
+        self.offered = self.tools if offer_tools else ()
         self.metrics = Metrics()
         self._key = None if api_key is None else f"Bearer {api_key}".encode()
 
@@ -137,20 +139,29 @@ class ChatServer:
         return await self._answer(request, CompletionRequest, TextReply(self.model))
 
     async def _answer(self, request: Request, kind: type[WritingRequest], reply: Reply) -> Response:
+        watch = Watch(self.metrics)
         wanted = read_request(kind, await _body(request))
-        jobs = wanted.jobs(self.tools, self.writer.context)
+        jobs = wanted.jobs(self.offered, self.writer.context)
         if wanted.stream:
-            write = partial(self._write, jobs)
+            write = partial(self._write, jobs, watch)
             return EventStream(write, reply, include_usage=wanted.include_usage)
-        return JSONResponse(reply.whole(await unless(left(request.receive), self._write(jobs))))
+        return JSONResponse(
+            reply.whole(await unless(left(request.receive), self._write(jobs, watch)))
+        )
 
-    async def _write(self, jobs: Sequence[Job], listener: Listener | None = None) -> list[Choice]:
+    async def _write(
+        self, jobs: Sequence[Job], watch: Watch, listener: Listener | None = None
+    ) -> list[Choice]:
         """Do the jobs and count them."""
-        started = time.perf_counter()
+
+        async def listen(index: int, said: Sequence[Said], delta: Delta | None) -> None:
+            watch.begun()
+            if listener is not None:
+                await listener(index, said, delta)
+
         with self.metrics.in_progress.track_inprogress():
-            choices = await write_choices(self.writer, jobs, listener)
-        self.metrics.seconds.observe(time.perf_counter() - started)
-        self.metrics.count(choices)
+            choices = await write_choices(self.writer, jobs, listen)
+        watch.over(choices)
         return choices
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from prometheus_client import (
@@ -39,7 +40,7 @@ class Metrics:
         )
         self.first_seconds = Histogram(
             "edgetool_first_token_seconds",
-            "Time from the engine's beginning with a completion to its first token",
+            "Time from a request to the first token of an answer, the queue included",
             buckets=_SECONDS,
             registry=registry,
         )
@@ -69,11 +70,29 @@ class Metrics:
             self._tokens.labels("forced").inc(completion.forced)
             self._tokens.labels("drafted").inc(choice.drafted)
             self._passes.inc(done.passes)
-            if completion.first_seconds is not None:
-                self.first_seconds.observe(completion.first_seconds)
 
     def text(self) -> bytes:
         return generate_latest(self._registry)
+
+
+class Watch:
+    """The times of one answer, from the moment its request came in."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics, self._started = metrics, time.perf_counter()
+        self._begun = False
+
+    def begun(self) -> None:
+        """Something of the answer is written; only the first call counts."""
+        if not self._begun:
+            self._begun = True
+            self._metrics.first_seconds.observe(time.perf_counter() - self._started)
+
+    def over(self, choices: Sequence[Choice]) -> None:
+        """The answer is whole. One that says nothing has its stop token for a first one."""
+        self.begun()
+        self._metrics.seconds.observe(time.perf_counter() - self._started)
+        self._metrics.count(choices)
 
 
 class Counted:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
+from edgetool.calls.types import Tool
 from edgetool.errors import ModelError, UsageError
 from edgetool.serve.footprint import footprint, readable
 from edgetool.serve.http import ChatServer
@@ -19,6 +22,8 @@ from edgetool.verbs.asking import tools_from
 
 OWN = "llama.cpp"
 ENGINES = (OWN, BINARY)
+KEY_VARIABLE = "EDGETOOL_API_KEY"
+_HOW_TO_OFFER = "a request is offered those it brings (--offer-tools: these, where it brings none)"
 
 
 def run_serve(
@@ -30,26 +35,34 @@ def run_serve(
     api_key: str | None = None,
     context: int | None = None,
     engine: str | None = None,
+    offer_tools: bool = False,
 ) -> None:
     """Serve until interrupted.
 
-    engine   one of ENGINES; None: the first
+    engine        one of ENGINES; None: the first
+    offer_tools   requests that bring no tools get those of `tools`
 
-    Raises UsageError for a host that others can reach without `api_key`, for a busy port and for
-    an engine that is not here, ModelError for a file that cannot be used.
+    Raises UsageError for a host that others can reach without `api_key`, for a key that is none,
+    for a busy port and for an engine that is not here, ModelError for a file that cannot be used.
     """
     host, port = host or HOST, PORT if port is None else port
     require_key(host, api_key)
+    if offer_tools and tools is None:
+        raise UsageError("--offer-tools: there are none to offer; name them with --tools FILE")
     binary = binary_of(engine)
     offered = tools_from(tools)
     with bind(host, port) as listening:
         print(memory_line(model, context or CONTEXT), flush=True)
         with ChildWriter(model, context=context, warm=offered, binary=binary) as writer:
-            front = ChatServer(writer, model.stem, offered, api_key=api_key)
+            front = ChatServer(
+                writer, model.stem, offered, api_key=api_key, offer_tools=offer_tools
+            )
             url = address(host, listening.getsockname()[1])
             print(f"call syntax: {writer.syntax}")
             if binary is not None:
                 print(f"engine: {binary}; what it cannot hold to a grammar is refused")
+            if offered and not offer_tools:
+                print(f"tools on the page: {names_of(offered)}; {_HOW_TO_OFFER}")
             print(welcome(url, front, locked=bool(api_key)), flush=True)
             # uvicorn ends well and then raises the signal once more
             with contextlib.suppress(KeyboardInterrupt):
@@ -67,9 +80,17 @@ def binary_of(engine: str | None) -> Path | None:
 
 
 def require_key(host: str, api_key: str | None) -> None:
+    """Raises UsageError for a key that locks nothing, and for an open host without one."""
+    if api_key is None and os.environ.get(KEY_VARIABLE) == "":
+        raise UsageError(f"{KEY_VARIABLE} is set and empty; give it a key, or unset it")
+    if api_key is not None and (not api_key or not api_key.isprintable() or " " in api_key):
+        raise UsageError(
+            f"--api-key {api_key!r}: no key that a header can hold; give one without spaces, as "
+            "`openssl rand -hex 16` makes it, or leave --api-key out on a loopback host"
+        )
     if not is_loopback(host) and not api_key:
         raise UsageError(
-            f"--host {host} lets others use this server; give --api-key KEY, or leave --host away"
+            f"--host {host} lets others use this server; give --api-key KEY, or leave --host out"
         )
 
 
@@ -87,6 +108,10 @@ def memory_line(model: Path, context: int) -> str:
     return line
 
 
+def names_of(tools: Sequence[Tool]) -> str:
+    return ", ".join(tool.name for tool in tools)
+
+
 def address(host: str, port: int) -> str:
     """Where a client on this machine finds the server."""
     name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
@@ -98,7 +123,7 @@ def welcome(url: str, front: ChatServer, *, locked: bool) -> str:
 
     locked   a key is asked for; it is named and never shown
     """
-    names = ", ".join(tool.name for tool in front.tools) or "those of each request"
+    names = names_of(front.offered) or "those of each request"
     key = 'os.environ["EDGETOOL_API_KEY"]' if locked else '"unused"'
     header = ' -H "Authorization: Bearer $EDGETOOL_API_KEY"' if locked else ""
     asked = [{"role": "user", "content": "hello"}]

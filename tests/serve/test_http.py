@@ -33,7 +33,7 @@ def writer(gguf):
 
 @pytest.fixture(scope="module")
 def url(serving, writer, examples):
-    return serving(writer, tools=examples[0].tools)
+    return serving(writer, tools=examples[0].tools, offer_tools=True)
 
 
 @pytest.fixture(scope="module")

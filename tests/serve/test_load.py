@@ -28,7 +28,7 @@ def writer(gguf):
 
 @pytest.fixture(scope="module")
 def url(serving, writer, examples):
-    return f"{serving(writer, tools=examples[0].tools)}/v1/chat/completions"
+    return f"{serving(writer, tools=examples[0].tools, offer_tools=True)}/v1/chat/completions"
 
 
 def body(number: int, **fields) -> dict:
@@ -110,7 +110,7 @@ def test_memory_stays_flat_over_many_requests(gguf, tmp_path):
 @pytest.mark.slow
 def test_a_crash_costs_the_requests_in_flight_a_503_and_no_more(serving, gguf, examples):
     with ChildWriter(gguf, context=1024) as writer:
-        url = f"{serving(writer, tools=examples[0].tools)}/v1/chat/completions"
+        url = f"{serving(writer, tools=examples[0].tools, offer_tools=True)}/v1/chat/completions"
         with httpx.Client(timeout=60) as client, ThreadPoolExecutor(4) as pool:
             before = answer(client, url, 1)
             long = {"tools": [], "tool_choice": "none", "max_tokens": 900}

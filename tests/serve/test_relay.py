@@ -155,7 +155,7 @@ def test_a_file_it_cannot_load_is_named_before_anything_is_served(gguf: Path, tm
 
 def test_the_front_is_the_same(gguf: Path, tmp_path: Path):
     tools = tools_file(tmp_path)
-    with Hosted(gguf, "--engine", BINARY, "--tools", str(tools)) as hosted:
+    with Hosted(gguf, "--engine", BINARY, "--tools", str(tools), "--offer-tools") as hosted:
         assert any(line.startswith("engine: ") for line in hosted.said)
         asked = {"messages": ASKED, "tool_choice": "required", "max_tokens": 400}
         url = f"{hosted.url}/v1/chat/completions"

@@ -188,6 +188,27 @@ def test_metrics_count_answers_tokens_and_refusals(serving):
     assert 'edgetool_tokens_total{kind="completion"} 2.0' in lines
 
 
+def test_the_first_token_waits_in_the_queue_too(serving):
+    address = serving(ScriptedWriter(lambda job: [0.4, "Hi", 0.4, "there"]))
+    httpx.post(f"{address}/v1/chat/completions", json={"messages": HELLO})
+    lines = dict(line.split(" ") for line in _metrics(address) if not line.startswith("#"))
+    # the script's own first_seconds are 0.01
+    assert 0.4 <= float(lines["edgetool_first_token_seconds_sum"]) < 0.8
+    assert float(lines["edgetool_request_seconds_sum"]) >= 0.8
+    assert lines["edgetool_first_token_seconds_count"] == "1.0"
+
+
+def test_an_answer_of_nothing_has_a_first_token_too(serving):
+    address = serving(ScriptedWriter(lambda job: [0.2]))
+    httpx.post(f"{address}/v1/chat/completions", json={"messages": HELLO})
+    lines = dict(line.split(" ") for line in _metrics(address) if not line.startswith("#"))
+    assert float(lines["edgetool_first_token_seconds_sum"]) >= 0.2
+
+
+def _metrics(address: str) -> list[str]:
+    return httpx.get(f"{address}/metrics").text.splitlines()
+
+
 def test_health_tells_of_trouble(serving):
     writer = ScriptedWriter()
     address = serving(writer)

@@ -20,10 +20,17 @@ from edgetool.verbs.hosting import address, binary_of, memory_line, require_key,
 from tests.serve.hosted import Hosted, tools_file
 
 
+def typed(*words: object, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "edgetool", "serve", *map(str, words), "--port", "0"]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, env={**os.environ, **variables}
+    )
+
+
 @pytest.fixture(scope="module")
 def hosted(nano_gguf, tmp_path_factory):
     tools = tools_file(tmp_path_factory.mktemp("tools"))
-    with Hosted(nano_gguf, "--tools", str(tools)) as started:
+    with Hosted(nano_gguf, "--tools", str(tools), "--offer-tools") as started:
         yield started
 
 
@@ -89,6 +96,45 @@ def test_an_open_host_needs_a_key(host):
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
 def test_loopback_needs_none(host):
     require_key(host, None)
+
+
+@pytest.mark.parametrize("key", ["", " ", "\t", "two words", "line\n", "\x00"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_a_key_that_locks_nothing_or_fits_no_header_is_refused(host, key):
+    with pytest.raises(UsageError, match="--api-key"):
+        require_key(host, key)
+
+
+def test_an_empty_key_is_a_mistake_in_what_was_typed(nano_gguf):
+    done = typed(nano_gguf, "--api-key", "")
+    assert done.returncode == 2
+    assert done.stderr.startswith("edgetool: --api-key '': no key that a header can hold")
+
+
+def test_an_empty_key_in_the_environment_is_refused_as_well(nano_gguf):
+    done = typed(nano_gguf, EDGETOOL_API_KEY="")
+    assert done.returncode == 2
+    assert "EDGETOOL_API_KEY is set and empty" in done.stderr
+
+
+def test_tools_to_offer_have_to_be_named(nano_gguf):
+    with pytest.raises(UsageError, match="name them with --tools FILE"):
+        run_serve(nano_gguf, None, offer_tools=True)
+
+
+def test_the_servers_tools_are_offered_to_nobody_unasked(nano_gguf, tmp_path):
+    with Hosted(nano_gguf, "--tools", str(tools_file(tmp_path))) as hosted:
+        assert any("--offer-tools" in line for line in hosted.said)
+        asked = {"messages": [{"role": "user", "content": "weather in Oslo please"}]}
+        url = f"{hosted.url}/v1/chat/completions"
+        shown = httpx.get(f"{hosted.url}/page/tools.json").json()
+        bare = httpx.post(url, json=asked, timeout=60).json()
+        brought = httpx.post(url, json={**asked, "tools": shown}, timeout=60).json()
+        forced = httpx.post(url, json={**asked, "tool_choice": "required"}, timeout=60)
+    assert [tool["function"]["name"] for tool in shown] == ["get_weather", "play_music"]
+    assert bare["usage"]["prompt_tokens"] < brought["usage"]["prompt_tokens"]
+    assert "tool_calls" not in bare["choices"][0]["message"]
+    assert forced.status_code == 400
 
 
 @pytest.mark.parametrize(
