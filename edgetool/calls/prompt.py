@@ -15,6 +15,7 @@ from edgetool.calls import template as templates
 from edgetool.calls.formats import CallSyntax
 from edgetool.calls.history import with_objects
 from edgetool.calls.markers import CUT, guard_for
+from edgetool.calls.turns import TurnEnds, turn_ends
 from edgetool.calls.types import Message, Tool, ToolCall
 
 Encode = Callable[[str], Sequence[int]]  # text -> ids, markers read as control tokens, no BOS added
@@ -69,8 +70,7 @@ class Prompter:
 
     def ids(self, messages: Sequence[Message], tools: Sequence[Tool]) -> list[int]:
         """Token ids [P] of the prompt, ready for the model to write its completion."""
-        pieces = render_prompt(self.template, messages, tools, self.markers, **self.variables)
-        return encode_pieces(pieces, self.encode)
+        return encode_pieces(self._pieces(messages, tools), self.encode)
 
     def completion_ids(self, said: Sequence[ToolCall] | str) -> list[int]:
         """Token ids [C] of calls in the call syntax, or of words; no stop token behind them.
@@ -87,15 +87,23 @@ class Prompter:
 
     def conversation_ids(self, messages: Sequence[Message], tools: Sequence[Tool]) -> list[int]:
         """Token ids of a conversation that is over: nobody is asked to go on."""
-        pieces = render_prompt(
-            self.template,
-            messages,
-            tools,
-            self.markers,
-            add_generation_prompt=False,
-            **self.variables,
-        )
+        pieces = self._pieces(messages, tools, add_generation_prompt=False)
         return encode_pieces(pieces, self.encode)
+
+    def turn_ends(self) -> TurnEnds:
+        """The control markers that the template writes behind an assistant's turn."""
+
+        def render(messages: Sequence[Message]) -> str:
+            return "".join(self._pieces(messages, (), add_generation_prompt=False))
+
+        return turn_ends(render, self.markers, self.syntax)
+
+    def _pieces(
+        self, messages: Sequence[Message], tools: Sequence[Tool], **settings: bool
+    ) -> list[str]:
+        return render_prompt(
+            self.template, messages, tools, self.markers, **settings, **self.variables
+        )
 
 
 def encode_pieces(pieces: Sequence[str], encode: Encode) -> list[int]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from edgetool.calls.formats import SYNTAX_KEY
+from edgetool.calls.turns import STOPS_KEY
 from edgetool.export import ggml
 from edgetool.export.architectures import Architecture
 from edgetool.export.metadata import Metadata
@@ -181,10 +182,17 @@ def _add_vocabulary(writer: Any, vocabulary: Vocabulary) -> None:
     writer.add_bos_token_id(bos)
     if vocabulary.pad is not None:
         writer.add_pad_token_id(vocabulary.pad)
-    if vocabulary.eot is not None:
-        writer.add_eot_token_id(vocabulary.eot)
+    _add_other_ends(writer, vocabulary.other_ends)
     writer.add_add_bos_token(vocabulary.add_bos)
     writer.add_add_eos_token(vocabulary.add_eos)
+
+
+def _add_other_ends(writer: Any, ends: Sequence[int]) -> None:
+    """llama.cpp has names for two ends beside eos; further ones only our engine reads."""
+    for add, end in zip((writer.add_eot_token_id, writer.add_eom_token_id), ends, strict=False):
+        add(end)
+    if len(ends) > 2:
+        writer.add_string(STOPS_KEY, ",".join(map(str, ends)))
 
 
 def _add_pieces(writer: Any, pieces: Pieces, tokens: Sequence[str]) -> None:

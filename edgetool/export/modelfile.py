@@ -30,11 +30,13 @@ def modelfile(gguf: str, plan: Plan, folder: ModelFolder) -> tuple[str, list[str
     syntax = formats.get(named) if named else formats.detect(plan.chat_template)
     eos = vocabulary.tokens[vocabulary.eos]
     template = go_template(plan.chat_template, syntax, {"eos_token": eos})
-    ends = [number for number in (vocabulary.eos, vocabulary.eot) if number is not None]
     lines = [
         f"FROM ./{gguf}",
         f"TEMPLATE {_quoted(template.text, folder)}",
-        *(f'PARAMETER stop "{vocabulary.tokens[number]}"' for number in ends),
+        *(
+            f'PARAMETER stop "{vocabulary.tokens[number]}"'
+            for number in (vocabulary.eos, *vocabulary.other_ends)
+        ),
         f"PARAMETER num_ctx {min(CONTEXT, plan.shape.context_length)}",
         "PARAMETER temperature 0",
     ]

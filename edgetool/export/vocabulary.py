@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgetool.calls import formats, turns
+from edgetool.calls.prompt import render_prompt
+from edgetool.calls.turns import TurnEnds
+from edgetool.calls.types import Message
 from edgetool.errors import ModelError
 from edgetool.export import pretokenizers
 from edgetool.export.model_folder import ModelFolder
@@ -24,7 +28,7 @@ class Vocabulary:
     pre             llama.cpp's name for the pre-tokenizer
     pieces          of a SentencePiece vocabulary, whose merges are their scores
     bos             None: the model has none
-    eot             a second token that ends a completion, None where there is none
+    ends            every token that ends a turn (calls/turns.py), eos among them
     """
 
     tokens: list[str]
@@ -34,10 +38,15 @@ class Vocabulary:
     eos: int
     bos: int | None
     pad: int | None
-    eot: int | None
+    ends: tuple[int, ...]
     add_bos: bool
     add_eos: bool
     pieces: Pieces | None = None
+
+    @property
+    def other_ends(self) -> tuple[int, ...]:
+        """The ends beside eos, the one that the chat template writes first."""
+        return tuple(end for end in self.ends if end != self.eos)
 
 
 def read_vocabulary(folder: ModelFolder, rows: int) -> Vocabulary:
@@ -180,10 +189,28 @@ def _special_ids(folder: ModelFolder, ids: Mapping[str, int]) -> dict[str, Any]:
         )
     return {
         "eos": ends[0],
-        "eot": ends[1] if len(ends) > 1 else None,
+        "ends": turns.stop_ids(_turn_ends(folder), ids, [ends]),
         "bos": starts[0] if starts else None,
         "pad": pads[0] if pads else None,
     }
+
+
+def _turn_ends(folder: ModelFolder) -> TurnEnds:
+    """What the folder's chat template writes behind a turn; nothing where it has no template."""
+    try:
+        template = folder.chat_template
+    except ModelError:
+        return TurnEnds()
+    names = {role: _text(folder.tokenizer_config.get(role)) for role in ("bos_token", "eos_token")}
+    markers = tuple(token["content"] for token in folder.tokenizer.get("added_tokens") or ())
+
+    def render(messages: Sequence[Message]) -> str:
+        pieces = render_prompt(
+            template, messages, (), markers, add_generation_prompt=False, **names
+        )
+        return "".join(pieces)
+
+    return turns.turn_ends(render, markers, formats.detect(template))
 
 
 def _text(token: Any) -> str:

@@ -47,7 +47,10 @@ class Counting:
         weights = np.exp(logits - logits.max())
         left = float(weights[: len(allowed)][allowed].sum() / weights.sum())
         self.cut = (self.cut or 0.0) + max(0.0, 1.0 - left)
-        self.forced += int(np.count_nonzero(allowed) == 1)
+        self.forced += int(self._is_forced(allowed))
+
+    def _is_forced(self, allowed: NDArray[np.bool_]) -> bool:
+        return int(np.count_nonzero(allowed)) == 1
 
     def forced_next(self, left: int) -> list[int]:
         return []
@@ -75,12 +78,20 @@ class GrammarConstraint(Counting):
         np.copyto(masked[: len(allowed)], logits[: len(allowed)], where=allowed)
         return masked
 
+    def _is_forced(self, allowed: NDArray[np.bool_]) -> bool:
+        """One token, or nothing but an end, by whichever of the stop tokens."""
+        count = int(np.count_nonzero(allowed))
+        return count == 1 or (count > 0 and count == np.count_nonzero(allowed[self._ender.stops]))
+
     def _allowed(self) -> NDArray[np.bool_]:
         """Which tokens may come next: [V], or a few more as the engine rounds up."""
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
         if self._matcher.is_error():
             raise EngineError(f"the grammar engine gave up: {self._matcher.get_error()}")
-        return np.unpackbits(bits, bitorder="little").view(bool)
+        allowed = np.unpackbits(bits, bitorder="little").view(bool)
+        if self._ender.worded and not self._matcher.is_accepting():
+            allowed[self._ender.worded] = False
+        return allowed
 
     def forced_next(self, left: int) -> list[int]:
         """The tokens of the text that has to come next, in the tokenizer's own spelling.
@@ -107,8 +118,10 @@ class GrammarConstraint(Counting):
         tokens: list[int] = self._matcher.compute_ff_tokens()
         if tokens:
             return tokens
-        allowed = self._allowed().nonzero()[0]  # the end is no text, and so not among those
-        return [int(allowed[0])] if len(allowed) == 1 else []
+        allowed = self._allowed()  # the end is no text, and so not among those
+        if not self._is_forced(allowed):
+            return []
+        return [next((s for s in self._ender.stops if allowed[s]), int(allowed.argmax()))]
 
     def advance(self, token: int, left: int) -> int:
         """Write `token`, or what has to stand there for the completion to end in time.
@@ -226,22 +239,38 @@ class ConstraintMaker:
 
 
 def for_llama(session: LlamaSession) -> ConstraintMaker:
-    """Constraints for a GGUF file's vocabulary."""
+    """Constraints for a GGUF file's vocabulary. They may end with any of its stop ids."""
+    import llama_cpp
+    import llguidance.llamacpp
     import outlines
     from outlines.backends.llguidance import LLGuidanceBackend
 
-    backend = LLGuidanceBackend(outlines.from_llamacpp(session.engine.llama))
+    stops = list(session.vocabulary.stop_ids)
+
+    class Backend(LLGuidanceBackend):
+        """Its own tokenizer knows of one token that ends a text."""
+
+        def _create_llg_tokenizer(self, model: Any) -> Any:
+            vocab = llama_cpp.llama_model_get_vocab(model.model.model)
+            return llguidance.llamacpp.lltokenizer_from_vocab(vocab, eos_token=stops)
+
+    backend = Backend(outlines.from_llamacpp(session.engine.llama))
     return ConstraintMaker(backend.llg_tokenizer, session.syntax, session.vocabulary.markers)
 
 
-def for_tokenizer(hf_tokenizer: Any, syntax: CallSyntax) -> ConstraintMaker:
-    """Constraints for a transformers fast tokenizer (the torch policy's)."""
-    # What outlines' backend does with a Transformers model, which asks for its weights too.
+def for_tokenizer(
+    hf_tokenizer: Any, syntax: CallSyntax, stop_ids: Sequence[int]
+) -> ConstraintMaker:
+    """Constraints for a transformers fast tokenizer (the torch policy's).
+
+    stop_ids   the tokens that end a completion, the preferred one first
+    """
     import llguidance.hf
 
     added = hf_tokenizer.added_tokens_decoder.items()
     markers = {token.content: number for number, token in added}
-    return ConstraintMaker(llguidance.hf.from_tokenizer(hf_tokenizer), syntax, markers)
+    tokenizer = llguidance.hf.from_tokenizer(hf_tokenizer, eos_token=list(stop_ids))
+    return ConstraintMaker(tokenizer, syntax, markers)
 
 
 _LITERAL = re.compile(r'"(?:[^"\\]|\\.)*"')

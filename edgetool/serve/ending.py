@@ -27,7 +27,8 @@ _LETTER = b"x"  # begins no JSON value, so it is allowed inside strings alone
 class Ender:
     """Finds endings for one vocabulary, given by llguidance's tokenizer.
 
-    stops   the tokens that end a completion
+    stops    the tokens that end a completion
+    worded   those of them that are text to the engine, and so would be allowed inside a string
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -37,6 +38,7 @@ class Ender:
             for token in range(size)
         ]
         self.stops: list[int] = list(tokenizer.eos_tokens)
+        self.worded = [stop for stop in self.stops if not tokenizer.is_special_token(stop)]
         if _LETTER not in pieces:
             raise EngineError(
                 f"no token is the letter {_LETTER.decode()}: the vocabulary is damaged"

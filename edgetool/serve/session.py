@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from edgetool.calls import formats
+from edgetool.calls import formats, turns
 from edgetool.calls.formats import SYNTAX_KEY
 from edgetool.calls.prompt import Prompter
 from edgetool.calls.runtime import Completion, Constraint, Sampling
@@ -52,8 +53,12 @@ class LlamaSession:
         context = CONTEXT if context is None else context
         self.engine = Engine(self.path, context, threads, sequences, gpu=gpu)
         self.limit = self.engine.context
-        self.vocabulary = read_vocabulary(llama_cpp.llama_model_get_vocab(self.engine.llama.model))
-        self.prompter = prompter_of(self.path, self.engine.llama, self.vocabulary, call_syntax)
+        vocabulary = read_vocabulary(llama_cpp.llama_model_get_vocab(self.engine.llama.model))
+        self.prompter = prompter_of(self.path, self.engine.llama, vocabulary, call_syntax)
+        named = turns.stops_from_text(self.engine.llama.metadata.get(turns.STOPS_KEY))
+        known = [vocabulary.stop_ids, [stop for stop in named if stop < vocabulary.size]]
+        ends = turns.stop_ids(self.prompter.turn_ends(), vocabulary.markers, known)
+        self.vocabulary = replace(vocabulary, stop_ids=ends)
         self.syntax = self.prompter.syntax
         self.call_token = self.vocabulary.markers.get(self.syntax.START)
 

@@ -17,13 +17,13 @@ class Vocabulary:
 
     pieces    [V] the bytes a token adds to a text; none for control tokens
     markers   text -> id of every control and user-defined token
-    stop_ids  the tokens that end a completion
+    stop_ids  the tokens that end a completion, the file's own eos first
     alphabet  the characters it can write; None: all of them
     """
 
     pieces: tuple[bytes, ...]
     markers: dict[str, int]
-    stop_ids: frozenset[int]
+    stop_ids: tuple[int, ...]
     bos_token: str
     eos_token: str
     alphabet: frozenset[str] | None = None
@@ -60,11 +60,20 @@ def read_vocabulary(vocab: Any) -> Vocabulary:
     return Vocabulary(
         pieces=tuple(_piece(vocab, token) for token in range(size)),
         markers={text: token for text, token in markers.items() if text},
-        stop_ids=frozenset(t for t in range(size) if llama_cpp.llama_vocab_is_eog(vocab, t)),
+        stop_ids=_stop_ids(vocab, size),
         bos_token=_raw_text(vocab, _bos(vocab)),
         eos_token=_raw_text(vocab, llama_cpp.llama_vocab_eos(vocab)),
         alphabet=_alphabet(vocab, size),
     )
+
+
+def _stop_ids(vocab: Any, size: int) -> tuple[int, ...]:
+    """What llama.cpp ends a text with: what the file calls eos, eot or eom, and tokens it knows."""
+    import llama_cpp
+
+    found = [token for token in range(size) if llama_cpp.llama_vocab_is_eog(vocab, token)]
+    eos = llama_cpp.llama_vocab_eos(vocab)
+    return tuple(sorted(found, key=lambda token: token != eos))
 
 
 def _alphabet(vocab: Any, size: int) -> frozenset[str] | None:

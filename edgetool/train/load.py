@@ -10,13 +10,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from edgetool.calls import turns
+from edgetool.calls.prompt import Prompter
 from edgetool.errors import ModelError, UsageError
 from edgetool.progress import quiet_loading
 from edgetool.train import attention
 from edgetool.train.policy import Policy, twin_of
 from edgetool.train.settings import ALL_LINEAR, LoraSettings
 from edgetool.train.support import load_config
-from edgetool.train.tokenizer import hf_prompter, load_tokenizer
+from edgetool.train.tokenizer import hf_prompter, load_tokenizer, marker_ids
 
 # Weights of a CPU model are expanded when that takes at most this much.
 EXPAND_LIMIT_BYTES = 4 * 2**30
@@ -66,7 +68,8 @@ def load_policy(
     require_kernels(settings.attn_implementation, device)
     dtype = compute_dtype(device, settings.bf16)
     causal = _load_base(name, config, settings, device, dtype)
-    policy = Policy(name, causal, tokenizer, prompter, stop_ids(causal, tokenizer), device)
+    ends = stop_ids(causal, tokenizer, prompter)
+    policy = Policy(name, causal, tokenizer, prompter, ends, device)
     policy.attn_implementation = settings.attn_implementation
     if lora is not None or adapter is not None:
         _attach(policy, lora, adapter, settings)
@@ -172,16 +175,15 @@ def avoid_inference_kernel(causal: Any) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def stop_ids(causal: Any, tokenizer: Any) -> tuple[int, ...]:
-    """Every token the model or its tokenizer calls an end."""
-    found: set[int] = set()
-    for value in (causal.generation_config.eos_token_id, tokenizer.eos_token_id):
-        found.update([value] if isinstance(value, int) else value or [])
+def stop_ids(causal: Any, tokenizer: Any, prompter: Prompter) -> tuple[int, ...]:
+    """Every token that ends a turn: the template's own, the tokenizer's and the model's."""
+    named = (tokenizer.eos_token_id, causal.generation_config.eos_token_id)
+    found = turns.stop_ids(prompter.turn_ends(), marker_ids(tokenizer), named)
     if not found:
         raise ModelError(
             f"{tokenizer.name_or_path}: neither model nor tokenizer names an eos token"
         )
-    return tuple(sorted(found))
+    return found
 
 
 def _attach(

@@ -2,7 +2,7 @@
 
     calls                the call syntax's own rendering; of several accepted values the row's first
     no calls             the row's own words, else no_call_text, else what the syntax has for it
-    either way behind    the stop token that the chat template puts behind an assistant's turn
+    either way behind    the stop token that the chat template puts behind such a turn
 
 What is trained on is what is paid for: the judge of the rewards must find every completion right.
 """
@@ -21,6 +21,7 @@ from edgetool.errors import ConfigError, DataError
 from edgetool.train.policy import Policy
 from edgetool.train.rows import Row, Rows, set_aside
 from edgetool.train.settings import NO_CALL_TEXT, SFTSettings
+from edgetool.train.tokenizer import marker_ids
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ def prepare_supervised(
     way to make no call, and DataError naming rows whose completion the judge would not find right.
     """
     no_call = no_call_text(policy.prompter.syntax, settings)
-    stop = closing_id(policy)
-    rows = [_row(policy, example, no_call, stop) for example in examples]
+    stops = {calls: closing_id(policy, calls=calls) for calls in (True, False)}
+    rows = [_row(policy, example, no_call, stops[bool(example.calls)]) for example in examples]
     _require_right(policy, rows)
     limit = min(policy.context_length, settings.max_length or policy.context_length)
     what = "prompts with their completions"
@@ -70,17 +71,18 @@ def makes_no_call(syntax: CallSyntax, text: str) -> bool:
     return formats.read(syntax, text, finished=True).strict_calls == ()
 
 
-def closing_id(policy: Policy) -> int:
+def closing_id(policy: Policy, *, calls: bool) -> int:
     """The stop token the chat template ends a turn of the assistant with.
 
-    A model may have several, and a base model one that its template never writes; then it is the
-    tokenizer's own, as nothing else would end a completion.
+    calls   the turn makes calls: FunctionGemma's template ends such a turn with another token
+
+    Where the template writes none it is the tokenizer's own, as nothing else would end a
+    completion.
     """
-    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
-    written = policy.prompter.conversation_ids(turns, ())
-    closing = [token for token in written if token in policy.stop_ids]
-    if closing:
-        return closing[-1]
+    closing = policy.prompter.turn_ends().first(calls=calls)
+    found = marker_ids(policy.tokenizer).get(closing or "")
+    if found in policy.stop_ids:
+        return found
     own = policy.tokenizer.eos_token_id
     return own if own in policy.stop_ids else policy.stop_ids[0]
 

@@ -37,13 +37,17 @@ def hf_prompter(tokenizer: Any, model: str, call_syntax: str | None = None) -> P
     """
     template = chat_template(tokenizer, model)
     syntax = formats.get(call_syntax) if call_syntax else formats.detect(template)
-    markers = [token.content for token in tokenizer.added_tokens_decoder.values()]
     names = {key: str(value) for key, value in tokenizer.special_tokens_map.items()}
 
     def encode(text: str) -> Sequence[int]:
         return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    return Prompter(template, tuple(markers), encode, syntax, names)
+    return Prompter(template, tuple(marker_ids(tokenizer)), encode, syntax, names)
+
+
+def marker_ids(tokenizer: Any) -> dict[str, int]:
+    """The id of every added token, control tokens among them, by its text."""
+    return {token.content: number for number, token in tokenizer.added_tokens_decoder.items()}
 
 
 def chat_template(tokenizer: Any, model: str) -> str:

@@ -76,7 +76,8 @@ def load_policy(model: str | Path, lora: LoraSettings, settings: LoadSettings) -
     for parameter in wrapped.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
-    policy = Policy(name, bare, tokenizer, prompter, stop_ids(bare, tokenizer), device, wrapped)
+    ends = stop_ids(bare, tokenizer, prompter)
+    policy = Policy(name, bare, tokenizer, prompter, ends, device, wrapped)
     policy.attn_implementation = settings.attn_implementation
     try:
         require_exact(policy)

@@ -75,7 +75,7 @@ def policy_runtime(policy: Policy, name: str = "policy", print_: str = "") -> Ru
     from edgetool.serve.constrained import for_tokenizer
     from edgetool.train.runtime import PolicyRuntime
 
-    arms = Arms(lambda: for_tokenizer(policy.tokenizer, policy.prompter.syntax))
+    arms = Arms(lambda: for_tokenizer(policy.tokenizer, policy.prompter.syntax, policy.stop_ids))
     return PolicyRuntime(
         policy,
         name=name,

@@ -83,6 +83,6 @@ def fill(policy: Policy, weights: TrainedWeights) -> None:
 
 def gold_ids(policy: Policy, examples: Sequence[Example]) -> list[list[int]]:
     """Token ids of every row's own calls with the stop token behind; [] for a row without."""
-    stop = closing_id(policy)
+    stop = closing_id(policy, calls=True)
     render = policy.prompter.completion_ids
     return [[*render(row.calls), stop] if row.calls else [] for row in examples]

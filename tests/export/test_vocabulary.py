@@ -170,7 +170,7 @@ def test_a_beginning_that_the_tokenizer_adds_is_added(model_copy: Path, tmp_path
 def test_a_second_end_token_is_kept(model_copy: Path) -> None:
     edit_json(model_copy / "generation_config.json", eos_token_id=[2, 0])
     vocabulary = read_vocabulary(ModelFolder.open(model_copy), 400)
-    assert (vocabulary.eos, vocabulary.eot) == (2, 0)
+    assert (vocabulary.eos, vocabulary.other_ends) == (2, (0,))
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def engine(request, session, tiny_model, examples):
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
-    hf_maker = for_tokenizer(tokenizer, session.syntax)
+    hf_maker = for_tokenizer(tokenizer, session.syntax, [tokenizer.eos_token_id])
     return lambda: hf_maker(examples[0].tools), encode, size, tokenizer.eos_token_id
 
 

@@ -112,9 +112,9 @@ def test_a_no_call_text_that_the_syntax_does_not_read_so_is_refused(
 def test_the_stop_token_is_the_one_the_template_writes(policy: Policy) -> None:
     end, stop = (policy.tokenizer.convert_tokens_to_ids(t) for t in ("<|endoftext|>", "<|im_end|>"))
     policy.stop_ids = (end, stop)
-    assert closing_id(policy) == stop
-    policy.stop_ids = (end,)  # a base model: its template ends turns with what stops nothing
-    assert closing_id(policy) == end
+    assert closing_id(policy, calls=True) == closing_id(policy, calls=False) == stop
+    policy.stop_ids = (end,)  # what the template writes stops nothing
+    assert closing_id(policy, calls=True) == end
 
 
 def test_rows_that_do_not_read_back_are_named(
