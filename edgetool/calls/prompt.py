@@ -44,6 +44,7 @@ def render_prompt(
     given = {
         "messages": guard(with_objects(messages)),
         "tools": guard([tool.as_openai() for tool in tools]) or None,
+        "documents": None,  # as transformers: a template may ask whether there is one
         "add_generation_prompt": add_generation_prompt,
         **variables,
     }

@@ -10,15 +10,11 @@ import contextlib
 import json
 import signal
 import sys
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import jinja2
-from jinja2.ext import loopcontrols
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from edgetool.calls.formats.base import dumps
+from edgetool.calls.template_environment import environment
 
 MAX_TEXT = 16 * 2**20  # characters; no context is that long
 _SHOWN = 500
@@ -27,7 +23,7 @@ _SHOWN = 500
 def main() -> None:
     max_seconds, max_bytes = float(sys.argv[1]), int(sys.argv[2])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's business
-    environment = _environment()
+    known = environment()
     sources: dict[int, str] = {}
     compiled: dict[int, jinja2.Template] = {}
     _limit_memory(max_bytes)
@@ -39,7 +35,7 @@ def main() -> None:
         sources.setdefault(number, order.get("template", ""))
         try:
             if number not in compiled:
-                compiled[number] = environment.from_string(sources[number])
+                compiled[number] = known.from_string(sources[number])
             answer = _answer(compiled[number].render(order["variables"]))
         except Exception as error:  # noqa: BLE001 - a stranger's code may raise anything
             answer = {"problem": _said(error)}
@@ -60,27 +56,6 @@ def _said(error: Exception) -> str:
     if isinstance(error, jinja2.TemplateError) and str(error):
         return str(error)[:_SHOWN]
     return f"{type(error).__name__}: {error}"[:_SHOWN]
-
-
-def _environment() -> jinja2.Environment:
-    """The environment transformers documents for chat templates."""
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
-    )
-    environment.filters["tojson"] = _tojson
-    environment.globals["raise_exception"] = _raise
-    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
-    return environment
-
-
-def _tojson(value: Any, indent: int | None = None, **_: Any) -> str:
-    if indent is None:
-        return dumps(value)
-    return json.dumps(value, ensure_ascii=False, indent=indent)
-
-
-def _raise(message: str) -> None:
-    raise jinja2.TemplateError(message)
 
 
 def _limit_memory(more: int) -> None:
