@@ -10,9 +10,9 @@ from typing import Any
 
 from edgetool.calls import formats
 from edgetool.calls.formats import SYNTAX_KEY
+from edgetool.calls.template_choice import why_tools_are_hidden
 from edgetool.errors import ModelError
 from edgetool.export.gguf_reader import MALFORMED, open_gguf
-from edgetool.export.render_tool import problem_of
 
 TEMPLATE = "tokenizer.chat_template"
 LONG = 8  # arrays with more entries are shown by their length
@@ -125,5 +125,5 @@ def _tool_support(template: str | None, named: Any) -> ToolSupport:
     if template is None:
         return ToolSupport(False, "no chat template in the file", None)
     syntax = named if isinstance(named, str) else formats.detect(template).NAME
-    problem = problem_of(template)
+    problem = why_tools_are_hidden(template)
     return ToolSupport(problem is None, problem, syntax)

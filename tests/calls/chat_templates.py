@@ -153,8 +153,8 @@ WITHOUT_TOOLS = {
 SHAPES = {
     "generation tag": "{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}"
     "{{ m.content }}<end>{% endgeneration %}{% else %}{{ m.content }}{% endif %}\n{% endfor %}",
-    "generation tag with dashes": "{%- for m in messages %}\n  {%- generation %}\n  {{- m.content }}"
-    "\n  {%- endgeneration %}\n{%- endfor %}",
+    "generation tag with dashes": "{%- for m in messages %}\n  {%- generation %}\n  "
+    "{{- m.content }}\n  {%- endgeneration %}\n{%- endfor %}",
     "set inside a generation block": "{% set x = 1 %}{% generation %}{% set x = 2 %}{{ x }}"
     "{% endgeneration %}{{ x }}",
     "generation in a macro": "{% macro turn(m) %}{% generation %}[{{ m.content }}]"
@@ -175,7 +175,8 @@ SHAPES = {
     "filters": "{{ messages | map(attribute='role') | join(',') }}"
     "{{ messages | selectattr('role', 'equalto', 'user') | list | length }}"
     "{{ messages[0].content | upper | replace('O', '0') | indent(2, true) }}",
-    "slices": "{% for m in messages[1:] %}{{ m['content'][:3] }}{% endfor %}{{ messages[-1].role }}",
+    "slices": "{% for m in messages[1:] %}{{ m['content'][:3] }}{% endfor %}"
+    "{{ messages[-1].role }}",
     "neighbours": "{% for m in messages %}{{ loop.previtem.role if loop.previtem is defined }}>"
     "{{ loop.nextitem.role if loop.nextitem is defined }};{% endfor %}",
     "text methods": "{% for m in messages %}{% set c = m.content or '' %}"

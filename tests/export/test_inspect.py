@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from edgetool.calls.template_choice import why_tools_are_hidden
 from edgetool.errors import ModelError
 from edgetool.export import inspect
 from edgetool.export.inspect import inspect_gguf
-from edgetool.export.render_tool import problem_of
 from edgetool.export.run import export_gguf
 
 
@@ -58,15 +58,15 @@ def test_the_syntax_a_file_names_counts_more_than_its_template(
     ("template", "problem"),
     [
         ("{{ tools[0].function.name }}{{ tools[0].function.parameters | tojson }}", None),
-        ("{% for m in messages %}{{ m.content }}{% endfor %}", "leaves out tools"),
-        ("{{ tools[0].function.name }}", "'edgetool_argument' is not in the prompt"),
+        ("{% for m in messages %}{{ m.content }}{% endfor %}", "name is not in the prompt"),
+        ("{{ tools[0].function.name }}", "arguments are not in the prompt"),
         ("{{ raise_exception('no tools') }}", "no tools"),
         ("{% if %}", "cannot render"),
         ("{{ ''.__class__.__mro__ }}", "cannot render"),
     ],
 )
 def test_whether_tools_render_is_tried_out(template: str, problem: str | None) -> None:
-    found = problem_of(template)
+    found = why_tools_are_hidden(template)
     assert (found is None) if problem is None else (found and problem in found)
 
 
@@ -80,8 +80,8 @@ def test_whether_tools_render_is_tried_out(template: str, problem: str | None) -
     ids=["no end", "all memory"],
 )
 def test_a_template_that_takes_too_much_is_ended(template: str) -> None:
-    assert "too much memory" in str(problem_of(template)) or "more than" in str(
-        problem_of(template)
+    assert "too much memory" in str(why_tools_are_hidden(template)) or "more than" in str(
+        why_tools_are_hidden(template)
     )
 
 
@@ -149,7 +149,7 @@ def test_a_mutated_file_is_described_or_refused_but_never_more(
     exported: Path, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Forty mutations each of the header, where all the structure is."""
-    monkeypatch.setattr(inspect, "problem_of", lambda template: None)
+    monkeypatch.setattr(inspect, "why_tools_are_hidden", lambda template: None)
     rng = random.Random(seed)
     whole = exported.read_bytes()
     header = whole.index(b"blk.0") + 4000

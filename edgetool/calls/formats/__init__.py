@@ -110,7 +110,7 @@ def describe(syntax: CallSyntax, template: str) -> str:
     """What a user should know of the syntax in use: "hermes, as its chat template teaches"."""
     own = taught(template)
     if own is None:
-        return f"{syntax.NAME}; the chat template teaches none (set model.call_syntax to choose)"
+        return f"{syntax.NAME}; the chat template teaches none (set call_syntax to choose another)"
     if own.NAME == syntax.NAME:
         return f"{syntax.NAME}, as the chat template teaches"
     return f"{syntax.NAME}, though the chat template teaches {own.NAME}"
