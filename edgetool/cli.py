@@ -15,6 +15,7 @@ from edgetool import __version__
 from edgetool.commands import checking, data, measuring, shipping, training, using
 from edgetool.errors import EdgetoolError, UsageError
 from edgetool.extras import extra_of, install_command
+from edgetool.files import write_error
 
 app = typer.Typer(
     help="Teach a small language model to call your tools, and ship it as one GGUF file.",
@@ -58,7 +59,8 @@ def main() -> None:
             raise
         _end(UsageError(f"this command needs {error.name}; type: {install_command(extra)}"))
     except OSError as error:
-        _end(EdgetoolError(f"{error.filename or 'the system'}: {error.strerror or error}"))
+        told = f"{error.filename or 'the system'}: {error.strerror or error}"
+        _end(write_error(error) or EdgetoolError(told))
 
 
 def _end(error: EdgetoolError) -> NoReturn:

@@ -14,7 +14,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, TextIO
@@ -60,6 +60,11 @@ def claiming(*parts: Path) -> Iterator[None]:
         yield
 
 
+def claiming_folder(part: Path) -> AbstractContextManager[None]:
+    """The same with an empty folder to build in."""
+    return _claiming(part, folder=True)
+
+
 def publish(part: Path, target: Path) -> None:
     """Give a file that is whole its final name."""
     flush(part)
@@ -95,7 +100,7 @@ def building_folder(target: Path) -> Iterator[Path]:
     """
     part, old = part_path(target), _old_path(target)
     part.parent.mkdir(parents=True, exist_ok=True)
-    with _claiming(part, folder=True):
+    with claiming_folder(part):
         _recover(target)
         yield part
         flush_tree(part)
@@ -241,6 +246,7 @@ REASONS = {
 # Numbers that say that the option itself is wrong.
 _MISNAMED = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG)
 _RUST_ERROR = re.compile(r"\(os error (\d+)\)")  # safetensors and tokenizers write with Rust
+_SHORT_WRITE = re.compile(r"^\d+ requested and \d+ written$")  # numpy says nothing more
 
 
 @contextmanager
@@ -261,22 +267,40 @@ def writing(place: Path, option: str | None = "--out") -> Iterator[None]:
         raise found from error
 
 
-def write_error(error: Exception, place: Path, option: str | None = None) -> EdgetoolError | None:
-    """The error to show for one of the disk's; None for any other. See `writing`."""
-    number = getattr(error, "errno", None) if isinstance(error, OSError) else None
-    if rust := _RUST_ERROR.search(str(error)):
-        number = int(rust[1])
-    short_write = type(error) is OSError and number is None  # numpy says nothing more
-    if isinstance(error, EdgetoolError) or not (short_write or number in REASONS):
+def write_error(
+    error: Exception, place: Path | None = None, option: str | None = None
+) -> EdgetoolError | None:
+    """The error to show for one of the disk's; None for any other. See `writing`.
+
+    place   None: it is not known what was being written, or whether anything was
+    """
+    number = _number(error)
+    if number is None:
         return None
-    where = _named(Path(getattr(error, "filename", None) or place))
-    reason = _FULL if number is None else REASONS[number]
-    elsewhere = f"name another place with {option}" if option else "write to another place"
+    named = getattr(error, "filename", None)
+    where = _named(Path(named or place or "."))
+    ours = place is not None and (not named or where.absolute().is_relative_to(place.absolute()))
+    ours = ours or (place is not None and place.absolute().is_relative_to(where.absolute()))
+    reason = REASONS[number]
+    elsewhere = f"name another place with {option}" if ours and option else "use another place"
     remedy = f"free some space or {elsewhere}" if reason == _FULL else elsewhere
     if reason == _DENIED:
-        remedy = f"change its permissions (chmod u+w) or {elsewhere}"
-    kind = UsageError if number in _MISNAMED and option else EdgetoolError
-    return kind(f"{where}: could not be written: {reason}; {remedy}")
+        remedy = f"change its permissions (chmod) or {elsewhere}"
+    kind = UsageError if ours and option and number in _MISNAMED else EdgetoolError
+    done = "written" if ours else "opened"
+    return kind(f"{where}: could not be {done}: {reason}; {remedy}")
+
+
+def _number(error: Exception) -> int | None:
+    """The number of a disk's error, also where it is told in words; None for other errors."""
+    if isinstance(error, EdgetoolError):
+        return None
+    number = error.errno if isinstance(error, OSError) else None
+    if rust := _RUST_ERROR.search(str(error)):
+        number = int(rust[1])
+    elif _SHORT_WRITE.search(str(error)):
+        number = errno.ENOSPC
+    return number if number in REASONS else None
 
 
 def _named(path: Path) -> Path:

@@ -9,14 +9,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgetool.errors import ModelError
+from edgetool.export.gguf_writer import Plan
 from edgetool.export.layout import to_ggml_layout
 from edgetool.export.lora import LoraPair
 from edgetool.export.plan import make_plan
 from edgetool.export.receipt import ExportedFile, sha256_of
 from edgetool.export.weights import TrainedWeights
-from edgetool.files import building_files, require_space
+from edgetool.files import building_files, require_space, writing
 
 FILE = "adapter.gguf"
+RECEIPT = "adapter.receipt.json"
 KIND = "LoRA"
 FLOAT32 = 4
 
@@ -33,28 +35,35 @@ def export_adapter(
     names = {source: name for name, source in plan.sources.items()}
     pairs = dict(weights.adapter.pairs) if weights.adapter else {}
     alpha = _alpha(pairs, adapter)
-    out_dir.mkdir(parents=True, exist_ok=True)
-    require_space(out_dir, FLOAT32 * sum(_size(pair) for pair in pairs.values()))
-    from gguf import GGUFWriter
-
+    with writing(out_dir):
+        out_dir.mkdir(parents=True, exist_ok=True)
+        require_space(out_dir, FLOAT32 * sum(_size(pair) for pair in pairs.values()))
+        with building_files([out_dir / FILE]) as (part,):
+            _write(part, plan, pairs, names, alpha)
     target = out_dir / FILE
-    with building_files([target]) as (part,):
-        writer = GGUFWriter(part, plan.architecture.name)
-        writer.add_type("adapter")
-        writer.add_name(plan.metadata.name)
-        writer.add_string("adapter.type", "lora")
-        writer.add_float32("adapter.lora.alpha", alpha)
-        for source, pair in pairs.items():
-            name = names[source]
-            up = to_ggml_layout(name, pair.up.read(), plan.architecture, plan.shape)
-            writer.add_tensor(f"{name}.lora_a", pair.down.read())
-            writer.add_tensor(f"{name}.lora_b", up)
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
     counts = {"F32": 2 * len(pairs)}
     return ExportedFile(target, KIND, target.stat().st_size, sha256_of(target), counts)
+
+
+def _write(
+    part: Path, plan: Plan, pairs: dict[str, LoraPair], names: dict[str, str], alpha: float
+) -> None:
+    from gguf import GGUFWriter
+
+    writer = GGUFWriter(part, plan.architecture.name)
+    writer.add_type("adapter")
+    writer.add_name(plan.metadata.name)
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", alpha)
+    for source, pair in pairs.items():
+        name = names[source]
+        up = to_ggml_layout(name, pair.up.read(), plan.architecture, plan.shape)
+        writer.add_tensor(f"{name}.lora_a", pair.down.read())
+        writer.add_tensor(f"{name}.lora_b", up)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
 
 
 def _alpha(pairs: dict[str, LoraPair], where: Path) -> float:

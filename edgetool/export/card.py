@@ -69,13 +69,13 @@ def _hub_id(name: str | None) -> str | None:
 def _results(receipt: Mapping[str, Any]) -> list[Any]:
     from huggingface_hub import EvalResult
 
-    source = receipt.get("held_out", {}).get("source")
-    rows = f"{Path(source).name if source else 'held-out'} rows"
     return [
         EvalResult(
             task_type="text-generation",
             dataset_type="json",
-            dataset_name=rows,
+            dataset_name=f"{_rows_of(step, receipt)} rows",
+            # the hub tells data sets apart by this, and not by their names
+            dataset_config=_rows_of(step, receipt) if "held_out" in step else None,
             metric_type="exact_match",
             metric_name=f"exact match of calls, {step['step']}",
             metric_value=round(100 * step["exact_match"], 2),
@@ -83,6 +83,13 @@ def _results(receipt: Mapping[str, Any]) -> list[Any]:
         for step in receipt.get("measured", [])
         if step["step"] in _quants(receipt)
     ]
+
+
+def _rows_of(step: Mapping[str, Any], receipt: Mapping[str, Any]) -> str:
+    """The rows a step was measured on; those of an earlier export may be others."""
+    held_out = step.get("held_out") or receipt.get("held_out") or {}
+    source = held_out.get("source")
+    return Path(source).name if source else "held-out"
 
 
 def _quants(receipt: Mapping[str, Any]) -> list[str]:
@@ -114,19 +121,27 @@ def _measured(receipt: Mapping[str, Any]) -> str:
     if not steps:
         why = receipt.get("held_out", {}).get("why", "no held-out rows")
         return f"Not measured: {why}.\n"
-    rows = []
+    tables: dict[tuple[str, int], list[Any]] = {}
     for step in steps:
-        low, high = step["exact_match_ci95"]
-        kl = step["kl_mean"]
-        rows.append((
-            step["step"],
-            f"{100 * step['exact_match']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]",
-            f"{100 * step['call_agreement']:.1f} %",
-            f"{100 * step['prompt_parity']:.1f} %",
-            "–" if kl is None else f"{kl:.5f}",
-        ))  # fmt: skip
+        tables.setdefault((_rows_of(step, receipt), step["rows"]), []).append(_cells(step))
     head = ("step", "exact match [95 % CI]", "same calls", "same prompt ids", "KL per token")
-    return f"{steps[0]['rows']} held-out rows, greedy:\n\n{_table(head, rows)}"
+    several = len(tables) > 1
+    return "\n".join(
+        f"{count} held-out rows{f' of {name}' if several else ''}, greedy:\n\n{_table(head, rows)}"
+        for (name, count), rows in tables.items()
+    )
+
+
+def _cells(step: Mapping[str, Any]) -> tuple[str, ...]:
+    low, high = step["exact_match_ci95"]
+    kl = step["kl_mean"]
+    return (
+        step["step"],
+        f"{100 * step['exact_match']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]",
+        f"{100 * step['call_agreement']:.1f} %",
+        f"{100 * step['prompt_parity']:.1f} %",
+        "–" if kl is None else f"{kl:.5f}",
+    )
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

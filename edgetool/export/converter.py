@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import logging
 import re
-import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +26,12 @@ from edgetool.export.gguf_reader import open_gguf
 from edgetool.export.merge import write_merged
 from edgetool.export.quantize import Quant
 from edgetool.export.receipt import ExportedFile, Source, sha256_of
-from edgetool.export.run import Counts, choose, publish, saying_where
+from edgetool.export.run import Counts, choose, publish
 from edgetool.export.weights import TrainedWeights
-from edgetool.files import part_path, require_space
+from edgetool.files import claiming, claiming_folder, part_path, require_space, writing
 
 SCRIPT = "convert_hf_to_gguf.py"
+STAGING = "converted"
 LAST_LINES = 12  # of what the script said, when it failed
 FLOAT32 = 4
 
@@ -68,11 +68,14 @@ def export_converted(
     weights = TrainedWeights.open(base, adapter, merge_into, policy_dtype)
     if adapter and merge_into == "nf4":
         _require_known_layers(weights)
-    out_dir.mkdir(parents=True, exist_ok=True)
-    require_space(out_dir, _estimate(weights, chosen))
     targets = {quant: out_dir / f"model.{quant.name}.gguf" for quant in chosen}
     parts = {quant.name: part_path(target) for quant, target in targets.items()}
-    with _staging(out_dir, parts) as staging, saying_where(out_dir):
+    staging = part_path(out_dir / STAGING)
+    with writing(out_dir), ExitStack() as claims:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        require_space(out_dir, _estimate(weights, chosen))
+        claims.enter_context(claiming_folder(staging))
+        claims.enter_context(claiming(*parts.values()))
         whole = _convert(script, weights, staging)
         mismatches = _other_tokens(whole, weights)
         for quant in chosen:
@@ -103,20 +106,6 @@ def _estimate(weights: TrainedWeights, quants: Sequence[Quant]) -> int:
     copies = 2 if weights.adapter else 1
     quantized = sum(ggml.tensor_bytes(quant.usual, (256,)) / 256 for quant in quants)
     return int(count * (copies * FLOAT32 + quantized))
-
-
-@contextmanager
-def _staging(out_dir: Path, parts: Mapping[str, Path]) -> Iterator[Path]:
-    """An empty folder; it and the unfinished files are gone in the end, come what may."""
-    staging = part_path(out_dir / "converted")
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir()
-    try:
-        yield staging
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        for part in parts.values():
-            part.unlink(missing_ok=True)
 
 
 def _convert(script: Path, weights: TrainedWeights, staging: Path) -> Path:
@@ -168,7 +157,9 @@ def _quantize(whole: Path, part: Path, quant: Quant) -> None:
     settings = llama_cpp.llama_model_quantize_default_params()
     settings.ftype = quant.file_type
     if llama_cpp.llama_model_quantize(str(whole).encode(), str(part).encode(), settings):
-        raise EngineError(f"{whole.name}: llama.cpp cannot quantize it to {quant.name}")
+        raise EngineError(
+            f"{whole.name}: llama.cpp cannot quantize it to {quant.name}, or {part.parent} is full"
+        )
 
 
 def _describe(quant: Quant, part: Path, target: Path) -> ExportedFile:

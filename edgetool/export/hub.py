@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from edgetool.errors import EdgetoolError, ModelError, UsageError
-from edgetool.export import card, modelfile, receipt
+from edgetool.export import adapter_gguf, card, modelfile, receipt
 from edgetool.export.receipt import read_receipt, sha256_of
 
 COMPANIONS = (card.FILE, modelfile.FILE)
+RECEIPTS = (receipt.FILE, adapter_gguf.RECEIPT)
+PATHS = ("path", "source")  # keys whose text may be a folder of this machine
 
 
 def push(folder: Path, repo: str, *, public: bool = False) -> str:
-    """Uploads the files of `folder`'s receipt and what stands beside them.
+    """Uploads the files of `folder`'s receipts and what stands beside them.
 
     Returns their address and who may see it.
 
@@ -25,8 +26,12 @@ def push(folder: Path, repo: str, *, public: bool = False) -> str:
     Raises UsageError without a token or a file to push, ModelError when a file is not the one of
     the receipt, EdgetoolError when the hub refuses.
     """
-    content = read_receipt(folder / receipt.FILE)
-    files = list(_vouched_for(folder, content))
+    contents = {name: read_receipt(folder / name) for name in RECEIPTS if (folder / name).is_file()}
+    listed = [file for content in contents.values() for file in content["files"]]
+    if all(file.get("rejected") for file in listed):
+        raise UsageError(f"{folder}: every file was rejected; there is nothing to push")
+    files = [file for content in contents.values() for file in _vouched_for(folder, content)]
+    files += [folder / name for name in COMPANIONS if (folder / name).is_file()]
     from huggingface_hub import CommitOperationAdd, HfApi, get_token
 
     token = get_token()
@@ -35,18 +40,18 @@ def push(folder: Path, repo: str, *, public: bool = False) -> str:
             "no Hugging Face token; type `hf auth login`, or set HF_TOKEN, and push again"
         )
     operations = [CommitOperationAdd(file.name, str(file)) for file in files]
-    text = json.dumps(_without_paths(content), indent=2) + "\n"
-    operations.append(CommitOperationAdd(receipt.FILE, text.encode()))
+    for name, content in contents.items():
+        text = receipt.as_text(_without_paths(content))
+        operations.append(CommitOperationAdd(name, text.encode()))
     return _upload(HfApi(token=token), repo, operations, public)
 
 
 def _vouched_for(folder: Path, content: Mapping[str, Any]) -> Iterator[Path]:
-    """The receipt's files, still the same ones, and their companions."""
+    """The receipt's files, still the same ones, and the importance matrix they were made with."""
     listed = [file for file in content["files"] if not file.get("rejected")]
-    if not listed:
-        raise UsageError(f"{folder}: every file was rejected; there is nothing to push")
-    listed += [content["imatrix"]] if "imatrix" in content else []
-    for entry in listed:
+    exports = [content, *(file.get("export", {}) for file in listed)]
+    matrices = [export["imatrix"] for export in exports if export.get("imatrix")]
+    for entry in [*listed, *matrices[:1]]:
         name = str(entry["path"])
         file = folder / name
         if Path(name).name != name or not file.is_file():
@@ -54,19 +59,18 @@ def _vouched_for(folder: Path, content: Mapping[str, Any]) -> Iterator[Path]:
         if sha256_of(file) != entry["sha256"]:
             raise ModelError(f"{file}: is not the file of the receipt any more; export again")
         yield file
-    yield from (folder / name for name in COMPANIONS if (folder / name).is_file())
 
 
-def _without_paths(content: Mapping[str, Any]) -> dict[str, Any]:
+def _without_paths(content: Any) -> Any:
     """The receipt with names in the place of this machine's folders."""
-    found: dict[str, Any] = json.loads(json.dumps(content))
-    places = [found.get("source", {}).get(key, {}) for key in ("base", "adapter")]
-    for place in places:
-        if "path" in place:
-            place["path"] = Path(place["path"]).name
-    if source := found.get("held_out", {}).get("source"):
-        found["held_out"]["source"] = Path(source).name
-    return found
+    if isinstance(content, list):
+        return [_without_paths(entry) for entry in content]
+    if not isinstance(content, dict):
+        return content
+    return {
+        key: Path(value).name if key in PATHS and isinstance(value, str) else _without_paths(value)
+        for key, value in content.items()
+    }
 
 
 def _upload(api: Any, repo: str, operations: list[Any], public: bool) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from edgetool.errors import UsageError
 from edgetool.export.gguf_writer import Plan
 from edgetool.export.receipt import ExportedFile
-from edgetool.files import part_path, publish
+from edgetool.files import building_files, part_path, publish, sweep, writing
 
 PUBLISHER = "edgetool"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -32,8 +32,10 @@ def lay_out(
         name = plan.metadata.file_name(file.quant)
         model = name.removesuffix(f"-{file.quant}.gguf") + "-GGUF"
         target = models.expanduser() / publisher / model / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _link_or_copy(file.path, target)
+        with writing(models, "--lmstudio"):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            sweep(target.parent, "*.gguf")
+            _link_or_copy(file.path, target)
         placed.append(target)
     return placed
 
@@ -46,5 +48,7 @@ def _link_or_copy(source: Path, target: Path) -> None:
     try:
         os.link(source, part)
     except OSError:  # another disk, or one without links
-        shutil.copyfile(source, part)
-    publish(part, target)
+        with building_files([target]) as (copy,):
+            shutil.copyfile(source, copy)
+    else:
+        publish(part, target)

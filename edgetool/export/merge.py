@@ -13,7 +13,7 @@ from edgetool.export.architectures import find_architecture
 from edgetool.export.model_folder import CONFIG, WEIGHTS, ModelFolder, inside
 from edgetool.export.safetensors_io import ITEM_BYTES, STORAGE, write_stream
 from edgetool.export.weights import MERGE_INTO, TrainedWeights
-from edgetool.files import building_folder, require_space
+from edgetool.files import building_folder, require_space, writing
 
 # Half the size of float32 and eight times finer than bfloat16, in which small deltas drown.
 DTYPE = "float16"
@@ -59,10 +59,11 @@ def merge(
     _ = weights.base.tokenizer, weights.base.chat_template
     shapes = weights.shapes
     count = sum(int(np.prod(shape, dtype=np.int64)) for shape in shapes.values())
-    out.parent.mkdir(parents=True, exist_ok=True)
-    require_space(out.parent, count * ITEM_BYTES[STORAGE[dtype]])
-    with building_folder(out) as part:
-        write_merged(weights, part, dtype)
+    with writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        require_space(out.parent, count * ITEM_BYTES[STORAGE[dtype]])
+        with building_folder(out) as part:
+            write_merged(weights, part, dtype)
     return out
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from importlib import metadata
@@ -17,6 +17,7 @@ from edgetool.files import write_text
 
 FILE = "receipt.json"
 PACKAGES = ("gguf", "llama-cpp-python", "numpy", "torch", "transformers", "peft", "bitsandbytes")
+PER_FILE = ("files", "measured", "fidelity", "dropped")  # all else is about an export as a whole
 SOURCE_FILES = ("*.json", "*.jinja", "*.safetensors", "merges.txt")
 
 
@@ -65,7 +66,14 @@ def write_receipt(
     name: str = FILE,
 ) -> Path:
     """Writes receipt.json, or `name`, into `folder`, with further entries; returns its path."""
-    receipt = {
+    return _save(folder / name, make_receipt(source, files, notes))
+
+
+def make_receipt(
+    source: Source, files: Iterable[ExportedFile], notes: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """What an export has to say, with further entries."""
+    return {
         "edgetool": __version__,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "source": source.as_json(),
@@ -74,7 +82,73 @@ def write_receipt(
         "fidelity": {},
         **(notes or {}),
     }
-    return _save(folder / name, receipt)
+
+
+def with_earlier_files(folder: Path, receipt: Mapping[str, Any]) -> dict[str, Any]:
+    """A new receipt that also vouches for what the earlier one of `folder` did.
+
+    A file stays when it is there, unchanged, and of a quantization that was not exported again.
+    What was measured of it stays, too, and `export` holds what its own export had otherwise.
+    `dropped` names the other files, each with the reason.
+    """
+    if not (folder / FILE).exists():
+        return dict(receipt)
+    try:
+        earlier = read_receipt(folder / FILE)
+    except ModelError:
+        return {**receipt, "dropped": [{"path": FILE, "why": "the earlier one was no receipt"}]}
+    again = {file["quant"] for file in receipt["files"]}
+    new = {file["path"] for file in receipt["files"]}
+    kept, dropped = [], []
+    for entry in earlier["files"]:
+        why = _why_not(folder, entry, again)
+        if why is None:
+            kept.append(_own_export(entry, earlier, receipt))
+        elif entry.get("path") not in new:
+            dropped.append({"path": entry.get("path"), "why": why})
+    return {
+        **receipt,
+        "files": [*receipt["files"], *kept],
+        "measured": [*receipt.get("measured", []), *_steps_of(kept, earlier, receipt)],
+        "fidelity": {**_fidelity_of(kept, earlier), **receipt["fidelity"]},
+        **({"dropped": dropped} if dropped else {}),
+    }
+
+
+def _why_not(folder: Path, entry: Mapping[str, Any], again: Collection[str]) -> str | None:
+    """Why an earlier file is not vouched for any more; None when it is."""
+    name = str(entry.get("path"))
+    if Path(name).name != name or not (folder / name).is_file():
+        return "it is gone"
+    if entry.get("quant") in again:
+        return f"{entry['quant']} was exported again"
+    return None if sha256_of(folder / name) == entry["sha256"] else "it was changed"
+
+
+def _own_export(
+    entry: Mapping[str, Any], earlier: Mapping[str, Any], receipt: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A file's entry with what its export had otherwise than the newest one."""
+    about = {**earlier, **entry.get("export", {})}
+    own = {key: value for key, value in about.items() if key not in PER_FILE}
+    other = {key: value for key, value in own.items() if receipt.get(key) != value}
+    missing = {key: None for key in receipt if key not in own and key not in PER_FILE}
+    return {**entry, "export": {**missing, **other}}
+
+
+def _fidelity_of(kept: Sequence[Mapping[str, Any]], earlier: Mapping[str, Any]) -> dict[str, Any]:
+    quants = {entry.get("quant") for entry in kept}
+    return {name: found for name, found in earlier["fidelity"].items() if name in quants}
+
+
+def _steps_of(
+    kept: Sequence[Mapping[str, Any]], earlier: Mapping[str, Any], receipt: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """What was measured of earlier files, each with its rows where these are others."""
+    quants = {entry.get("quant") for entry in kept}
+    rows = earlier.get("held_out")
+    own = {} if rows == receipt.get("held_out") else {"held_out": rows}
+    return [{**own, **step} for step in earlier.get("measured", []) if step["step"] in quants]
 
 
 def record_fidelity(receipt: Path, name: str, result: dict[str, Any]) -> None:
@@ -106,8 +180,13 @@ def sha256_of(file: Path) -> str:
     return digest.hexdigest()
 
 
-def _save(path: Path, content: dict[str, Any]) -> Path:
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+def as_text(content: Mapping[str, Any]) -> str:
+    """A receipt as it is written."""
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def _save(path: Path, content: Mapping[str, Any]) -> Path:
+    write_text(path, as_text(content))
     return path
 
 

@@ -8,15 +8,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgetool.errors import EdgetoolError, UsageError
+from edgetool.errors import UsageError
 from edgetool.export.fidelity import measure_tokens, require_same_tokens
 from edgetool.export.gguf_writer import GgufFile, Plan
 from edgetool.export.plan import make_plan, read_blocks
 from edgetool.export.quantize import Quant, get_quant
-from edgetool.export.receipt import FILE, ExportedFile, Source, sha256_of, write_receipt
+from edgetool.export.receipt import (
+    FILE,
+    ExportedFile,
+    Source,
+    as_text,
+    make_receipt,
+    sha256_of,
+    with_earlier_files,
+)
 from edgetool.export.safetensors_io import Floats
 from edgetool.export.weights import MERGE_INTO, TrainedWeights
-from edgetool.files import part_path, publish_sealed, require_space
+from edgetool.files import claiming, part_path, publish_sealed, require_space, writing
 
 QUANT = "Q4_K_M"
 REFERENCE = "F16"  # written for a measurement, and removed when nobody asked for it
@@ -72,22 +80,23 @@ def export_gguf(
     the model's own tokenizer. An earlier receipt goes before the first new name and the new one
     comes after the last: whatever a crash leaves, a receipt speaks of files that are there. Raises
     ModelError for a model that cannot be exported, UsageError for an unknown quantization and
-    EdgetoolError when the disk is too small or fills up.
+    EdgetoolError when the disk is too small, fills up or may not be written.
     """
     chosen = choose(quants)
     weights = TrainedWeights.open(base, adapter, merge_into, policy_dtype)
     plan = make_plan(weights, name=name, finetune=finetune, call_syntax=call_syntax)
-    out_dir.mkdir(parents=True, exist_ok=True)
-    wanted = _with_reference(chosen) if judge else chosen
-    targets = {quant: out_dir / _file_name(plan, quant, stem) for quant in wanted}
-    with _written(out_dir, targets, plan, weights, importance or {}) as (parts, counts):
-        judgement = judge(parts) if judge else Judgement()
-        exported = [_describe(q, parts, targets[q], counts, judgement) for q in chosen]
-        source = Source(base, adapter, merge_into, policy_dtype)
-        measured = {**(notes or {}), **judgement.measured}
-        if tokens := measure_tokens(next(iter(parts.values())), weights.base):
-            measured["tokens"] = tokens
-        publish(out_dir, parts, exported, source, measured)
+    with writing(out_dir):
+        out_dir.mkdir(parents=True, exist_ok=True)
+        wanted = _with_reference(chosen) if judge else chosen
+        targets = {quant: out_dir / _file_name(plan, quant, stem) for quant in wanted}
+        with _written(out_dir, targets, plan, weights, importance or {}) as (parts, counts):
+            judgement = judge(parts) if judge else Judgement()
+            exported = [_describe(q, parts, targets[q], counts, judgement) for q in chosen]
+            source = Source(base, adapter, merge_into, policy_dtype)
+            measured = {**(notes or {}), **judgement.measured}
+            if tokens := measure_tokens(next(iter(parts.values())), weights.base):
+                measured["tokens"] = tokens
+            publish(out_dir, parts, exported, source, measured)
     return exported
 
 
@@ -110,14 +119,10 @@ def _written(
     hold. What gets no other name is removed in the end."""
     require_space(folder, sum(plan.estimate(q, weighed=bool(importance)) for q in targets))
     parts = {quant.name: part_path(target) for quant, target in targets.items()}
-    try:
-        with saying_where(folder):
-            counts = _write(parts, list(targets), plan, weights, importance)
+    with claiming(*parts.values()):
+        counts = _write(parts, list(targets), plan, weights, importance)
         require_same_tokens(next(iter(parts.values())), weights.base, [plan.chat_template])
         yield parts, counts
-    finally:
-        for part in parts.values():
-            part.unlink(missing_ok=True)
 
 
 def publish(
@@ -127,27 +132,13 @@ def publish(
     source: Source,
     notes: Mapping[str, Any],
 ) -> None:
-    """Give the files their names, and say in the receipt what they are."""
+    """Give the files their names, and say in the receipt what they and earlier ones are."""
     seal = part_path(folder / FILE)
-    try:
-        with saying_where(folder):
-            write_receipt(folder, source, exported, notes, name=seal.name)
-            named = {parts[file.quant]: file.path for file in exported}
-            publish_sealed(named, (seal, folder / FILE))
-    finally:
-        seal.unlink(missing_ok=True)
-
-
-@contextmanager
-def saying_where(folder: Path) -> Iterator[None]:
-    """numpy's error of a disk that fills up names neither the file nor the reason."""
-    try:
-        yield
-    except OSError as error:
-        raise EdgetoolError(
-            f"{folder}: could not be written ({error}); free some space or name another folder "
-            "with --out"
-        ) from error
+    with claiming(seal):
+        receipt = with_earlier_files(folder, make_receipt(source, exported, notes))
+        seal.write_text(as_text(receipt), encoding="utf-8", errors="replace")
+        named = {parts[file.quant]: file.path for file in exported}
+        publish_sealed(named, (seal, folder / FILE))
 
 
 def _with_reference(chosen: list[Quant]) -> list[Quant]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from edgetool.errors import UsageError
-from edgetool.export.adapter_gguf import export_adapter
+from edgetool.export.adapter_gguf import RECEIPT, export_adapter
 from edgetool.export.fidelity import llama_logits, summarize
 from edgetool.export.probes import PROBES
 from edgetool.export.receipt import ExportedFile, Source, record_fidelity, write_receipt
@@ -18,7 +18,6 @@ from edgetool.verbs.survey import HeldOut, Subject
 if TYPE_CHECKING:
     from edgetool.train.policy import Policy
 
-RECEIPT = "adapter.receipt.json"
 PROMPTS = 32
 
 

@@ -9,13 +9,16 @@ from typing import Any
 
 from rich.console import Console
 
+from edgetool.calls.types import Tool
 from edgetool.cpu import tune
 from edgetool.data.rows import load_tools
 from edgetool.errors import EdgetoolError, UsageError
+from edgetool.export import card, converter, modelfile
 from edgetool.export.lm_studio import PUBLISHER
 from edgetool.export.merge import merge
 from edgetool.export.receipt import FILE, ExportedFile, read_receipt
 from edgetool.export.run import QUANT, export_gguf
+from edgetool.files import require_writable, sweep, writing
 from edgetool.verbs.adapter_only import run_adapter_only
 from edgetool.verbs.converting import require_no_others, run_converted
 from edgetool.verbs.run_folder import RunFolder
@@ -23,12 +26,15 @@ from edgetool.verbs.shipping import check_ollama, ship, warm_files
 from edgetool.verbs.survey import Subject, held_out, survey
 
 PLAIN = ("--quant", "--merge-into")  # what --converter leaves to choose
+# Everything an export writes into its folder, by name.
+LEFTOVERS = ("*.gguf", "*.json", card.FILE, modelfile.FILE, converter.STAGING)
 
 
 def run_merge(path: Path, out: Path | None, merge_into: str | None, console: Console) -> Path:
     """Adapter + base -> an ordinary transformers folder, by default runs/<name>/merged."""
-    run = RunFolder.open(path)
-    folder = merge_run(run, out or path / "merged", merge_into)
+    run, target = RunFolder.open(path), out or path / "merged"
+    prepare(target.parent, console, target.name)
+    folder = merge_run(run, target, merge_into)
     console.print(f"merged into {folder}")
     return folder
 
@@ -76,13 +82,32 @@ class ExportOptions:
 def run_export(path: str, options: ExportOptions, console: Console) -> list[ExportedFile]:
     """A run (or a plain model) -> GGUF files, measured, and their receipt.
 
-    Raises EdgetoolError when a file lost more than `max_drop`; it is kept as `<name>.rejected`.
+    Raises EdgetoolError when a file lost more than `max_drop`, which is kept as `<name>.rejected`,
+    and, before any work, when its folder cannot be written.
     """
     _require_sense(options)
     tools = load_tools(options.warm) if options.warm else ()
     tune()
     subject = Subject.at(path, exportable=options.converter is None)
     out = _out_folder(path, subject, options)
+    prepare(out, console, *LEFTOVERS)
+    with writing(out):
+        return _export(subject, out, options, tools, console)
+
+
+def prepare(folder: Path, console: Console, *names: str) -> None:
+    """Try out whether a folder can be written, and sweep what a killed process left there.
+
+    Raises EdgetoolError and UsageError as `files.writing` does.
+    """
+    require_writable(folder)
+    if swept := sweep(folder, *names):
+        console.print(f"{folder}: removed what a killed process left of {', '.join(swept)}")
+
+
+def _export(
+    subject: Subject, out: Path, options: ExportOptions, tools: Sequence[Tool], console: Console
+) -> list[ExportedFile]:
     if options.converter:
         quants = options.quants or (QUANT,)
         return run_converted(options.converter, subject, out, quants, options.merge_into, console)
@@ -112,7 +137,9 @@ def run_export(path: str, options: ExportOptions, console: Console) -> list[Expo
     )
     for file in files:
         console.print(f"{file.path}  {file.size / 2**20:.1f} MB  sha256 {file.sha256[:12]}…")
-    _say_tokens(read_receipt(out / FILE).get("tokens"), console)
+    receipt = read_receipt(out / FILE)
+    _say_tokens(receipt.get("tokens"), console)
+    _say_dropped(receipt.get("dropped", ()), console)
     ship(
         files, subject, out, console, ollama=options.ollama,
         lm_studio=options.lm_studio, publisher=options.publisher,
@@ -160,6 +187,11 @@ def _say_tokens(tokens: Mapping[str, Any] | None, console: Console) -> None:
             f"other tokens, {tokens['other']!r} for one; measure on rows of yours with --data",
             markup=False,
         )
+
+
+def _say_dropped(dropped: Sequence[Mapping[str, Any]], console: Console) -> None:
+    for entry in dropped:
+        console.print(f"{FILE} lists {entry['path']} no more: {entry['why']}", markup=False)
 
 
 def _require_none_rejected(files: Sequence[ExportedFile], options: ExportOptions) -> None:

@@ -13,7 +13,7 @@ from edgetool.export.receipt import FILE
 
 def run_push(folder: Path, repo: str, console: Console, *, public: bool) -> None:
     """Upload and say where to. Raises UsageError for a folder without an export."""
-    if not (folder / FILE).is_file():
+    if not any((folder / name).is_file() for name in hub.RECEIPTS):
         raise UsageError(
             f"{folder}: no {FILE}, so nothing was exported there; type `edgetool export {folder}`"
         )

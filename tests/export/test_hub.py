@@ -17,6 +17,8 @@ import pytest
 
 from edgetool.errors import ModelError, UsageError
 from edgetool.export import hub
+from edgetool.export.adapter_gguf import export_adapter
+from edgetool.export.receipt import Source, sha256_of, write_receipt
 from edgetool.export.run import Judgement, export_gguf
 
 
@@ -118,6 +120,37 @@ def test_an_export_goes_to_a_private_repository(
     receipt = server.files["receipt.json"].decode()
     assert str(tmp_path) not in receipt and "/home/me" not in receipt  # this machine's folders
     assert json.loads(receipt)["held_out"]["source"] == "rows.jsonl"
+
+
+def test_files_of_all_exports_go_up(
+    exported: Path, tiny_model: Path, adapter: Path, server: Hub, tmp_path: Path
+) -> None:
+    export_gguf(tiny_model, None, exported, ["F16"])
+    file = export_adapter(tiny_model, adapter, exported)
+    source = Source(tiny_model, adapter, "base", "float32")
+    write_receipt(exported, source, [file], name="adapter.receipt.json")
+    done = push(exported, server, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert set(server.files) == {
+        "model.Q8_0.gguf", "model.F16.gguf", "adapter.gguf", "receipt.json",
+        "adapter.receipt.json", "README.md",
+    }  # fmt: skip
+    receipt = server.files["receipt.json"].decode()
+    assert {file["quant"] for file in json.loads(receipt)["files"]} == {"Q8_0", "F16"}
+    # the folders of an earlier export are this machine's, too
+    assert str(tmp_path) not in receipt and "/home/me" not in receipt
+
+
+def test_the_importance_matrix_of_an_earlier_export_goes_up(
+    exported: Path, tiny_model: Path, server: Hub, tmp_path: Path
+) -> None:
+    (exported / "imatrix.gguf").write_bytes(b"x")
+    digest = sha256_of(exported / "imatrix.gguf")
+    notes = {"imatrix": {"path": "imatrix.gguf", "sha256": digest}}
+    export_gguf(tiny_model, None, exported, ["Q4_0"], notes=notes)
+    export_gguf(tiny_model, None, exported, ["F16"])
+    assert push(exported, server, tmp_path).returncode == 0
+    assert server.files["imatrix.gguf"] == b"x"
 
 
 def test_public_must_be_said(exported: Path, server: Hub, tmp_path: Path) -> None:

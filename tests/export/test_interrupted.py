@@ -58,7 +58,7 @@ def test_a_full_disk_leaves_the_earlier_files(tiny_model: Path, tmp_path: Path, 
     child = start(tiny_model, tmp_path, LIMITED.format(limit=limit))
     _, said = child.communicate(timeout=240)
     assert child.returncode == 1
-    assert f"EdgetoolError: {tmp_path}: could not be written" in said
+    assert f"EdgetoolError: {tmp_path}: could not be written: the " in said
     assert [file.name for file in tmp_path.iterdir()] == ["model.Q8_0.gguf"]
     assert (tmp_path / "model.Q8_0.gguf").read_bytes() == OLD
 

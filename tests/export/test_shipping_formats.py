@@ -54,6 +54,22 @@ def test_the_card_has_the_hubs_metadata(tmp_path: Path) -> None:
     assert "50.5 % [43.6, 57.4]" in body and "rejected" not in body and "/home" not in body
 
 
+def test_files_measured_on_other_rows_have_a_table_of_their_own(tmp_path: Path) -> None:
+    earlier = {**STEP, "step": "Q8_0", "rows": 50, "held_out": {"source": "old.jsonl", "rows": 50}}
+    files = [FILES[0], {**FILES[0], "path": "model.Q8_0.gguf", "quant": "Q8_0"}]
+    receipt = {"files": files, "held_out": {"source": "new.jsonl", "rows": 200},
+               "measured": [STEP, earlier]}  # fmt: skip
+    front, body = card_of(tmp_path, ORIGIN, receipt)
+    results = front["model-index"][0]["results"]
+    assert [result["dataset"]["name"] for result in results] == ["new.jsonl rows", "old.jsonl rows"]
+    assert "`model.Q4_K_M.gguf`" in body and "`model.Q8_0.gguf`" in body
+    new, old = body.split("200 held-out rows of new.jsonl, greedy:")[1].split(
+        "50 held-out rows of old.jsonl, greedy:"
+    )
+    assert "| Q4_K_M | 50.5 %" in new and "Q8_0" not in new
+    assert "| Q8_0 | 50.5 %" in old
+
+
 def test_folders_and_files_are_no_ids_of_the_hub(tmp_path: Path) -> None:
     origin = Origin("nano", "nano", None, "data/rows.jsonl", "sft", "hermes")
     front, body = card_of(tmp_path, origin, {"files": FILES, "held_out": {"why": "none named"}})

@@ -22,7 +22,7 @@ from edgetool.export.run import Judgement, export_gguf
 from edgetool.serve.session import LlamaSession
 from edgetool.serve.warm import warm_up
 from edgetool.verbs import exporting, survey
-from edgetool.verbs.exporting import ExportOptions, run_export
+from edgetool.verbs.exporting import ExportOptions, run_export, run_merge
 from edgetool.verbs.survey import Subject, held_out
 from tests.verbs.conftest import NANO, Said
 
@@ -128,6 +128,48 @@ def test_impossible_options_are_refused_before_any_work(
 ) -> None:
     with pytest.raises(UsageError, match=named):
         run_export(str(run), ExportOptions(**option), console)
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+@pytest.mark.parametrize("options", [{}, {"adapter_only": True}])
+def test_out_that_is_a_file_is_refused_before_any_work(
+    run: Path, tmp_path: Path, console: Said, place: str, options: dict[str, Any]
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"file: could not be written: .* folder is needed; name"):
+        run_export(str(run), ExportOptions(out=tmp_path / place, **options), console)
+    with pytest.raises(UsageError, match=r"file: could not be written"):
+        run_merge(run, tmp_path / "file" / "below", None, console)
+    assert (tmp_path / "file").read_bytes() == b""
+
+
+def test_a_receipt_that_cannot_be_replaced_is_one_line(run: Path, console: Said) -> None:
+    (run / "receipt.json").mkdir()
+    (run / "receipt.json" / "x").touch()
+    with pytest.raises(UsageError, match=r"receipt.json: could not be written: a folder stands"):
+        run_export(str(run), ExportOptions(quants=["Q8_0"], rows=0), console)
+    assert not list(run.glob("*.gguf")) and not list(run.glob(".*"))
+
+
+def test_what_killed_exports_left_is_swept_and_said(run: Path, console: Said) -> None:
+    for name in (".model.F16.gguf.part", ".receipt.json.part", ".theirs.iso.part"):
+        (run / name).write_text("half")
+    (run / ".converted.part").mkdir()
+    (run / ".converted.part" / "x").touch()
+    run_export(str(run), ExportOptions(quants=["Q8_0"], rows=0), console)
+    assert [path.name for path in run.glob(".*")] == [".theirs.iso.part"]
+    assert "killed process left of converted, model.F16.gguf, receipt.json" in console.text
+
+
+def test_files_of_earlier_exports_stay_in_receipt_and_card(run: Path, console: Said) -> None:
+    for quant in ("F16", "Q8_0"):
+        run_export(str(run), ExportOptions(quants=[quant], rows=0), console)
+    (run / "model.F16.gguf").unlink()
+    run_export(str(run), ExportOptions(quants=["Q4_0"], rows=0), console)
+    assert [file["quant"] for file in receipt_of(run)["files"]] == ["Q4_0", "Q8_0"]
+    card = (run / "README.md").read_text()
+    assert "`model.Q4_0.gguf`" in card and "`model.Q8_0.gguf`" in card and "F16" not in card
+    assert "receipt.json lists model.F16.gguf no more: it is gone" in console.text
 
 
 def test_a_runs_own_validation_rows_are_the_held_out_ones(run: Path, tmp_path: Path) -> None:
