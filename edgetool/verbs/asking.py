@@ -18,10 +18,9 @@ from edgetool.serve.chat import Chat
 from edgetool.serve.executing import Functions, Ran, Turn, converse
 from edgetool.serve.session import LlamaSession
 from edgetool.serve.warm import warm_up
+from edgetool.verbs import chat_commands
 
 PROMPT = "> "
-BYE = ("/exit", "/quit")
-NEW = "/new"
 SHOWN = 300  # characters of a result; the model is told more
 
 
@@ -119,15 +118,28 @@ class _Talk:
         """Turns until the input ends; whether a call was made in any."""
         called = False
         if sys.stdin.isatty():
-            _note(f"{NEW} begins again, {BYE[0]} or Ctrl-D ends")
+            _note(chat_commands.BANNER)
         for line in _lines():
-            if line in BYE:
+            command = chat_commands.command_of(line)
+            if command == chat_commands.BYE:
                 break
-            if line == NEW:
-                del self._chat.messages[self._begun :]
-            elif line:
-                called = self._patient_turn(line) or called
+            if command is not None:
+                self._obey(command)
+            elif line.strip():
+                called = self._patient_turn(line.strip()) or called
         return called
+
+    def _obey(self, command: str) -> None:
+        match command:
+            case chat_commands.HELP:
+                _note("\n" + chat_commands.help_text())
+            case chat_commands.TOOLS:
+                _note("\n" + _safe(chat_commands.tools_text(self._chat.tools)))
+            case chat_commands.CLEAR:
+                del self._chat.messages[self._begun :]
+                _note("the conversation is forgotten")
+            case _:
+                _note(chat_commands.unknown(_safe(command)))
 
     def _patient_turn(self, question: str) -> bool:
         """A turn, taken back where the conversation has become too long for it."""
@@ -136,7 +148,7 @@ class _Talk:
             return self.turn(question)
         except PromptTooLong as error:
             del self._chat.messages[before:]
-            _note(f"{error}; {NEW} begins again")
+            _note(f"{error}; {chat_commands.CLEAR} begins again")
             return False
 
     def turn(self, question: str) -> bool:
@@ -198,13 +210,13 @@ def _tell(ran: Iterable[Ran]) -> None:
 def _lines() -> Iterator[str]:
     """What is typed, a line at a time."""
     if not sys.stdin.isatty():
-        yield from (line.strip() for line in sys.stdin)
+        yield from sys.stdin
         return
     import readline  # noqa: F401 - gives input() its history and arrow keys
 
     while True:
         try:
-            yield input(PROMPT).strip()
+            yield input(PROMPT)
         except EOFError:
             print()
             return

@@ -86,7 +86,7 @@ def test_with_yes_the_call_runs_and_its_result_is_read(folder):
 
 @pytest.mark.slow
 def test_lines_of_standard_input_are_a_chat(folder):
-    said = "weather in Oslo\n\n/new\nweather in Oslo\n/exit\nweather in Rome\n"
+    said = "weather in Oslo\n\n/clear\nweather in Oslo\nexit\nweather in Rome\n"
     done = run(folder, "--tools", "tools.py", said=said)
     assert [json.loads(line) for line in done.stdout.splitlines()] == [WEATHER, WEATHER]
     assert done.returncode == 0
@@ -96,7 +96,7 @@ def test_lines_of_standard_input_are_a_chat(folder):
 def test_a_chat_that_is_too_long_says_so_and_goes_on(folder):
     done = run(folder, "--tools", "tools.py", said=f"{'word ' * 5000}\nweather in Oslo\n")
     assert json.loads(done.stdout) == WEATHER
-    assert "/new begins again" in done.stderr
+    assert "/clear begins again" in done.stderr
 
 
 def answer_on_a_terminal(folder, reply):
@@ -150,9 +150,20 @@ def chat_on_a_terminal(folder, *typed):
 @pytest.mark.slow
 def test_a_chat_on_a_terminal_shows_prose_once_and_ends_with_ctrl_d(folder):
     screen, code = chat_on_a_terminal(folder, "tell me a joke\n", "weather in Oslo\n", "\x04")
+    assert "/bye, exit or Ctrl-D leaves" in screen
     assert screen.count("No tool fits.") == 1
     assert screen.count(json.dumps(WEATHER)) == 1
     assert code == 0
+
+
+@pytest.mark.slow
+def test_commands_of_a_chat_are_not_for_the_model(folder):
+    said = "/tools\n/help\n/sing a song\nquit\nweather in Oslo\n"
+    done = run(folder, "--tools", "tools.py", said=said)
+    assert done.stdout == ""
+    assert "get_weather(city, [days])  Weather forecast for a city" in done.stderr
+    assert "/clear, /new" in done.stderr
+    assert "/sing: no such command" in done.stderr
 
 
 @pytest.mark.parametrize(
