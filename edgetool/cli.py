@@ -1,8 +1,4 @@
-"""The entry point: parse, validate, dispatch. A command loads what it needs when it is called.
-
-Exit codes: 0 done; 1 the work failed, or what was checked has faults; 2 the command cannot work as
-typed; 3 `run` made no call; 130 stopped by Ctrl-C, 143 by SIGTERM.
-"""
+"""The entry point: parse, validate, dispatch. A command loads what it needs when it is called."""
 
 from __future__ import annotations
 
@@ -23,6 +19,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # importing rich for a box around the help would double its time
+    epilog=(
+        "Exit codes: 0 done; 1 the work failed, or what was checked has faults; 2 the command "
+        "cannot work as typed; 3 `run` made no call; 130 stopped by Ctrl-C."
+    ),
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(training.app)

@@ -6,6 +6,7 @@
     ├── DataError            rows that cannot be used; carries every problem, not only the first
     ├── PromptTooLong        a prompt beyond the limit the user set
     ├── ModelError           a model folder or GGUF file that cannot be used
+    │   └── NoSuchModel      ... because there is none: exit code 2
     └── EngineError          llama.cpp or a grammar engine failed on valid input
         └── Busy             ... for now: its queue is full
 
@@ -53,6 +54,12 @@ class PromptTooLong(EdgetoolError):
 
 class ModelError(EdgetoolError):
     """A model folder or file is missing a part, is unsafe, or has an unsupported architecture."""
+
+
+class NoSuchModel(ModelError):
+    """No model is where the user said it is."""
+
+    exit_code = 2
 
 
 class EngineError(EdgetoolError):

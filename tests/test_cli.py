@@ -40,6 +40,10 @@ USAGE_ERRORS = [
     (["models", "lama-3.2-1b-instruct"], "did you mean Llama-3.2-1B-Instruct"),
     (["init", "x.yaml", "--recipe", "none"], "known: slm-tool-use"),
     (["train", "--config", "none.yaml", "--dry-run"], "no configuration at none.yaml"),
+    (["run", "none.gguf", "hello"], "none.gguf: no such file; give a GGUF file, a run folder"),
+    (["serve", "none"], "none: no such file; give a GGUF file, a run folder"),
+    (["inspect", "none.gguf"], "none.gguf: no such file"),
+    (["export", "./none", "--out", "x"], "none: no such model folder"),
 ]
 
 
@@ -50,6 +54,11 @@ def test_what_cannot_work_as_typed_exits_with_2_and_says_why(tmp_path, arguments
     assert complaint in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_help_says_what_the_exit_codes_mean(tmp_path):
+    said = " ".join(edgetool("--help", cwd=tmp_path).stdout.split())
+    assert "Exit codes: 0 done; 1 the work failed, or what was checked has faults; 2 the" in said
 
 
 def test_ctrl_c_exits_with_130_and_no_traceback(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgetool.errors import ModelError
+from edgetool.errors import ModelError, NoSuchModel
 
 # What the gguf package raises on bytes that make no sense, besides the reader's own refusals.
 MALFORMED = (
@@ -25,7 +25,7 @@ def open_gguf(path: Path) -> Any:
     Raises ModelError naming the file and what is wrong with it.
     """
     if not path.is_file():
-        raise ModelError(f"{path}: no such file; `edgetool export` writes GGUF files")
+        raise NoSuchModel(f"{path}: no such file; `edgetool export` writes GGUF files")
     with path.open("rb") as stream:
         magic = stream.read(4)
     if magic != b"GGUF":

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from edgetool.errors import ModelError
+from edgetool.errors import ModelError, NoSuchModel
 from edgetool.export.safetensors_io import StoredTensor, read_header
 
 CONFIG = "config.json"
@@ -32,7 +32,7 @@ def resolve(model: str | Path) -> Path:
     if folder.is_dir():
         return folder
     if not _looks_like_id(str(model)):
-        raise ModelError(f"{model}: no such model folder")
+        raise NoSuchModel(f"{model}: no such model folder")
     import httpx
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -67,7 +67,7 @@ class ModelFolder:
     def open(cls, path: Path) -> ModelFolder:
         """Raises ModelError when there is no such folder or it has no readable config.json."""
         if not path.is_dir():
-            raise ModelError(f"{path}: no such model folder")
+            raise NoSuchModel(f"{path}: no such model folder")
         return cls(path, _read_json_object(inside(path, CONFIG)))
 
     def find(self, name: str) -> Path | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgetool.cpu import cores, without_amx
-from edgetool.errors import EngineError, ModelError
+from edgetool.errors import EngineError, ModelError, NoSuchModel
 from edgetool.serve.footprint import CACHE_BYTES
 
 # A prompt is always read in the same pieces, and only whole pieces are kept for the next prompt:
@@ -24,7 +24,7 @@ _LOG_ERROR = 4  # GGML_LOG_LEVEL_ERROR
 
 def require_gguf(path: Path) -> None:
     if not path.is_file():
-        raise ModelError(f"{path}: no such file; `edgetool export` writes GGUF files")
+        raise NoSuchModel(f"{path}: no such file; `edgetool export` writes GGUF files")
     with path.open("rb") as file:
         magic = file.read(len(_MAGIC))
     if magic != _MAGIC:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgetool.calls.types import Tool
-from edgetool.errors import ModelError, UsageError
+from edgetool.errors import NoSuchModel, UsageError
 from edgetool.serve.footprint import footprint, readable
 from edgetool.serve.http import ChatServer
 from edgetool.serve.listening import HOST, PORT, bind, is_loopback, server
@@ -99,7 +99,7 @@ def memory_line(model: Path, context: int) -> str:
     import psutil
 
     if not model.is_file():
-        raise ModelError(f"{model}: no such file; `edgetool export` writes GGUF files")
+        raise NoSuchModel(f"{model}: no such file; `edgetool export` writes GGUF files")
     needed = footprint(model).needed(context, SEQUENCES)
     free = psutil.virtual_memory().available
     line = f"{model.name}: needs about {readable(needed)} of memory, {readable(free)} are free"
