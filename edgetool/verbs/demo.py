@@ -162,4 +162,5 @@ def _show(report: Path, console: Console) -> None:
     folder = report.parent
     console.print(f"{facts['job_seconds']:.0f} seconds; report: {report.with_suffix('.html')}")
     tools = f"--tools {folder}/data/tools.json"
-    console.print(f'try: edgetool run {folder}/model.Q8_0.gguf {tools} "play some jazz"')
+    console.print(f'try: edgetool run {folder} {tools} "play some jazz by Chet Baker"')
+    console.print(f"or in a browser: edgetool serve {folder} {tools}")
