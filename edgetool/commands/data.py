@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,10 +54,15 @@ def convert(
 
     options = Options(from_, config, split, coerce, jobs or os.cpu_count() or 1, limit)
     reasons = rejected or out.with_name("rejected.jsonl")
-    summary = run(source, out, reasons, options)
+    with _writing_rows(out):
+        summary = run(source, out, reasons, options)
     counted = ", ".join(f"{count} {name}" for name, count in summary.by_importer.items())
     print(f"read {summary.read} rows: {summary.written} written to {out} ({counted}), ", end="")
     print(f"{summary.rejected} rejected" + (f" to {reasons}" if summary.rejected else ""))
+    if summary.renamed:
+        print(f"{_rows(summary.renamed)} had an earlier row's id and got another, such as 1-2")
+    for what, number in summary.left_out.items():
+        print(f"left out of {_rows(number)}: {what}")
     for path, reason in summary.skipped:
         print(f"not read: {reason if path in reason else f'{path}: {reason}'}", file=sys.stderr)
 
@@ -63,7 +70,7 @@ def convert(
 @app.command()
 def validate(rows: RowsArgument) -> None:
     """Check every row; exit code 1 when some are bad."""
-    from edgetool.data.rows import checked_rows, require_rows
+    from edgetool.data.rows import checked_rows, no_rows, require_rows
     from edgetool.errors import EdgetoolError
 
     require_rows(rows)
@@ -75,7 +82,9 @@ def validate(rows: RowsArgument) -> None:
         print(problem)
 
     good = sum(1 for _ in checked_rows(rows, report))
-    if bad or not good:
+    if not good + bad:
+        raise no_rows(rows)
+    if bad:
         raise EdgetoolError(f"{rows}: {bad} of {good + bad} rows are bad")
     print(f"{rows}: {good} rows, all good")
 
@@ -120,7 +129,8 @@ def split(
     from edgetool.data.split import split as run
 
     shares = dict(_named_number("--part", text) for text in part or ["train=0.9", "validation=0.1"])
-    summary = run(rows, out, shares, by, seed)
+    with _writing_to(out):
+        summary = run(rows, out, shares, by, seed)
     for name in shares:
         print(f"{out / name}.jsonl: {summary.rows[name]} rows")
     if summary.tools_removed or summary.left_out:
@@ -154,7 +164,8 @@ def mix(
     ingredients = [_ingredient(text) for text in files]
     tools = pool_of(pool or [one.path for one in ingredients]) if distractors or pool else None
     harder = Harder(irrelevance, distractors, tools)
-    taken = run(ingredients, out, rows=rows, counts=counts, harder=harder, seed=seed)
+    with _writing_rows(out):
+        taken = run(ingredients, out, rows=rows, counts=counts, harder=harder, seed=seed)
     for ingredient, number in zip(ingredients, taken, strict=True):
         print(f"{ingredient.path}: {number} rows")
     print(f"{out}: {sum(taken)} rows")
@@ -171,7 +182,8 @@ def mask(
     from edgetool.data.mask import mask_rows
     from edgetool.data.rows import stream_rows, write_rows
 
-    write_rows(out, mask_rows(stream_rows(rows), rate, seed))
+    with _writing_rows(out):
+        write_rows(out, mask_rows(stream_rows(rows), rate, seed))
     print(f"{out}: written")
 
 
@@ -223,12 +235,41 @@ def synth(
 
     plan = Plan(rows, irrelevance, offered, seed=seed)
     rejected = out.with_name("rejected.jsonl")
-    with _writer(endpoint, model, api_key) if endpoint else nullcontext() as writer:
-        made = synthesize(load_tools(tools), out, rejected, plan, writer)
+    known = load_tools(tools)
+    with (
+        _writing_rows(out),
+        _writer(endpoint, model, api_key) if endpoint else nullcontext() as writer,
+    ):
+        made = synthesize(known, out, rejected, plan, writer)
     print(f"{out}: {made.written} rows", end="")
     print(f"; {made.rejected} rejected, see {rejected}" if made.rejected else "")
     if made.written < rows:
         print(f"the tools gave no more than {made.written} different rows", file=sys.stderr)
+
+
+@contextmanager
+def _writing_rows(out: Path) -> Iterator[None]:
+    """A place that cannot hold a file of rows is said before any work, in one line."""
+    from edgetool.errors import UsageError
+
+    if out.is_dir():
+        named = out / "rows.jsonl"
+        raise UsageError(f"--out {out} is a folder; name a file in it, such as --out {named}")
+    with _writing_to(out.parent):
+        yield
+
+
+@contextmanager
+def _writing_to(folder: Path) -> Iterator[None]:
+    from edgetool.files import require_writable, writing
+
+    require_writable(folder)
+    with writing(folder):
+        yield
+
+
+def _rows(number: int) -> str:
+    return f"{number} row{'s' * (number != 1)}"
 
 
 def _writer(url: str, model: str, api_key: str | None) -> Any:

@@ -11,6 +11,7 @@ import jsonschema_rs
 
 from edgetool.calls.formats.base import INVALID, dumps, loads
 from edgetool.calls.nulls import without_null_keywords, without_padding
+from edgetool.calls.parts import joined_text
 from edgetool.calls.types import ExpectedCall, Message, Tool
 from edgetool.calls.validation import validator
 from edgetool.errors import UsageError
@@ -42,6 +43,14 @@ def require_text(field: str, value: Any) -> str:
     if not isinstance(value, str):
         raise Problem(field, value, "must be text")
     return value
+
+
+def text_of_parts(field: str, content: Any) -> Any:
+    """Content as text where it came in parts. Raises Problem for a part that is no text."""
+    try:
+        return joined_text(content)
+    except ValueError as error:
+        raise Problem(field, content, f"cannot be used: {error}") from None
 
 
 def tool_of(field: str, value: Any) -> Tool:

@@ -2,6 +2,9 @@
 
     read = written + rejected, exactly
 
+What was written is what `edgetool data validate` takes: no two rows have one id. What an importer
+leaves out of a row (a thought, a second list of tools) is counted by its name.
+
 A row is one turn to learn from; a record that cannot be taken apart counts as one. Records go to
 the converting processes in chunks and come back in their order, so the same input gives the same
 bytes with any number of processes, and no more than a few chunks are in memory.
@@ -10,21 +13,17 @@ bytes with any number of processes, and no more than a few chunks are in memory.
 from __future__ import annotations
 
 import multiprocessing
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from itertools import chain, islice
+from itertools import chain, count, islice
 from pathlib import Path
-from typing import Any
 
 from edgetool.calls.formats.base import dumps
-from edgetool.calls.types import Example
 from edgetool.data import importers, records
-from edgetool.data.check import Problem, mapping
-from edgetool.data.draft import Draft, finish
-from edgetool.data.rows import EVALUATION_ONLY, line_of
+from edgetool.data.check import Problem
+from edgetool.data.chunks import Chunk, Outcome, convert_chunk
 from edgetool.errors import DataError, UsageError
 from edgetool.files import building_files
 
@@ -32,39 +31,22 @@ from edgetool.files import building_files
 _CHUNK = 512
 # Below this many bytes of input, starting processes costs more than it saves.
 _WORTH_PROCESSES = 1 << 23
-_SHOWN = 2000
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Some records of one file, and what is needed to convert them elsewhere."""
-
-    importer: str
-    path: str  # of the file, or the hub id
-    prefix: str  # of the ids of its rows
-    records: list[records.Record]
-    coerce: bool = False
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a chunk: canonical lines, lines for rejected.jsonl, and how many of each.
-
-    Bytes, because one process hands them to another that only writes them down.
-    """
-
-    written: int
-    rejected: int
-    rows: bytes
-    reasons: bytes
+# Records looked at to find out whose they are: the first ones may be broken, or a header.
+_HEAD = 64
 
 
 @dataclass
 class Summary:
-    """How a conversion went. `skipped` holds (file, reason) of files that were not read."""
+    """How a conversion went. `skipped` holds (file, reason) of files that were not read.
+
+    renamed    rows that have another id, because an earlier row has theirs
+    left_out   rows by what was left out of them
+    """
 
     written: int = 0
     rejected: int = 0
+    renamed: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
     by_importer: dict[str, int] = field(default_factory=dict)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     first_reasons: list[str] = field(default_factory=list)
@@ -97,10 +79,11 @@ def convert(source: str, out: Path, rejected: Path, options: Options) -> Summary
     out.parent.mkdir(parents=True, exist_ok=True)
     rejected.parent.mkdir(parents=True, exist_ok=True)
     jobs = options.jobs if _size(source) >= _WORTH_PROCESSES else 1
+    seen: set[int] = set()
     with building_files([out, rejected]) as parts:
         with parts[0].open("wb") as rows, parts[1].open("wb") as reasons:
             for chunk, outcome in converted(chunks, jobs):
-                rows.write(outcome.rows)
+                rows.write(_with_own_ids(outcome, seen, summary))
                 reasons.write(outcome.reasons)
                 _count(summary, chunk, outcome)
         if not summary.written:
@@ -128,89 +111,27 @@ def converted(chunks: Iterable[Chunk], jobs: int) -> Iterator[tuple[Chunk, Outco
             yield first, future.result()
 
 
-def convert_chunk(chunk: Chunk) -> Outcome:
-    """Every row of the chunk's records, written or rejected."""
-    importer = importers.named(chunk.importer)
-    companions = _companions(chunk.importer, chunk.path)
-    rows: list[str] = []
-    reasons: list[str] = []
-    for number, raw in chunk.records:
-        _convert_record(chunk, importer, companions, number, raw, rows, reasons)
-    return Outcome(len(rows), len(reasons), _bytes(rows), _bytes(reasons))
+def _with_own_ids(outcome: Outcome, seen: set[int], summary: Summary) -> bytes:
+    """The chunk's lines; a row whose id an earlier row has gets another one.
 
-
-def _bytes(lines: list[str]) -> bytes:
-    return "".join(lines).encode("utf-8", errors="replace")
-
-
-def _convert_record(
-    chunk: Chunk,
-    importer: importers.Importer,
-    companions: Any,
-    number: int,
-    raw: Any,
-    rows: list[str],
-    reasons: list[str],
-) -> None:
-    where, turn = f"{chunk.path}:{number}", 0
-    try:
-        drafts = importer.drafts(mapping("record", records.parsed(raw)), companions)
-        for turn, draft in enumerate(drafts, start=1):
-            try:
-                example = _example(draft, chunk)
-            except Problem as problem:
-                reasons.append(_reason(where, turn, problem, raw, draft))
-            else:
-                id_ = f"{chunk.prefix}-{number}" + (f"-{turn}" if turn > 1 else "")
-                rows.append(line_of(_named(example, importer, id_)))
-    except Problem as problem:
-        reasons.append(_reason(where, turn + 1, problem, raw))
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
-        # The record does not have the shape its data set's records have.
-        shape = Problem("record", None, f"is not shaped like {importer.NAME}'s: {error!r}")
-        reasons.append(_reason(where, turn + 1, shape, raw))
-
-
-def _example(draft: Draft | Example, chunk: Chunk) -> Example:
-    return finish(draft, coerce=chunk.coerce) if isinstance(draft, Draft) else draft
-
-
-def _named(example: Example, importer: importers.Importer, id_: str) -> Example:
-    """With an id that no other row of this conversion has, and where the row is from.
-
-    A row that has its id, as edgetool's own have, stays as it is.
+    seen   hashes of the ids so far: a million ids as text would take a hundred megabytes
     """
-    if example.id:
-        return example
-    metadata = {key: value for key, value in example.metadata.items() if value is not None}
-    metadata = {"source": importer.NAME, **metadata}
-    if importer.EVALUATION_ONLY:
-        metadata[EVALUATION_ONLY] = True
-    # Not replace(), which reads every field's name anew: this runs for each of a million rows.
-    return Example(
-        id_,
-        example.messages,
-        example.tools,
-        example.calls,
-        example.completion,
-        example.rules,
-        metadata,
-    )
+    lines: list[bytes] | None = None
+    for place, id_ in enumerate(outcome.ids):
+        if hash(id_) in seen:
+            lines = outcome.rows.splitlines(keepends=True) if lines is None else lines
+            other = next(new for n in count(2) if hash(new := f"{id_}-{n}") not in seen)
+            rest = lines[place].removeprefix(_id_text(id_))
+            lines[place] = _id_text(other) + rest
+            summary.renamed += 1
+            id_ = other
+        seen.add(hash(id_))
+    return outcome.rows if lines is None else b"".join(lines)
 
 
-def _reason(
-    where: str, turn: int, problem: Problem, raw: Any, draft: Draft | Example | None = None
-) -> str:
-    row = draft.as_json() if isinstance(draft, Draft) else raw
-    shown = row if isinstance(row, str) else dumps(row)
-    if len(shown) > _SHOWN:
-        row = shown[:_SHOWN] + "…"
-    return dumps({"where": where, "turn": turn, "reason": str(problem), "row": row}) + "\n"
-
-
-@lru_cache(maxsize=4)
-def _companions(importer: str, path: str) -> Any:
-    return importers.named(importer).companions(Path(path))
+def _id_text(id_: str) -> bytes:
+    """How a canonical line begins."""
+    return f'{{"id": {dumps(id_)}'.encode("utf-8", errors="replace")
 
 
 def _chunks(source: str, options: Options, summary: Summary) -> Iterator[Chunk]:
@@ -219,15 +140,10 @@ def _chunks(source: str, options: Options, summary: Summary) -> Iterator[Chunk]:
     for path, found in _streams(source, options):
         found = islice(found, left)
         try:
-            head = list(islice(found, 1))
-            name = options.importer or _recognised(head)
-            if name is None:
-                raise UsageError(
-                    f"{path}: no known data set looks like this; name one with --from "
-                    f"({', '.join(importers.known())})"
-                )
+            head = list(islice(found, _HEAD))
+            name = options.importer or _recognised(path, head)
             importers.named(name).companions(Path(path))
-        except UsageError as error:
+        except (UsageError, DataError) as error:
             if len(_all_files(source)) == 1:
                 raise
             summary.skipped.append((path, str(error)))
@@ -253,13 +169,31 @@ def _all_files(source: str) -> list[Path]:
     return [Path(source)] if records.is_hub_id(source) else records.files_of(source)
 
 
-def _recognised(head: list[records.Record]) -> str | None:
+def _recognised(path: str, head: list[records.Record]) -> str:
+    """The data set that the first record is of that looks like any.
+
+    Raises DataError for a file that is empty or holds no JSON, UsageError for one nobody knows.
+    """
     if not head:
-        return None
-    try:
-        return importers.recognise(records.parsed(head[0][1]))
-    except Problem:
-        return None
+        raise DataError([f"{path}: is empty; give a file with one JSON object a line"])
+    problems = []
+    keys: list[str] = []
+    for number, raw in head:
+        try:
+            record = records.parsed(raw)
+        except Problem as problem:
+            problems.append(f"{path}:{number}: {problem}")
+            continue
+        if name := importers.recognise(record):
+            return name
+        keys = keys or (list(record) if isinstance(record, dict) else [])
+    if len(problems) == len(head):
+        raise DataError(problems[:3])
+    has = f"has the fields {', '.join(map(str, keys[:12]))}" if keys else "is no JSON object"
+    raise UsageError(
+        f"{path}: no known data set looks like this: its first record {has}; name its data set "
+        f"with --from ({', '.join(importers.known())}), or write messages, tools and calls"
+    )
 
 
 def _prefix(source: str, path: str) -> str:
@@ -286,6 +220,7 @@ def _emptied(chunk: Chunk) -> Chunk:
 def _count(summary: Summary, chunk: Chunk, outcome: Outcome) -> None:
     summary.written += outcome.written
     summary.rejected += outcome.rejected
+    summary.left_out += outcome.left_out
     counted = summary.by_importer.get(chunk.importer, 0)
     summary.by_importer[chunk.importer] = counted + outcome.written
     if len(summary.first_reasons) < 3:

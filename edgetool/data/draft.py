@@ -32,6 +32,7 @@ class Draft:
     """Messages before the turn, tools in any dialect, and the calls wanted: {"name", "arguments"}.
 
     A call may also carry `alternatives` and `optional` as canonical rows do.
+    left_out   what the record has and the row has not, in words: "thoughts"
     """
 
     messages: Sequence[Message]
@@ -39,6 +40,7 @@ class Draft:
     calls: Sequence[Any]
     completion: str | None = None
     metadata: JsonObject = field(default_factory=dict)
+    left_out: Sequence[str] = ()
 
     def as_json(self) -> JsonObject:
         """What a rejected row shows."""

@@ -189,7 +189,7 @@ def _mixed(order: array[int], files: Sequence[BinaryIO], names: list[str]) -> It
     for place in order:
         file, offset = place >> _FILE_BITS, place & ((1 << _FILE_BITS) - 1)
         files[file].seek(offset)
-        line = files[file].readline().decode("utf-8", errors="replace")
+        line = files[file].readline()
         try:
             row = parse_row(line, f"row-{offset}")
         except Problem as problem:

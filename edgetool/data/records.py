@@ -1,12 +1,11 @@
 """JSON objects out of files, folders and the Hugging Face hub, one at a time.
 
-A .jsonl file gives its lines unread, so that whoever converts them can do so in another process. A
-.json file may hold lines too (BFCL), an array, which is read in blocks, or one object.
+A .jsonl file gives its lines unread, as bytes, so that whoever converts them can do so in another
+process. A .json file may hold lines too (BFCL), an array, which is read in blocks, or one object.
 """
 
 from __future__ import annotations
 
-import gzip
 import io
 import json
 import re
@@ -16,16 +15,17 @@ from typing import IO, Any
 
 from edgetool.data.check import Problem
 from edgetool.data.json_text import decode
+from edgetool.data.lines import numbered_lines, open_bytes, reading, require_utf8_mark, text_of
 from edgetool.errors import DataError, UsageError
 
 SUFFIXES = (".jsonl", ".json", ".parquet", ".jsonl.gz", ".json.gz")
 _HUB_ID = re.compile(r"[\w.\-]+/[\w.\-]+")
 _BETWEEN = re.compile(r"[,\s]*")
 _BLOCK = 1 << 20  # characters
-# A line no row of ours comes near: a file that is not rows must not fill the memory.
-_LONGEST = 1 << 26
 
-Record = tuple[int, Any]  # (line or element from 1, a line's text or the object)
+# (line or element from 1; a line as bytes, a document as text, or the value)
+Record = tuple[int, Any]
+_BAD_BYTE = re.compile("[\udc80-\udcff]")
 
 
 def files_of(source: str) -> list[Path]:
@@ -44,8 +44,13 @@ def files_of(source: str) -> list[Path]:
 
 
 def is_hub_id(source: str) -> bool:
-    """Whether `source` can only mean a data set on the hub: owner/name, and no such file here."""
-    return _HUB_ID.fullmatch(source) is not None and not Path(source).exists()
+    """Whether `source` can only mean a data set on the hub: owner/name, and no such file here.
+
+    A name that ends as a file of rows does, or that begins with a folder, is a mistyped path.
+    """
+    path = Path(source)
+    typed_as_path = source.endswith(SUFFIXES) or path.parent.is_dir()
+    return _HUB_ID.fullmatch(source) is not None and not path.exists() and not typed_as_path
 
 
 def read(path: Path) -> Iterator[Record]:
@@ -53,11 +58,11 @@ def read(path: Path) -> Iterator[Record]:
     if path.name.endswith(".parquet"):
         yield from _parquet(path)
         return
-    with _open(path) as file:
-        if path.name.endswith((".jsonl", ".jsonl.gz")):
-            yield from _lines(file)
-        else:
-            yield from _json(path, file)
+    if path.name.endswith((".jsonl", ".jsonl.gz")):
+        yield from numbered_lines(path)
+        return
+    with reading(path):
+        yield from _json(path)
 
 
 def read_hub(name: str, config: str | None, split: str) -> Iterator[Record]:
@@ -66,6 +71,21 @@ def read_hub(name: str, config: str | None, split: str) -> Iterator[Record]:
 
     try:
         rows = datasets.load_dataset(name, config, split=split, streaming=True)
+    except datasets.exceptions.DatasetNotFoundError:
+        raise UsageError(
+            f"{name}: the hub has no such data set, or shows it only to some; check the spelling, "
+            "and log in with `hf auth login` where it is private or gated"
+        ) from None
+    except ConnectionError as error:
+        offline = "OfflineMode" in str(error)
+        why = "HF_HUB_OFFLINE is set" if offline else str(error).partition("\n")[0]
+        remedy = "unset it" if offline else "check the network"
+        raise DataError(
+            [
+                f"{name}: the hub cannot be reached ({why}); {remedy}, or download the files and "
+                "give their folder"
+            ]
+        ) from None
     except (ValueError, OSError) as error:
         raise DataError([f"{name}: cannot be read from the hub: {error}"]) from None
     for number, row in enumerate(rows, start=1):
@@ -73,13 +93,20 @@ def read_hub(name: str, config: str | None, split: str) -> Iterator[Record]:
 
 
 def parsed(raw: Any) -> Any:
-    """A record's value. Raises Problem when its text is not JSON."""
-    if not isinstance(raw, str):
-        return raw
+    """A record's value. Raises Problem when its text is not UTF-8 or not JSON."""
+    text = text_of(raw) if isinstance(raw, bytes) else raw
+    if not isinstance(text, str):
+        return text
     try:
-        return decode(raw)
+        return decode(text)
     except ValueError as error:
-        raise Problem("line", raw.strip(), f"is not JSON ({error})") from None
+        raise Problem("line", text.strip(), f"is not JSON ({error})") from None
+
+
+def bad_byte(text: str) -> int | None:
+    """The first byte of a document that is not UTF-8, as it was."""
+    found = _BAD_BYTE.search(text)
+    return None if found is None else ord(found[0]) - 0xDC00
 
 
 def without_empty(value: Any) -> Any:
@@ -89,30 +116,22 @@ def without_empty(value: Any) -> Any:
     return [without_empty(inner) for inner in value] if isinstance(value, list) else value
 
 
-def _open(path: Path) -> IO[str]:
-    if path.suffix == ".gz":
-        return io.TextIOWrapper(gzip.open(path), encoding="utf-8", errors="replace")
-    return path.open(encoding="utf-8", errors="replace")
-
-
-def _lines(file: IO[str]) -> Iterator[Record]:
-    for number, line in enumerate(iter(lambda: file.readline(_LONGEST), ""), start=1):
-        if not line.isspace():
-            yield number, line
-
-
-def _json(path: Path, file: IO[str]) -> Iterator[Record]:
+def _json(path: Path) -> Iterator[Record]:
     """An array's elements, or one object, or one object a line."""
-    start = file.read(_BLOCK)
-    if start.lstrip().startswith("["):
-        yield from _elements(path, file, start.lstrip()[1:])
-        return
-    first, newline, _ = start.partition("\n")
-    file.seek(0)
-    if newline and _is_json(first):
-        yield from _lines(file)
-    else:
-        yield 1, file.read()
+    with open_bytes(path) as raw:
+        require_utf8_mark(path, raw)
+        # A byte that is not UTF-8 stays visible, as a surrogate, for the row that holds it.
+        file = io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape")
+        start = file.read(_BLOCK)
+        if start.lstrip().startswith("["):
+            yield from _elements(path, file, start.lstrip()[1:])
+            return
+        first, newline, _ = start.partition("\n")
+        if not (newline and _is_json(first)):
+            if start.strip():
+                yield 1, start + file.read()
+            return
+    yield from numbered_lines(path)
 
 
 def _is_json(text: str) -> bool:
@@ -136,7 +155,9 @@ def _elements(path: Path, file: IO[str], text: str) -> Iterator[Record]:
         except (ValueError, RecursionError) as error:
             end, problem = len(text), str(error)
         if end < len(text):  # what ends with the block might go on in the next
-            yield number, value
+            bad = bad_byte(text[at:end])
+            # As bytes it is refused like a line; the other elements go on.
+            yield number, text[at:end].encode(errors="surrogateescape") if bad else value
             number, at = number + 1, end
             continue
         block = file.read(max(_BLOCK, len(text) - at))
@@ -150,7 +171,7 @@ def _parquet(path: Path) -> Iterator[Record]:
     import pyarrow.parquet
 
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
+        with reading(path), pyarrow.parquet.ParquetFile(path) as file:
             number = 0
             for batch in file.iter_batches(batch_size=256):
                 for row in batch.to_pylist():

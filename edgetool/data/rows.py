@@ -25,10 +25,12 @@ from edgetool.data.check import (
     Problem,
     expected_call,
     mapping,
+    text_of_parts,
     tool_of,
     without_padded_history,
 )
 from edgetool.data.json_text import decode
+from edgetool.data.lines import numbered_lines, text_of
 from edgetool.errors import DataError, UsageError
 from edgetool.files import building_files, open_text
 
@@ -47,7 +49,7 @@ def load_rows(path: Path) -> list[Example]:
     if problems:
         raise DataError(problems)
     if not rows:
-        raise DataError([f"{path}: no rows in this file; write one JSON object a line"])
+        raise no_rows(path)
     return rows
 
 
@@ -67,14 +69,22 @@ def checked_rows(path: Path, report: Callable[[str], None]) -> Iterator[Example]
 
 
 def stream_rows(path: Path) -> Iterator[Example]:
-    """The rows of a file, one at a time. Raises DataError at the first bad one."""
+    """The rows of a file, one at a time. Raises DataError at the first bad one, or without any."""
     require_rows(path)
+    number = 0
     for number, line in numbered_lines(path):
         try:
             yield parse_row(line, f"row-{number}")
         except Problem as problem:
             remedy = f"type `edgetool data validate {path}` to see every bad row"
             raise DataError([f"{path}:{number}: {problem}", remedy]) from None
+    if not number:
+        raise no_rows(path)
+
+
+def no_rows(path: Path) -> DataError:
+    """The error for a file of rows that holds none."""
+    return DataError([f"{path}: no rows in this file; write one JSON object a line"])
 
 
 def require_rows(path: Path) -> None:
@@ -83,21 +93,14 @@ def require_rows(path: Path) -> None:
         raise UsageError(f"no rows at {path}; give a .jsonl file, one row a line")
 
 
-def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(line number from 1, line) of every line that is not blank."""
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                yield number, line
-
-
-def parse_row(line: str, default_id: str) -> Example:
+def parse_row(line: str | bytes, default_id: str) -> Example:
     """One line -> Example. Raises Problem naming the field, its value and what to do."""
+    text = text_of(line) if isinstance(line, bytes) else line
     try:
-        row = decode(line)
+        row = decode(text)
     except ValueError as error:
         raise Problem(
-            "line", line.strip(), f"is not JSON ({error}); write one object a line"
+            "line", text.strip(), f"is not JSON ({error}); write one object a line"
         ) from None
     return example_of(row, default_id)
 
@@ -160,12 +163,15 @@ def checked_message(field: str, value: Any) -> dict[str, Any]:
     message = mapping(field, value)
     if message.get("role") not in ROLES:
         raise Problem(f"{field}.role", message.get("role"), f"must be one of {', '.join(ROLES)}")
-    content = message.get("content")
+    content = text_of_parts(f"{field}.content", message.get("content"))
     if content is not None and not isinstance(content, str):
         raise Problem(f"{field}.content", content, "must be text")
     if content is None and not message.get("tool_calls"):
         raise Problem(f"{field}.content", None, "is missing; a message needs text or tool_calls")
-    return {key: inner for key, inner in message.items() if inner is not None or key == "content"}
+    if message["role"] == "user" and not (content or "").strip():
+        raise Problem(f"{field}.content", content, "is empty; write what the user said")
+    kept = {key: inner for key, inner in message.items() if inner is not None or key == "content"}
+    return {**kept, "content": content} if isinstance(message.get("content"), list) else kept
 
 
 def _pop_answer(messages: list[dict[str, Any]]) -> tuple[Any, str | None]:

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from edgetool.calls.history import with_objects
 from edgetool.calls.nulls import without_null_keywords
+from edgetool.calls.parts import joined_text
 from edgetool.calls.runtime import Sampling
 from edgetool.calls.tools import require_sound
 from edgetool.calls.types import JsonObject, Message, Tool
@@ -139,11 +140,8 @@ class ChatMessage(Strict):
     @field_validator("content")
     @classmethod
     def _only_text(cls, content: str | list[JsonObject] | None) -> str | None:
-        if not isinstance(content, list):
-            return content
-        if not all(isinstance(part.get("text"), str) for part in content):
-            raise ValueError("only text parts can be read")
-        return "".join(part["text"] for part in content)
+        text: str | None = joined_text(content)
+        return text
 
     @model_validator(mode="after")
     def _says_something(self) -> ChatMessage:

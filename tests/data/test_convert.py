@@ -78,7 +78,7 @@ def test_records_of_an_unexpected_shape_are_rejected_not_raised(tmp_path):
     "importer", ["bfcl", "snips", "sgd", "toolrl", "when2call", "openai", "xlam"]
 )
 def test_no_importer_raises_on_what_is_not_its_own(tmp_path, importer, monkeypatch):
-    monkeypatch.setattr(convert_module, "_companions", lambda *_: {})
+    monkeypatch.setattr("edgetool.data.chunks._companions", lambda *_: {})
     strange = [RECORDS[name] for name in RECORDS] + [{"a": [{"data": 3}]}, {"turns": 1}, {}, 0]
     chunk = convert_module.Chunk(importer, "x.jsonl", "x", list(enumerate(strange)))
     outcome = convert_module.convert_chunk(chunk)
@@ -172,10 +172,122 @@ def test_files_of_a_folder_that_cannot_be_read_so_are_named(tmp_path):
 
 
 def test_a_file_that_nobody_knows_is_a_usage_error(tmp_path):
-    with pytest.raises(UsageError, match="no known data set looks like this; name one with --from"):
+    with pytest.raises(UsageError, match="first record has the fields text; name its data set"):
         run(write(tmp_path / "a.jsonl", [{"text": "hello"}]), tmp_path)
     with pytest.raises(UsageError, match="is neither a file nor a folder"):
         run(tmp_path / "none" / "deep" / "er", tmp_path)
+
+
+@pytest.mark.parametrize("first", ["{", "NaN", '{"x": NaN}', '{"_header": 1}', "[1]", "null"])
+def test_a_first_line_that_says_nothing_does_not_hide_whose_rows_follow(tmp_path, first):
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join([first, json.dumps(xlam()), json.dumps(xlam())]))
+    rows, rejected, summary = run(path, tmp_path)
+    assert (len(rows), len(rejected)) == (2, 1)
+    assert rejected[0]["where"] == f"{path}:1" and summary.by_importer == {"xlam": 2}
+
+
+def test_a_file_without_a_line_of_json_says_so_with_its_first_lines(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text("# my rows\n- weather\n")
+    with pytest.raises(DataError, match=r"a\.jsonl:1: line \"# my rows\" is not JSON"):
+        run(path, tmp_path)
+
+
+def own(id_, city="Oslo"):
+    call = {"name": "get_weather", "arguments": {"city": city}}
+    return {**RECORDS["edgetool"], "calls": [call], "id": id_}
+
+
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [
+        ([1, "1"], ["1", "1-2"]),
+        (["a", "a", "a"], ["a", "a-2", "a-3"]),
+        (["a", "a-2", "a"], ["a", "a-2", "a-3"]),
+        (["rows-2", None], ["rows-2", "rows-2-2"]),  # the second would be named for its line
+        (["é", "é"], ["é", "é-2"]),
+    ],
+)
+def test_no_two_rows_that_convert_writes_have_one_id(tmp_path, given, written):
+    rows, rejected, summary = run(write(tmp_path / "rows.jsonl", map(own, given)), tmp_path)
+    assert [row.id for row in rows] == written and not rejected
+    assert summary.renamed == 1 + (given == ["a", "a", "a"])
+
+
+def test_ids_stay_apart_between_files_and_chunks(tmp_path, monkeypatch):
+    monkeypatch.setattr(convert_module, "_CHUNK", 2)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    write(folder / "a.jsonl", [xlam()] * 3)
+    write(folder / "a.json", [xlam()] * 3)
+    rows, _, summary = run(folder, tmp_path)
+    assert len({row.id for row in rows}) == 6 and summary.renamed == 3
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "x"}}
+SOUND = {"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}
+FILE = {"type": "file", "file": {"file_id": "f"}}
+CAPTION = {"type": "image", "text": "a cat", "image": None}
+HELLO = {"type": "text", "text": "hello", "image_url": None}
+
+
+@pytest.mark.parametrize("part", [IMAGE, SOUND, FILE, CAPTION, "text", {"type": "text"}])
+@pytest.mark.parametrize("name", ["openai", "edgetool"])
+def test_a_part_that_is_no_text_is_refused_and_not_dropped(tmp_path, part, name):
+    bad = json.loads(json.dumps(RECORDS[name]))
+    bad["messages"][0]["content"] = [HELLO, part]
+    good = json.loads(json.dumps(RECORDS[name]))
+    good["messages"][0]["content"] = [HELLO, HELLO]
+    good["id"] = "good"
+    rows, [reason], _ = run(write(tmp_path / "a.jsonl", [bad, good]), tmp_path)
+    assert [row.utterance for row in rows] == ["hellohello"]
+    assert "only text parts can be read" in reason["reason"]
+
+
+@pytest.mark.parametrize("name", ["openai", "sharegpt"])
+def test_a_row_with_a_picture_beside_its_text_is_refused(tmp_path, name):
+    records = [{**RECORDS[name], "images": images} for images in ([], None, ["cat.png"])]
+    rows, [reason], _ = run(write(tmp_path / "a.jsonl", records), tmp_path)
+    assert len(rows) == 2 and 'images ["cat.png"] cannot be used' in reason["reason"]
+
+
+@pytest.mark.parametrize("empty", ["", "  ", [], [{"type": "text", "text": ""}]])
+def test_a_user_who_says_nothing_is_refused(tmp_path, empty):
+    bad = json.loads(json.dumps(RECORDS["openai"]))
+    bad["messages"][0]["content"] = empty
+    rows, [reason], _ = run(write(tmp_path / "a.jsonl", [bad, RECORDS["openai"]]), tmp_path)
+    assert len(rows) == 1 and "is empty; write what the user said" in reason["reason"]
+
+
+@pytest.mark.parametrize(
+    "source", ["data/rows.jsonl", "FOLDER/rows", "owner/rows.parquet", "./owner", "a/b/c"]
+)
+def test_a_mistyped_path_is_no_hub_id(tmp_path, monkeypatch, source):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "FOLDER").mkdir()
+    with pytest.raises(UsageError, match="is neither a file nor a folder"):
+        run(source, tmp_path)
+
+
+def test_a_hub_that_cannot_be_reached_is_not_a_name_that_is_wrong(tmp_path, monkeypatch):
+    datasets = pytest.importorskip("datasets")
+
+    def fails(error):
+        def load(*_, **__):
+            raise error
+
+        monkeypatch.setattr(datasets, "load_dataset", load)
+
+    fails(ConnectionError("Couldn't reach 'a/b' on the Hub (ConnectTimeout)\nmore"))
+    with pytest.raises(DataError, match=r"cannot be reached \(Couldn't .*; check the network"):
+        run("nobody/none", tmp_path)
+    fails(ConnectionError("Couldn't reach 'a/b' on the Hub (OfflineModeIsEnabled)"))
+    with pytest.raises(DataError, match=r"HF_HUB_OFFLINE is set\); unset it"):
+        run("nobody/none", tmp_path)
+    fails(datasets.exceptions.DatasetNotFoundError("Dataset 'a/b' doesn't exist on the Hub"))
+    with pytest.raises(UsageError, match=r"no such data set.*check the spelling"):
+        run("nobody/none", tmp_path)
 
 
 def test_nothing_is_written_when_no_row_fits(tmp_path):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 from typer.testing import CliRunner
 
 from edgetool.cli import app
 from edgetool.data.rows import write_rows
-from edgetool.errors import EdgetoolError
+from edgetool.errors import DataError, EdgetoolError, UsageError
 from tests.conftest import weather_tool
 
 
@@ -74,6 +76,92 @@ def test_synth_makes_rows_that_validate(tmp_path):
     out = tmp_path / "made.jsonl"
     assert "9 rows" in typed("synth", tmp_path / "tools.json", "--out", out, "--rows", 9)
     assert "9 rows, all good" in typed("validate", out)
+
+
+def test_convert_says_which_ids_it_changed(tmp_path, rows):
+    rows.write_text(rows.read_text() * 2)
+    said = typed("convert", rows, "--out", tmp_path / "r.jsonl")
+    assert "3 rows had an earlier row's id and got another, such as 1-2" in said
+    assert "6 rows, all good" in typed("validate", tmp_path / "r.jsonl")
+
+
+WRITERS = [
+    ["convert", "ROWS", "--out"],
+    ["mix", "ROWS", "--out"],
+    ["mask", "ROWS", "--out"],
+    ["synth", "TOOLS", "--out"],
+    ["split", "ROWS", "--out"],
+]
+
+
+def filled(words, tmp_path, rows):
+    tools = tmp_path / "tools.json"
+    tools.write_text(json.dumps([weather_tool().as_openai()]))
+    return [{"ROWS": rows, "TOOLS": tools}.get(word, word) for word in words]
+
+
+@pytest.mark.parametrize("words", WRITERS, ids=lambda words: words[0])
+def test_a_place_that_cannot_be_written_is_a_usage_error_and_nothing_is_left(tmp_path, rows, words):
+    words = filled(words, tmp_path, rows)
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    taken = "file" if words[0] == "split" else "folder"
+    for out in (taken, "file/deeper"):
+        with pytest.raises(UsageError, match=r"is a folder; name a file in it|a file stands where"):
+            typed(*words, tmp_path / out)
+    names = ["file", "folder", "rows.jsonl", "tools.json"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == names
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+FULL = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+from edgetool.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("words", WRITERS, ids=lambda words: words[0])
+def test_a_file_that_does_not_fit_is_an_error_in_one_line_and_nothing_is_left(
+    tmp_path, rows, words
+):
+    words = [str(word) for word in filled(words, tmp_path, rows)]
+    out = str(tmp_path / "out")
+    ran = subprocess.run(
+        [sys.executable, "-c", FULL, "data", *words, out], capture_output=True, text=True
+    )
+    assert ran.returncode == 1 and len(ran.stderr.splitlines()) == 1, ran.stderr
+    assert "could not be written: the file is larger than allowed here" in ran.stderr
+    left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {"rows.jsonl", "tools.json"}
+
+
+def test_a_file_that_may_not_be_read_is_not_told_as_one_that_cannot_be_written(tmp_path):
+    (tmp_path / "rows.jsonl").symlink_to("/proc/self/mem")  # opens, and fails to be read
+    with pytest.raises(EdgetoolError, match=r"rows\.jsonl: cannot be read"):
+        typed("stats", tmp_path / "rows.jsonl")
+
+
+@pytest.mark.parametrize("text", ["", "\n\n"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["validate", "ROWS"],
+        ["stats", "ROWS"],
+        ["split", "ROWS", "--out", "OUT"],
+        ["mask", "ROWS", "--out", "OUT"],
+        ["convert", "ROWS", "--out", "OUT"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_an_empty_file_is_said_to_be_empty(tmp_path, words, text):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(text)
+    with pytest.raises(DataError, match=r"rows\.jsonl: (no rows in this file|is empty)"):
+        typed(*({"ROWS": rows, "OUT": tmp_path / "out"}.get(word, word) for word in words))
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["rows.jsonl"]
 
 
 @pytest.mark.parametrize(

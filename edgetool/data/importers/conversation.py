@@ -6,10 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from edgetool.calls.formats import hermes
+from edgetool.calls.parts import ONLY_TEXT
 from edgetool.calls.types import JsonObject, Message
-from edgetool.data.check import Problem
+from edgetool.data.check import Problem, text_of_parts
 from edgetool.data.draft import Draft, call_of, json_list
 
+# Columns of LLaMA-Factory's, TRL's and others' rows with pictures.
+_OTHER_MEDIA = ("images", "image", "videos", "audios", "audio")
 _OTHER_MARKS = ("<TOOLCALL>", "<functioncall>", "[TOOL_CALLS]", "<|python_tag|>")
 
 
@@ -58,7 +61,7 @@ def openai_message(field: str, value: Any) -> Message:
     if not isinstance(value, dict):
         raise Problem(field, value, "must be a JSON object")
     role = {"function": "tool", "developer": "system"}.get(value.get("role", ""), value.get("role"))
-    content = _text(value.get("content"))
+    content = text_of_parts(f"{field}.content", value.get("content"))
     called = value.get("tool_calls") or value.get("function_call")
     if called:
         listed = json_list(f"{field}.tool_calls", called)
@@ -69,8 +72,8 @@ def openai_message(field: str, value: Any) -> Message:
     return {"role": role, "content": content}
 
 
-def _text(content: Any) -> Any:
-    """Text, also when it comes in parts: [{"type": "text", "text": ...}]."""
-    if isinstance(content, list) and all(isinstance(part, dict) for part in content):
-        return "".join(str(part.get("text") or "") for part in content)
-    return content
+def require_only_text(record: JsonObject) -> None:
+    """Raises Problem for a record that has images, sounds or films beside its text."""
+    for column in _OTHER_MEDIA:
+        if record.get(column):
+            raise Problem(column, record[column], f"cannot be used: {ONLY_TEXT}")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from edgetool.data.draft import Draft, json_list
-from edgetool.data.importers.conversation import openai_message, turns
+from edgetool.data.importers.conversation import openai_message, require_only_text, turns
 from edgetool.data.importers.plain import EVALUATION_ONLY, companions, is_companion
 
 __all__ = ["EVALUATION_ONLY", "companions", "is_companion"]
@@ -25,6 +25,7 @@ def recognises(record: dict[str, Any]) -> bool:
 
 
 def drafts(record: dict[str, Any], companions: None) -> Iterator[Draft]:
+    require_only_text(record)
     if "messages" in record:
         listed = json_list("messages", record["messages"])
     else:

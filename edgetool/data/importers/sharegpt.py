@@ -11,7 +11,13 @@ from typing import Any
 from edgetool.calls.types import Message
 from edgetool.data.check import Problem, require_text
 from edgetool.data.draft import Draft, call_of, json_list
-from edgetool.data.importers.conversation import calling, said, spoken, turns
+from edgetool.data.importers.conversation import (
+    calling,
+    require_only_text,
+    said,
+    spoken,
+    turns,
+)
 from edgetool.data.importers.plain import EVALUATION_ONLY, companions, is_companion
 
 __all__ = ["EVALUATION_ONLY", "companions", "is_companion"]
@@ -32,6 +38,7 @@ def recognises(record: dict[str, Any]) -> bool:
 
 
 def drafts(record: dict[str, Any], companions: None) -> Iterator[Draft]:
+    require_only_text(record)
     conversation = json_list("conversations", record["conversations"])
     messages = [_message(f"conversations[{i}]", turn) for i, turn in enumerate(conversation)]
     if record.get("system") and messages[:1] and messages[0]["role"] != "system":

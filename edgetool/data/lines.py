@@ -1,0 +1,103 @@
+"""Lines of a file of rows: bytes -> text. What is not UTF-8 is named, and replaced by nothing.
+
+A byte order mark, which Windows tools write and joined files hold in the middle, is no part of a
+line.
+"""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from edgetool.data.check import Problem
+from edgetool.errors import DataError
+
+# A line no row of ours comes near: a file that is not rows must not fill the memory.
+LONGEST = 1 << 26
+# The longer mark first: UTF-32's begins with UTF-16's.
+_OTHER_MARKS = {
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """(line number from 1, line) of every line that is not blank. `.gz` files are unpacked.
+
+    Raises DataError for a file in UTF-16 or UTF-32, and for one that cannot be read or unpacked.
+    """
+    with reading(path), open_bytes(path) as file:
+        require_utf8_mark(path, file)
+        for number, line in enumerate(iter(lambda: file.readline(LONGEST), b""), start=1):
+            if line.strip():
+                yield number, line
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Errors of the disk and of a packed file become a DataError that names the file."""
+    try:
+        yield
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        remedy = "download or pack it again"
+        raise DataError([f"{path}: cannot be unpacked ({error}); {remedy}"]) from None
+    except OSError as error:
+        why = error.strerror or error
+        raise DataError([f"{path}: cannot be read ({why}); check its permissions"]) from None
+
+
+def open_bytes(path: Path) -> BinaryIO:
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+
+
+def require_utf8_mark(path: Path, file: BinaryIO) -> None:
+    """Raises DataError for a file whose first bytes say that it is in another encoding."""
+    head = file.read(4)
+    file.seek(0)
+    name = next((name for mark, name in _OTHER_MARKS.items() if head.startswith(mark)), None)
+    if name is None and b"\0" in head:  # no JSON text holds one
+        name = "UTF-16BE" if head.startswith(b"\0") else "UTF-16LE"
+    if name is not None:
+        raise DataError(
+            [
+                f"{path}: is written in {name}; rows are read as UTF-8: save it again as UTF-8, or "
+                f"type `iconv -f {name} -t UTF-8 {path} > utf8-{path.name}`"
+            ]
+        )
+
+
+def text_of(line: bytes) -> str:
+    """The text of a line, without a byte order mark. Raises Problem naming the first bad byte."""
+    try:
+        return line.removeprefix(codecs.BOM_UTF8).decode()
+    except UnicodeDecodeError as error:
+        shown = line.decode(errors="replace").strip()
+        marked = len(codecs.BOM_UTF8) * line.startswith(codecs.BOM_UTF8)
+        raise Problem(
+            "line", shown, not_utf8(error.start + marked, error.object[error.start])
+        ) from None
+
+
+def not_utf8(position: int, byte: int) -> str:
+    """What is wrong with a byte. position: from 0, shown from 1."""
+    return f"is not UTF-8: byte {position + 1} is 0x{byte:02x}; save the file as UTF-8"
+
+
+def read_document(path: Path) -> str:
+    """The text of a file that is one document. Raises DataError for one that is not UTF-8."""
+    with reading(path), open_bytes(path) as file:
+        require_utf8_mark(path, file)
+        raw = file.read()
+    try:
+        return raw.removeprefix(codecs.BOM_UTF8).decode()
+    except UnicodeDecodeError as error:
+        before = error.object[: error.start]
+        line, column = before.count(b"\n") + 1, error.start - before.rfind(b"\n") - 1
+        raise DataError([f"{path}:{line}: {not_utf8(column, error.object[error.start])}"]) from None
