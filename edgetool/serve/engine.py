@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetool.errors import EngineError, UsageError
+from edgetool.serve.footprint import footprint
 from edgetool.serve.gpu import gpu_layers
 from edgetool.serve.opening import (
     CHUNK,
-    affordable,
     can_retract,
     close,
     listening,
@@ -65,7 +65,7 @@ class Engine:
         self.llama = load_model(path, threads, layers)
         # llama.cpp rounds a small context up and lets a model run past its training
         self.context = min(context, self.llama._model.n_ctx_train())
-        self.sequences = sequences = affordable(self.llama, self.context, sequences)
+        self.sequences = sequences = footprint(path).affordable(self.context, sequences)
         self._ctx = open_context(self.llama, self.context, sequences, threads, path)
         # Also runs at exit: llama-cpp-python's own __del__ comes too late there and complains.
         self._free = weakref.finalize(self, close, self._ctx, self.llama)

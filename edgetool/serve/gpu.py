@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from pathlib import Path
 
-from edgetool.serve.footprint import WORKING_BYTES, Footprint, footprint
+from edgetool.serve.footprint import Footprint, footprint
 
 ALL = -1  # as llama.cpp has it
 # What is left for the rest of the machine: a desktop lives on the same card.
@@ -31,9 +31,10 @@ def layers_that_fit(model: Footprint, free: int, context: int, sequences: int) -
     needed = model.needed(context, sequences)
     if needed <= room:
         return ALL
+    once = model.working + model.buffers(context, sequences)
     # the output is as good as one layer more
-    each = (needed - WORKING_BYTES) // (model.layers + 1)
-    return max(0, (room - WORKING_BYTES) // each) if model.layers else 0
+    each = (needed - once) // (model.blocks + 1)
+    return max(0, (room - once) // each) if model.blocks else 0
 
 
 def free_gpu_bytes() -> int:

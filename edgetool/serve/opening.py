@@ -10,7 +10,6 @@ from typing import Any
 
 from edgetool.cpu import cores, without_amx
 from edgetool.errors import EngineError, ModelError, NoSuchModel
-from edgetool.serve.footprint import CACHE_BYTES
 
 # A prompt is always read in the same pieces, and only whole pieces are kept for the next prompt:
 # rounding in a matrix product may depend on how many tokens go through it at once, so any other
@@ -64,17 +63,6 @@ def load_model(path: Path, threads: int, layers: int) -> Any:
                 f"{path}: llama.cpp cannot load it ({reason}); the file is cut short, damaged or "
                 f"of an architecture this llama.cpp does not know; export or copy it again"
             ) from error
-
-
-def affordable(llama: Any, context: int, sequences: int) -> int:
-    """At most `sequences`, at least one: so many that their keys and values fit CACHE_BYTES."""
-    import llama_cpp
-
-    model = llama._model.model
-    heads = max(1, llama_cpp.llama_model_n_head(model))
-    width = llama_cpp.llama_model_n_embd(model) * llama_cpp.llama_model_n_head_kv(model) / heads
-    per_token = 2 * 2 * width * llama_cpp.llama_model_n_layer(model)  # keys and values, two bytes
-    return max(1, min(sequences, int(CACHE_BYTES / max(1.0, per_token * context))))
 
 
 def trained_context(metadata: Mapping[str, str], context: int) -> int:

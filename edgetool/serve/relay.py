@@ -23,7 +23,7 @@ import httpx
 from edgetool.calls.prompt import Prompter
 from edgetool.errors import EdgetoolError, EngineError, ModelError, UsageError
 from edgetool.serve.child import advice
-from edgetool.serve.footprint import footprint
+from edgetool.serve.footprint import LLAMA_SERVER, footprint
 from edgetool.serve.jobs import NONE, Job, job_from_json
 from edgetool.serve.opening import listening, require_gguf, threads_for, trained_context
 from edgetool.serve.scribe import Say, listen, refused, told_by_parent
@@ -42,7 +42,8 @@ def main() -> None:
 
 async def _work(settings: dict[str, Any], say: Say) -> None:
     spelling = Spelling(Path(settings["path"]), settings["context"], settings["call_syntax"])
-    sequences = footprint(spelling.path).affordable(spelling.limit, settings["sequences"])
+    model = footprint(spelling.path)
+    sequences = model.affordable(spelling.limit, settings["sequences"], LLAMA_SERVER)
     key, port = secrets.token_urlsafe(32), _free_port()
     run = command(
         Path(settings["binary"]),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edgetool.calls.types import Tool
 from edgetool.errors import NoSuchModel, UsageError
-from edgetool.serve.footprint import footprint, readable
+from edgetool.serve.footprint import LLAMA_SERVER, OURS, Opening, footprint, readable
 from edgetool.serve.http import ChatServer
 from edgetool.serve.listening import HOST, PORT, bind, is_loopback, server
 from edgetool.serve.page import page_routes
@@ -52,7 +52,8 @@ def run_serve(
     binary = binary_of(engine)
     offered = tools_from(tools)
     with bind(host, port) as listening:
-        print(memory_line(model, context or CONTEXT), flush=True)
+        opening = OURS if binary is None else LLAMA_SERVER
+        print(memory_line(model, context or CONTEXT, opening), flush=True)
         with ChildWriter(model, context=context, warm=offered, binary=binary) as writer:
             front = ChatServer(
                 writer, model.stem, offered, api_key=api_key, offer_tools=offer_tools
@@ -94,13 +95,13 @@ def require_key(host: str, api_key: str | None) -> None:
         )
 
 
-def memory_line(model: Path, context: int) -> str:
+def memory_line(model: Path, context: int, opening: Opening = OURS) -> str:
     """What a model will take, and what is there for it."""
     import psutil
 
     if not model.is_file():
         raise NoSuchModel(f"{model}: no such file; `edgetool export` writes GGUF files")
-    needed = footprint(model).needed(context, SEQUENCES)
+    needed = footprint(model).needed(context, SEQUENCES, opening)
     free = psutil.virtual_memory().available
     line = f"{model.name}: needs about {readable(needed)} of memory, {readable(free)} are free"
     if needed > free:

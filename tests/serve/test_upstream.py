@@ -17,7 +17,7 @@ from edgetool.calls import formats
 from edgetool.calls.runtime import Sampling
 from edgetool.calls.types import Tool
 from edgetool.errors import EngineError, UsageError
-from edgetool.serve.footprint import Footprint
+from edgetool.serve.footprint import Footprint, Layer
 from edgetool.serve.jobs import NONE, REQUIRED, Job
 from edgetool.serve.opening import trained_context
 from edgetool.serve.upstream import (
@@ -188,7 +188,7 @@ def test_its_key_is_in_no_list_of_processes_and_its_settings_are_ours(monkeypatc
     ],
 )
 def test_there_are_as_many_places_as_their_caches_may_take(context, asked, given):
-    assert Footprint(0, 2**16, 1).affordable(context, asked) == given
+    assert Footprint(0, (Layer(2**16),)).affordable(context, asked) == given
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,88 @@
+"""The head of a GGUF file, read by hand: a few dozen keys, up to the tokenizer's tokens.
+
+The gguf package would read all of it, a second and more for a vocabulary of 150,000, and the
+process that asks holds the server.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import BinaryIO
+
+TOKENS = "tokenizer.ggml.tokens"
+
+_VALUES = {
+    0: "B",
+    1: "b",
+    2: "H",
+    3: "h",
+    4: "I",
+    5: "i",
+    6: "f",
+    7: "?",
+    10: "Q",
+    11: "q",
+    12: "d",
+}
+_STRING, _ARRAY = 8, 9
+_LONGEST = 2**20  # bytes of a text, entries of an array; those before the tokenizer's are short
+_MOST_KEYS = 1_000
+
+
+def read_header(path: Path) -> dict[str, object]:
+    """Keys up to the tokens, for which their number stands; none where the head makes no sense.
+
+    Values are ints (of floats, 0), texts and lists of these.
+    """
+    try:
+        with path.open("rb") as file:
+            return _header(file)
+    except (struct.error, ValueError, EOFError):
+        return {}
+
+
+def _header(file: BinaryIO) -> dict[str, object]:
+    """As `read_header`. Raises ValueError, EOFError or struct.error."""
+    magic, version, _, count = struct.unpack("<4sIQQ", file.read(24))
+    if magic != b"GGUF" or version < 2:
+        raise ValueError("no GGUF header")
+    found: dict[str, object] = {}
+    for _ in range(min(count, _MOST_KEYS)):
+        key, kind = _text(file), _unpack(file, "I")
+        if kind == _ARRAY and key.startswith("tokenizer."):
+            if key == TOKENS:
+                found[key] = struct.unpack("<IQ", file.read(12))[1]
+            break
+        found[key] = _value(file, kind)
+    return found
+
+
+def _value(file: BinaryIO, kind: int) -> object:
+    if kind == _STRING:
+        return _text(file)
+    if kind == _ARRAY:
+        inner, count = _unpack(file, "I"), _short(_unpack(file, "Q"))
+        if inner == _ARRAY:
+            raise ValueError("a list of lists")
+        return [_value(file, inner) for _ in range(count)]
+    if kind not in _VALUES:
+        raise ValueError(f"a value of kind {kind}")
+    return _unpack(file, _VALUES[kind])
+
+
+def _text(file: BinaryIO) -> str:
+    size = _short(_unpack(file, "Q"))
+    return file.read(size).decode("utf-8", "replace")
+
+
+def _unpack(file: BinaryIO, form: str) -> int:
+    size = struct.calcsize(f"<{form}")
+    (value,) = struct.unpack(f"<{form}", file.read(size))
+    return int(value) if not isinstance(value, float) else 0
+
+
+def _short(count: int) -> int:
+    if count > _LONGEST:
+        raise ValueError(f"{count} entries or bytes")
+    return count
