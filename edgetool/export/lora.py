@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from edgetool.adapter_config import (
+    CONFIG,
+    WEIGHTS,
+    LoraNumbers,
+    numbers_of,
+    read_adapter_config,
+)
 from edgetool.errors import ModelError
-from edgetool.export.model_folder import ModelFolder, inside
+from edgetool.export.model_folder import inside
 from edgetool.export.safetensors_io import Floats, StoredTensor, read_header
 
-CONFIG = "adapter_config.json"
-WEIGHTS = "adapter_model.safetensors"
 PREFIX = "base_model.model."  # peft wraps the model twice
-
-# Settings that change what an adapter computes, each with the value that leaves it a plain LoRA.
-PLAIN = {
-    "use_dora": False,
-    "bias": "none",
-    "modules_to_save": None,
-    "rank_pattern": {},
-    "alpha_pattern": {},
-    "fan_in_fan_out": False,
-    "layer_replication": None,
-    "lora_bias": False,
-    "trainable_token_indices": None,
-    "target_parameters": None,
-}
 
 
 @dataclass(frozen=True)
@@ -58,13 +47,13 @@ class Adapter:
     @classmethod
     def open(cls, path: Path) -> Adapter:
         """Raises ModelError when the folder is no adapter or uses more than plain LoRA."""
-        if not (path / CONFIG).exists():
-            raise ModelError(f"{path}: no {CONFIG}; an adapter folder is what training wrote")
-        config = ModelFolder(path, {}).read_json(CONFIG)
-        _require_plain(config, path)
+        if (path / CONFIG).exists():
+            inside(path, CONFIG)  # a link may lead elsewhere
+        config = read_adapter_config(path)
         if not (path / WEIGHTS).exists():
             raise ModelError(f"{path}: no {WEIGHTS}; pickled adapters are not read")
-        return cls(path, _pairs(read_header(inside(path, WEIGHTS)), config, path))
+        numbers = numbers_of(config, path)
+        return cls(path, _pairs(read_header(inside(path, WEIGHTS)), numbers, path))
 
     def check_fits(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Raises ModelError when the base lacks a tensor or has it in another size."""
@@ -78,20 +67,8 @@ class Adapter:
                 )
 
 
-def _require_plain(config: Mapping[str, Any], path: Path) -> None:
-    if (kind := config.get("peft_type")) != "LORA":
-        raise ModelError(f"{path}: adapter type '{kind}' cannot be merged; supported: LORA")
-    for key, plain in PLAIN.items():
-        value = config.get(key)
-        if value and value != plain:
-            raise ModelError(
-                f"{path}: adapter_config.json has {key} = {value!r}, which edgetool cannot merge; "
-                f"train with {key} = {plain!r}"
-            )
-
-
 def _pairs(
-    tensors: Mapping[str, StoredTensor], config: Mapping[str, Any], path: Path
+    tensors: Mapping[str, StoredTensor], numbers: LoraNumbers, path: Path
 ) -> dict[str, LoraPair]:
     halves: dict[str, dict[str, StoredTensor]] = {}
     for name, tensor in tensors.items():
@@ -99,16 +76,17 @@ def _pairs(
         if half not in ("lora_A", "lora_B") or len(tensor.shape) != 2:
             raise ModelError(f"{path}: tensor '{name}' is not part of a plain LoRA")
         halves.setdefault(f"{module}.weight", {})[half] = tensor
-    return {name: _pair(name, half, config, path) for name, half in halves.items()}
+    return {name: _pair(name, half, numbers, path) for name, half in halves.items()}
 
 
 def _pair(
-    name: str, halves: Mapping[str, StoredTensor], config: Mapping[str, Any], path: Path
+    name: str, halves: Mapping[str, StoredTensor], numbers: LoraNumbers, path: Path
 ) -> LoraPair:
     if len(halves) != 2 or halves["lora_A"].shape[0] != halves["lora_B"].shape[1]:
         raise ModelError(f"{path}: '{name}' needs lora_A [r, in] and lora_B [out, r]")
     down, up = halves["lora_A"], halves["lora_B"]
-    rank = down.shape[0]
-    # Rank-stabilised LoRA (arXiv:2312.03732) divides by sqrt(r).
-    divisor = math.sqrt(rank) if config.get("use_rslora") else rank
-    return LoraPair(down, up, float(config["lora_alpha"]) / divisor)
+    if down.shape[0] != numbers.r:
+        raise ModelError(
+            f"{path}: '{name}' has rank {down.shape[0]}, {CONFIG} says r = {numbers.r}"
+        )
+    return LoraPair(down, up, numbers.scale)

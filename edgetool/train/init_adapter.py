@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,23 +12,24 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from edgetool.adapter_config import CONFIG, DEFAULTS, WEIGHTS, read_adapter_config
 from edgetool.errors import ConfigError, ModelError, UsageError
 from edgetool.train.checkpoint import saved_name
 from edgetool.train.policy import Policy
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # peft's settings that change what the same matrices compute, and how they may be set here.
 SETTABLE = ("r", "lora_alpha")
-FIXED = ("use_rslora", "rank_pattern", "alpha_pattern")
+FIXED = ("use_rslora",)
 
 
 def find_adapter(path: Path) -> Path:
     """The adapter folder that a user means by an adapter folder or a run folder.
 
-    Raises UsageError when there is none.
+    Raises UsageError when there is none, ModelError for one that is more than a plain LoRA.
     """
     for folder in (path, path / "adapter"):
         if (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file():
+            read_adapter_config(folder)
             return folder
     hint = f"expected {CONFIG} and {WEIGHTS} in it"
     if (path / CONFIG).is_file():
@@ -52,10 +52,10 @@ class SavedAdapter:
 
     @classmethod
     def read(cls, path: Path) -> SavedAdapter:
-        """Raises ModelError when a file of the folder is damaged."""
+        """Raises ModelError when a file of the folder is damaged, or it is no plain LoRA."""
+        config = read_adapter_config(path)
         try:
-            config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
-            return cls(path, dict(config), load_file(path / WEIGHTS))
+            return cls(path, config, load_file(path / WEIGHTS))
         except (OSError, ValueError, TypeError, SafetensorError) as error:
             raise ModelError(f"{path}: cannot read this adapter ({error})") from error
 
@@ -82,7 +82,7 @@ def start_from(policy: Policy, folder: Path, on_note: Callable[[str], None]) -> 
 def _require_fit(saved: SavedAdapter, config: Mapping[str, Any], own: Mapping[str, Tensor]) -> None:
     problems, remedies = [], []
     for key in (*SETTABLE, *FIXED):
-        there, here = saved.config.get(key, config[key]), config[key]
+        there, here = saved.config.get(key, DEFAULTS[key]), config[key]
         if there != here:
             problems.append(f"{key} is {there} there and {here} here")
             remedies += [f"--set lora.{key}={there}"] if key in SETTABLE else []

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from edgetool.adapter_config import read_adapter_config
 from edgetool.calls import turns
 from edgetool.calls.prompt import Prompter
 from edgetool.errors import ModelError, UsageError
@@ -57,10 +58,13 @@ def load_policy(
 
     model   a transformers folder or hub id; only safetensors are read, and no code of the model
 
-    Raises ModelError, before weights are read, for a folder that lacks a part and for an
-    architecture that cannot be trained exactly; UsageError for flex_attention without a GPU.
+    Raises ModelError, before weights are read, for a folder that lacks a part, for an architecture
+    that cannot be trained exactly and for an adapter that is no plain LoRA; UsageError for
+    flex_attention without a GPU.
     """
     settings, name = settings or LoadSettings(), str(model)
+    if adapter is not None:
+        read_adapter_config(adapter)
     config = load_config(name)
     tokenizer = load_tokenizer(name)
     prompter = hf_prompter(tokenizer, name, settings.call_syntax)

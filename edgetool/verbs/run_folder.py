@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgetool.adapter_config import CONFIG, WEIGHTS
 from edgetool.config import Config, load_config
 from edgetool.data.sources import DEMO
 from edgetool.errors import UsageError
@@ -68,7 +69,7 @@ class RunFolder:
         if init_adapter == kept:
             return str(self.facts["init_adapter"])
         with building_folder(kept) as part:
-            for file in ("adapter_config.json", "adapter_model.safetensors"):
+            for file in (CONFIG, WEIGHTS):
                 shutil.copyfile(init_adapter / file, part / file)
         return str(init_adapter.resolve())
 

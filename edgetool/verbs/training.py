@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from edgetool.adapter_config import WEIGHTS
 from edgetool.calls.formats import describe
 from edgetool.calls.types import Example
 from edgetool.catalogue import locate, require_trainable
@@ -18,7 +19,7 @@ from edgetool.data import sources
 from edgetool.errors import ModelError, UsageError
 from edgetool.export.plan import check_exportable
 from edgetool.train import sft_panel, unsloth
-from edgetool.train.init_adapter import WEIGHTS, find_adapter, start_from
+from edgetool.train.init_adapter import find_adapter, start_from
 from edgetool.train.load import LoadSettings, load_policy
 from edgetool.train.loop import AnyReport, OnStep, TrainResult, require_fresh, train
 from edgetool.train.panel import Panel

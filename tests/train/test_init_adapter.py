@@ -116,6 +116,22 @@ def test_an_adapter_that_computes_otherwise_is_refused(saved: Path, tiny_model: 
         start_from(fresh(tiny_model), saved, unheard)
 
 
+def test_an_adapter_that_changed_its_base_is_refused_before_a_model_is_loaded(saved: Path) -> None:
+    config = json.loads((saved / "adapter_config.json").read_text(encoding="utf-8"))
+    text = json.dumps({**config, "init_lora_weights": "pissa"})
+    (saved / "adapter_config.json").write_text(text, encoding="utf-8")
+    with pytest.raises(ModelError, match="init_lora_weights = 'pissa'"):
+        find_adapter(saved.parent)
+
+
+def test_a_missing_lora_alpha_is_pefts_default(saved: Path, tiny_model: Path) -> None:
+    config = json.loads((saved / "adapter_config.json").read_text(encoding="utf-8"))
+    del config["lora_alpha"]
+    (saved / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(ConfigError, match="lora_alpha is 8 there and 32 here"):
+        start_from(fresh(tiny_model), saved, unheard)
+
+
 def test_an_adapter_of_another_base_is_refused(saved: Path, tiny_model: Path) -> None:
     from safetensors.torch import save_file
 
