@@ -122,10 +122,6 @@ REFUSED: dict[str, dict[str, Any]] = {
     "alora_invocation_tokens": {"alora_invocation_tokens": [1, 2, 3]},
     "bias = 'all'": {"bias": "all"},
     "modules_to_save": {"modules_to_save": ["norm"]},
-    "init_lora_weights = 'loftq'": {
-        "init_lora_weights": "loftq",
-        "loftq_config": {"loftq_bits": 4, "loftq_iter": 1},
-    },
     "trainable_token_indices": {"trainable_token_indices": [5, 6]},
     "lora_bias": {"lora_bias": True, "target_modules": ["q_proj"]},
     "rank_pattern": {"rank_pattern": {"q_proj": 4}},
