@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fill README.md's tables of nano from models/nano/measured (scripts/measure_nano.py).
+"""Fill the tables of README.md and docs/measured.md from the files that scripts wrote.
 
 Nothing between `<!-- measured: NAME -->` and `<!-- /measured -->` is written by hand.
 """
@@ -24,18 +24,53 @@ from edgetool.eval.tables import (  # noqa: E402
 )
 from edgetool.files import write_text  # noqa: E402
 
-README = ROOT / "README.md"
+README, FIGURES = ROOT / "README.md", ROOT / "docs" / "measured.md"
+PAGES = (README, FIGURES)
 MEASURED = ROOT / "models" / "nano" / "measured"
+BENCH = ROOT / "scripts" / "bench" / "measured"
 PLACE = re.compile(r"(<!-- measured: (\w+) -->\n).*?(<!-- /measured -->)", re.S)
 
 
 def main() -> None:
-    write_text(README, filled(README.read_text(encoding="utf-8")))
+    for page in PAGES:
+        write_text(page, filled(page.read_text(encoding="utf-8")))
 
 
 def filled(text: str) -> str:
-    """The README with every table as its figures say."""
+    """The page with every table as its figures say."""
     return PLACE.sub(lambda place: place[1] + TABLES[place[2]]() + place[3], text)
+
+
+def brief() -> str:
+    """The shipped Q8_0 file before and after training, in five rows."""
+    report = _read("demo")
+    found = {(row["model"], row["arm"]): row for row in report["rows"] if row["runtime"] == SHIPPED}
+    free, held = ([found[model, arm] for model in MODELS] for arm in ("free", "constrained"))
+    rows = [
+        ["rows exactly right", *(percent(row["exact_match"]) for row in free)],
+        ["right tool", *(percent(row["right_tool"]) for row in free)],
+        ["requests declined that no tool fits", *(percent(row["irrelevance"]) for row in free)],
+        ["valid calls", *(percent(row["valid"]) for row in free)],
+        ["valid calls under the tools' grammar", *(percent(row["valid"]) for row in held)],
+    ]
+    head = [f"{free[0]['n']} rows it never saw, Q8_0 file", "before", "after GRPO"]
+    return markdown_lines(head, rows, texts=1)
+
+
+def peers() -> str:
+    """edgetool beside its peers; the figures are of one step behind 800 tokens."""
+    steps = json.loads((BENCH / "train_step.json").read_text(encoding="utf-8"))
+    shape = {"P": 800, "C": 60, "G": 8}
+    (step,) = [step for step in steps if step["shape"] == shape]
+    ours, trl = (
+        f"{step[f'{side}_s']:.1f} s, {step[f'{side}_rss_mb'] / 1024:.1f} GiB"
+        for side in ("ours", "trl")
+    )
+    rows = [
+        [f"GRPO step on a CPU: {shape['P']} tokens, {shape['G']} completions", ours, trl, "–", "–"],
+        *PEERS,
+    ]
+    return markdown_lines(["", "edgetool", "TRL", "Unsloth", "llama.cpp"], rows, texts=5)
 
 
 def demo() -> str:
@@ -92,7 +127,18 @@ def export() -> str:
 
 
 MODELS = ("base", "trained")
+SHIPPED = "gguf:Q8_0"
+# What each project's documentation said in November 2026.
+PEERS = (
+    ["GRPO with LoRA on a 4-bit base", "GPU or CPU", "GPU", "GPU", "no"],
+    ["a group's prompt is computed once", "yes, exact to 1e-5", "no", "yes", "–"],
+    ["GGUF files", "no converter, no compiler", "no", "builds llama.cpp", "its own scripts"],
+    ["every file measured on your own rows", "yes, a receipt", "no", "no", "no"],
+    ["`tool_choice: required` is held", "yes", "–", "–", "no"],
+)
 TABLES: dict[str, Callable[[], str]] = {
+    "brief": brief,
+    "peers": peers,
     "demo": demo,
     "renamed": renamed,
     "bfcl": bfcl,

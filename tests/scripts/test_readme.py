@@ -1,6 +1,8 @@
-"""README's tables of nano are what was measured, and nothing measured goes unmentioned."""
+"""The tables people read are what was measured, and nothing measured goes unmentioned."""
 
 from __future__ import annotations
+
+import re
 
 import pytest
 
@@ -9,15 +11,18 @@ from scripts import update_readme
 CARD = update_readme.MEASURED.parent / "README.md"
 
 
-def test_the_tables_are_what_was_measured():
-    text = update_readme.README.read_text(encoding="utf-8")
-    assert update_readme.filled(text) == text
+@pytest.fixture(scope="module")
+def pages():
+    return [page.read_text(encoding="utf-8") for page in update_readme.PAGES]
+
+
+def test_the_tables_are_what_was_measured(pages):
+    assert [update_readme.filled(text) for text in pages] == pages
 
 
 @pytest.mark.parametrize("name", update_readme.TABLES)
-def test_every_table_has_its_place(name):
-    text = update_readme.README.read_text(encoding="utf-8")
-    assert text.count(f"<!-- measured: {name} -->") == 1
+def test_every_table_has_its_place(pages, name):
+    assert "".join(pages).count(f"<!-- measured: {name} -->") == 1
 
 
 def test_a_table_that_was_changed_by_hand_is_filled_again():
@@ -27,8 +32,23 @@ def test_a_table_that_was_changed_by_hand_is_filled_again():
     assert filled.startswith("a\n<!--") and filled.endswith("-->\nb")
 
 
-def test_every_file_of_figures_is_named_where_people_read():
-    said = update_readme.README.read_text(encoding="utf-8") + CARD.read_text(encoding="utf-8")
+def test_every_file_of_figures_is_named_where_people_read(pages):
+    said = "".join([*pages, CARD.read_text(encoding="utf-8")])
     files = [path for path in update_readme.MEASURED.rglob("*") if path.is_file()]
     unnamed = [p.name for p in files if str(p.relative_to(update_readme.MEASURED)) not in said]
     assert files and not unnamed
+
+
+def test_the_readme_stays_short(pages):
+    assert len(pages[0].splitlines()) <= 150
+
+
+def test_every_link_leads_somewhere():
+    pages = [update_readme.README, *update_readme.FIGURES.parent.glob("*.md")]
+    lost = [
+        f"{page.name}: {target}"
+        for page in pages
+        for target in re.findall(r"\]\(([^)#:]+)[^):]*\)", page.read_text(encoding="utf-8"))
+        if not (page.parent / target).exists()
+    ]
+    assert len(pages) > 2 and not lost
