@@ -50,8 +50,12 @@ def argument_counts(
 
 def _argument(path: str, call: ToolCall) -> str | None:
     """The argument of `call` that a mistake's path is in."""
-    inside = [n for n in call.arguments if path == n or path.startswith((f"{n}.", f"{n}["))]
-    return max(inside, key=len, default=None)
+    return max((name for name in call.arguments if is_in(path, name)), key=len, default=None)
+
+
+def is_in(path: str, argument: str) -> bool:
+    """Whether a mistake's path is an argument or inside of it: "filter.unit" is in "filter"."""
+    return path == argument or path.startswith((f"{argument}.", f"{argument}["))
 
 
 def _unmade(mistake: Mistake) -> str:

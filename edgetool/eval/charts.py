@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
 
 from edgetool.eval.intervals import percentile
+from edgetool.eval.outcomes import WRONG
 from edgetool.eval.svg import BOTTOM, LEFT, TOP, WIDTH, Scale, drawing, label, ticks
 
 ROW, NAMES = 24, 128  # height of a row and width of its name, in drawing units
 SIDE = 210  # of the square that calibration is drawn in
+DOTS = 600  # more would be a grey field
+ACROSS = ((75, 15), (200, 20), (DOTS, 30))  # dots in a line, by how many there are at most
+HOLLOW = (WRONG,)
 
 
 def share_bars(entries: Sequence[Mapping[str, Any]], *, name: str, title: str) -> Markup:
@@ -91,6 +96,57 @@ def reliability(found: Mapping[str, Any], *, name: str, title: str) -> Markup:
         for part in found["bins"]
     )
     return drawing(name, title, told, parts, TOP + SIDE + BOTTOM + 4)
+
+
+def dots(counts: Mapping[str, int], *, name: str, title: str, told: str) -> Markup:
+    """A dot for each row, those of one outcome together; above DOTS rows, one for several.
+
+    counts   rows by outcome, in the order they are drawn
+    told     the same in words
+    """
+    total = sum(counts.values())
+    each = rows_a_dot(total)
+    number = math.ceil(total / each)
+    across = next(width for most, width in ACROSS if number <= most)
+    pitch = WIDTH / across
+    places = iter(range(number))  # left to right and then down
+    parts = []
+    for kind, count in shared_out(counts, each).items():
+        at = [divmod(next(places), across) for _ in range(count)]
+        moves = "".join(f"M{pitch * (x + 0.5):g} {pitch * (y + 0.5):g}h0" for y, x in at)
+        form = '<path class="row {}" stroke-width="{:.1f}" d="{}"/>'
+        if moves:
+            parts.append(Markup(form).format(kind, 0.72 * pitch, moves))
+        if moves and kind in HOLLOW:
+            parts.append(Markup(form).format("hole", 0.5 * pitch, moves))
+    return drawing(name, title, told, parts, pitch * math.ceil(number / across))
+
+
+def rows_a_dot(total: int) -> int:
+    return max(1, math.ceil(total / DOTS))
+
+
+def shared_out(counts: Mapping[str, int], each: int) -> dict[str, int]:
+    """Dots by outcome when one stands for `each` rows: largest remainders, so that they add up."""
+    total = math.ceil(sum(counts.values()) / each)
+    whole = {kind: count // each for kind, count in counts.items()}
+    by_rest = sorted(counts, key=lambda kind: -(counts[kind] % each))
+    for kind in by_rest[: total - sum(whole.values())]:
+        whole[kind] += 1
+    return whole
+
+
+def change_bar(before: float, after: float) -> Markup:
+    """Two shares in [0, 1] on a line from 0 to 100 %: hollow before, filled after. The table beside
+    it says the numbers, so it is hidden from screen readers."""
+    first, second = (4 + 92 * share for share in (before, after))
+    kind = "worse" if after < before else "better"
+    return Markup(
+        '<svg class="interval" viewBox="0 0 100 14" aria-hidden="true">'
+        '<path class="track" d="M4 7H96"/><path class="change {}" d="M{:.1f} 7H{:.1f}"/>'
+        '<circle class="was" cx="{:.1f}" cy="7" r="3"/><circle class="now {}" cx="{:.1f}" cy="7" '
+        'r="3.4"/></svg>'
+    ).format(kind, first, second, first, kind, second)
 
 
 def _rules(marks: Sequence[float], scale: Scale, rows: int, spell: Any) -> Markup:

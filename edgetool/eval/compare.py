@@ -27,7 +27,7 @@ def compare_facts(arms: Sequence[ArmResult]) -> dict[str, Any]:
     return {
         "rows": [summarize(arm) for arm in arms],
         "pairs": list(_pairs(arms)),
-        "squares": squares(_one_runtime(arms)),
+        "squares": squares(one_runtime(arms)),
     }
 
 
@@ -47,7 +47,7 @@ def _pairs(arms: Sequence[ArmResult]) -> Iterator[dict[str, Any]]:
             yield {**head, **names, **found}
 
 
-def _one_runtime(arms: Sequence[ArmResult]) -> Sequence[ArmResult]:
+def one_runtime(arms: Sequence[ArmResult]) -> Sequence[ArmResult]:
     """The arms, as of one runtime where every model ran in just one: files quantized alike."""
     from dataclasses import replace
 

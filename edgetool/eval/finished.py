@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgetool.calls.types import Example, ExpectedCall, Tool
+from edgetool.calls.types import STRICT, Example, ExpectedCall, Tool
 from edgetool.errors import DataError, UsageError
 from edgetool.eval.evaluate import ArmResult
 from edgetool.eval.pairing import BASE, TRAINED
@@ -188,6 +188,14 @@ def _name(path: Path) -> str:
 
 
 def _example(row: dict[str, Any]) -> Example:
+    """A row as it was written, which a suite's may be without being one to train on."""
     tools = tuple(Tool(**tool["function"]) for tool in row["tools"])
-    calls = tuple(ExpectedCall(call["name"], call["arguments"]) for call in row["calls"])
-    return Example(row["id"], tuple(row["messages"]), tools, calls)
+    calls = tuple(_expected(call) for call in row["calls"])
+    rules = row.get("rules", STRICT)
+    return Example(row["id"], tuple(row["messages"]), tools, calls, rules=rules)
+
+
+def _expected(call: dict[str, Any]) -> ExpectedCall:
+    others = {name: tuple(values) for name, values in call.get("alternatives", {}).items()}
+    optional = frozenset(call.get("optional", ()))
+    return ExpectedCall(call["name"], call["arguments"], others, optional, call.get("bfcl"))

@@ -1,33 +1,51 @@
-"""One self-contained page: no script, no font, no image from anywhere."""
+"""One self-contained page: no font, image or script from anywhere. It reads well without its own
+script, which only copies the figures."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import yaml
+from markupsafe import Markup
 
 from edgetool.calls.mistakes import KINDS
-from edgetool.calls.runtime import FREE
 from edgetool.calls.types import Example
-from edgetool.eval import charts, svg
-from edgetool.eval.disagreements import disagreements
+from edgetool.eval import charts, figures, svg
+from edgetool.eval.calls_shown import shown_calls
 from edgetool.eval.evaluate import ERROR, ArmResult
-from edgetool.eval.measures import summarize
-from edgetool.eval.pairing import SYNTAX
-from edgetool.eval.summary import duration, fixed_by_grammar, main_runtime, p_text, points, summary
+from edgetool.eval.examples import DECODING, shown
+from edgetool.eval.headline import WHAT, headline, leading, markdown
+from edgetool.eval.outcomes import BROKEN, FIXED, RIGHT, WRONG
+from edgetool.eval.pairing import BASE, SYNTAX, TRAINED
+from edgetool.eval.per_tool import per_tool
+from edgetool.eval.summary import (
+    duration,
+    fixed_by_grammar,
+    main_runtime,
+    p_text,
+    plural,
+    points,
+    summary,
+)
 from edgetool.eval.tables import milliseconds, percent
 
 TEMPLATE = "report.html.jinja"
+SCRIPT = "report.js"
 
-CURVES = (
-    ("reward", "Mean reward", "reward"),
-    ("mean_token_accuracy", "Mean token accuracy", "share"),  # of a supervised run
-    ("completions/mean_length", "Mean completion length", "tokens"),
-)
+TOOLS_SHOWN = 12  # the rest is folded
+KINDS_SHOWN = {
+    FIXED: "fixed",
+    BROKEN: "broken",
+    WRONG: "wrong in all arms",
+    RIGHT: "right",
+    DECODING: "changed by decoding",
+}
 Row = Mapping[str, Any]
 
 
@@ -40,61 +58,67 @@ def render_html(
 ) -> str:
     """The report as HTML. `facts` is what report.json holds; the rest is as in write_report."""
     runtime = main_runtime(arms)
-    leading = [arm for arm in arms if arm.runtime == runtime]
+    here = [arm for arm in arms if arm.runtime == runtime]
+    models = {arm.model for arm in here}
+    found = headline(facts, arms, runtime, examples)
+    script = _read(SCRIPT)
     return (
         _environment()
         .get_template(TEMPLATE)
         .render(
             facts=facts,
             runtime=runtime,
+            headline=found,
+            what=WHAT,
+            markdown=markdown(found, facts),
+            script=Markup(script),  # ours, and the only one that the page's policy lets run
+            script_hash=_source_hash(script),
+            dots=figures.outcome_dots(found),
             summary=summary(facts, runtime, arms),
+            changes=changes(facts),
             many=len({arm.category for arm in arms}) > 1,
-            bars=bars(leading),
-            squares=squares(facts, runtime),
+            bars=figures.bars(here),
+            squares=figures.squares(facts, here),
             errors=errors(facts, runtime),
             pushed=[m for m in facts["measures"] if m["runtime"] == runtime],
-            times=times(leading),
-            calibration=reliability(facts, runtime),
-            curves=curves(metrics),
-            disagreements=disagreements(leading, examples),
+            times=figures.times(here),
+            effort_labels=[label for label, _ in EFFORT],
+            calibration=figures.reliability(facts, runtime),
+            curves=figures.curves(metrics, arms),
+            examples=[(each, shown_calls(each)) for each in shown(here, examples)],
+            kinds=KINDS_SHOWN,
+            arms_of={model: len({a.arm for a in here if a.model == model}) for model in models},
+            tools=tool_table(here, examples),
             config=_yaml(facts["config"]),
             fidelity=flatten(facts["fidelity"]),
         )
     )
 
 
-def bars(arms: Sequence[ArmResult]) -> list[dict[str, Any]]:
-    """A picture per category: exact match of every model and arm, with intervals."""
-    figures, name = [], _namer(arms)
-    for number, category in enumerate(_categories(arms)):
-        here = [arm for arm in arms if arm.category == category]
-        entries = [
-            {
-                "label": name(arm.model, arm.arm),
-                "value": row["exact_match"],
-                "low": row["exact_match_ci95"][0],
-                "high": row["exact_match_ci95"][1],
-            }
-            for arm in here
-            for row in [summarize(arm)]
-        ]
-        title = f"Exact match, per cent: {category or 'own rows'}"
-        drawn = charts.share_bars(entries, name=f"bars{number}", title=title)
-        figures.append({"category": category, "n": len(here[0].results), "svg": drawn})
-    return figures
+def tool_table(arms: Sequence[ArmResult], examples: Sequence[Example]) -> dict[str, Any] | None:
+    """How each tool fares in the leading arm, one or two models; None without the rows."""
+    models = list(dict.fromkeys(arm.model for arm in arms))
+    if {BASE, TRAINED} <= set(models):
+        models = [BASE, TRAINED]
+    by_model = {model: leading(arms, model) for model in models[:2]}
+    rows = per_tool(by_model, examples) if len(models) < 3 else []
+    if not rows:
+        return None
+    arm = by_model[models[0]][0].arm
+    return {"models": models, "arm": arm, "rows": rows[:TOOLS_SHOWN], "more": rows[TOOLS_SHOWN:]}
 
 
-def squares(facts: Row, runtime: str) -> list[dict[str, Any]]:
-    """The 2x2s of a runtime, each with its picture."""
-    found = [square for square in facts["squares"] if square["runtime"] == runtime]
-    return [{**square, "svg": _slope(square, number)} for number, square in enumerate(found)]
-
-
-def _slope(square: Row, number: int) -> str:
-    held = square["arm"]
-    cells = {(m, a): square["cells"][f"{m}/{a}"] for m in svg.MODELS for a in (FREE, held)}
-    title = f"Exact match of base and trained, free and {held}, per cent"
-    return svg.slope_chart(cells, name=f"square{number}", title=title)
+def changes(facts: Row) -> list[dict[str, Any]]:
+    """What training changed, arms in which it changed the very same rows together: `arms`."""
+    found: list[dict[str, Any]] = []
+    for change in facts["differences"]:
+        rest = {key: value for key, value in change.items() if key != "arm"}
+        same = next((each for each in found if rest.items() <= each.items()), None)
+        if same is None:
+            found.append({**rest, "arms": change["arm"]})
+        else:
+            same["arms"] += f", {change['arm']}"
+    return found
 
 
 def errors(facts: Row, runtime: str) -> list[dict[str, Any]]:
@@ -116,55 +140,23 @@ def errors(facts: Row, runtime: str) -> list[dict[str, Any]]:
     return tables
 
 
-def times(arms: Sequence[ArmResult]) -> str:
-    """One picture of how long completions took, all categories together."""
-    keys, name = dict.fromkeys((arm.model, arm.arm) for arm in arms), _namer(arms)
-    entries = [
-        (name(*key), _milliseconds(arm for arm in arms if (arm.model, arm.arm) == key))
-        for key in keys
-    ]
-    return charts.time_ranges(entries, name="times", title="Milliseconds per completion")
+EFFORT = (
+    ("First token, p50 ms", lambda m: milliseconds(m["first_token_ms"]["p50"])),
+    ("First token, p95 ms", lambda m: milliseconds(m["first_token_ms"]["p95"])),
+    ("Whole call, p50 ms", lambda m: milliseconds(m["latency_ms"]["p50"])),
+    ("Whole call, p95 ms", lambda m: milliseconds(m["latency_ms"]["p95"])),
+    ("Tokens", lambda m: m["tokens"]),
+    ("Forced", lambda m: m["forced_tokens"]),
+    ("Cut away", lambda m: percent(m["cut_mass"])),
+    ("Schema-valid", lambda m: percent(m["schema_valid"]["value"])),
+    ("Not constrained", lambda m: len(m["unconstrained"])),
+    ("Peak MiB", lambda m: milliseconds(m["peak_mb"])),
+)
 
 
-def _namer(arms: Sequence[ArmResult]) -> Callable[[str, str], str]:
-    """How arms are called in a picture: by the arm alone where there is one model."""
-    if len({arm.model for arm in arms}) == 1:
-        return lambda _, arm: arm
-    return lambda model, arm: f"{model[:18]}, {arm}"
-
-
-def _milliseconds(arms: Any) -> list[float]:
-    return [1000 * row.seconds for arm in arms for row in arm.results if row.error is None]
-
-
-def reliability(facts: Row, runtime: str) -> list[dict[str, Any]]:
-    """A picture for each calibration of a runtime."""
-    found = [each for each in facts["calibration"] if each["runtime"] == runtime]
-    return [
-        {
-            **each,
-            "svg": charts.reliability(
-                each, name=f"calibration{number}", title="Is a call made where one is wanted?"
-            ),
-        }
-        for number, each in enumerate(found)
-    ]
-
-
-def curves(metrics: Sequence[Row]) -> list[dict[str, Any]]:
-    """A figure for each of CURVES that the metrics hold."""
-    figures = []
-    for number, (key, caption, unit) in enumerate(CURVES):
-        spots = [
-            (float(row["step"]), float(row[key]))
-            for row in metrics
-            if row.get("step") is not None and row.get(key) is not None
-        ]
-        if spots:
-            title = f"{caption} per training step"
-            drawn = svg.line_chart(spots, name=f"curve{number}", title=title, x="step", y=unit)
-            figures.append({"caption": caption, "unit": unit, "svg": drawn})
-    return figures
+def effort_cells(measured: Row) -> list[tuple[str, Any]]:
+    """What one arm took, as (label, text)."""
+    return [(label, text(measured)) for label, text in EFFORT]
 
 
 def flatten(value: Row, before: str = "") -> list[tuple[str, str]]:
@@ -177,10 +169,6 @@ def flatten(value: Row, before: str = "") -> list[tuple[str, str]]:
         else:
             pairs.append((name, f"{inner:.4g}" if isinstance(inner, float) else _text(inner)))
     return pairs
-
-
-def _categories(arms: Sequence[ArmResult]) -> list[str]:
-    return list(dict.fromkeys(arm.category for arm in arms))
 
 
 def _text(value: Any) -> str:
@@ -212,6 +200,34 @@ def _environment() -> jinja2.Environment:
         duration=duration,
         pretty=_pretty,
         compact=_text,
-        interval_bar=lambda row: svg.interval_bar(row["exact_match"], *row["exact_match_ci95"]),
+        change_bar=charts.change_bar,
+        interval_bar=_interval_bar,
+        plural=plural,
+        words=_words,
+        effort_cells=effort_cells,
     )
     return environment
+
+
+def _interval_bar(row: Row) -> Markup:
+    return svg.interval_bar(row["exact_match"], *row["exact_match_ci95"])
+
+
+def _words(content: Any) -> str:
+    """A message's content as text: it may be parts, or nothing."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return "" if content is None else _text(content)
+    parts = (part.get("text") for part in content if isinstance(part, Mapping))
+    return " ".join(part for part in parts if isinstance(part, str))
+
+
+def _read(name: str) -> str:
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")
+
+
+def _source_hash(script: str) -> str:
+    """How a content security policy names the one inline script that may run."""
+    digest = hashlib.sha256(script.encode("utf-8")).digest()
+    return f"sha256-{base64.b64encode(digest).decode('ascii')}"

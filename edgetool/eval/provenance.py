@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,11 @@ def machine() -> dict[str, Any]:
         "memory_gb": _memory_gb(),
         "platform": f"{platform.system()} {platform.machine()}",
     }
+
+
+def today() -> str:
+    """The date in UTC, as ISO 8601 has it: "2026-11-30"."""
+    return datetime.now(timezone.utc).date().isoformat()
 
 
 def versions() -> dict[str, str]:

@@ -15,6 +15,7 @@ from edgetool.calls.runtime import FREE
 from edgetool.calls.types import Example
 from edgetool.data.rows import row_of
 from edgetool.eval.evaluate import ArmResult, RowResult
+from edgetool.eval.headline import report_markdown
 from edgetool.eval.measures import calibration, measures, summarize
 from edgetool.eval.pairing import (
     BASE,
@@ -24,9 +25,8 @@ from edgetool.eval.pairing import (
     paired_difference,
     without_call,
 )
-from edgetool.eval.provenance import machine, versions
+from edgetool.eval.provenance import machine, today, versions
 from edgetool.eval.results import dump_results
-from edgetool.eval.tables import markdown_table
 from edgetool.files import write_text
 
 
@@ -41,6 +41,9 @@ def write_report(
     examples: Sequence[Example],
     skipped: Mapping[str, Sequence[str]] | None = None,
     hashes: Mapping[str, str] | None = None,
+    about: Mapping[str, Any] | None = None,
+    names: Mapping[str, str] | None = None,
+    measured: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write report.json, report.html, report.md and results/*.jsonl into `folder`.
 
@@ -52,6 +55,10 @@ def write_report(
     examples      the rows that were evaluated
     skipped       by category, "id: reason" of every row that could not be scored
     hashes        SHA-256 of what was evaluated, by name
+    about         model, parameters, size_bytes by runtime, task, method, steps, command: what of
+                  these is known
+    names         what stands behind "base" and "trained", where it is not one model's training
+    measured      date, machine and versions of an earlier report; None: today, here
 
     Returns report.json. Raises UsageError when two arms that should be compared did not see the
     same rows.
@@ -59,13 +66,15 @@ def write_report(
     from edgetool.eval.html import render_html  # jinja2 only when a page is made
 
     facts = report_facts(arms, job_seconds, config, fidelity)
+    facts |= {"about": _plain(about or {}), "names": dict(names or {}), **(measured or {})}
     facts["skipped"] = {name: list(rows) for name, rows in (skipped or {}).items() if rows}
     facts["hashes"] = {**(hashes or {}), "rows": rows_hash(examples)}
     page = render_html(facts, arms=arms, metrics=metrics, examples=examples)
+    text = report_markdown(facts, arms, examples)
     for arm in arms:
         dump_results(folder / "results", arm)
     write_text(folder / "rows.jsonl", "".join(dumps(row_of(e)) + "\n" for e in examples))
-    write_text(folder / "report.md", markdown_table(facts["rows"]))
+    write_text(folder / "report.md", text)
     write_text(folder / "report.html", page)
     target = folder / "report.json"
     write_text(target, json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
@@ -99,6 +108,7 @@ def report_facts(
             for model, runtime in dict.fromkeys((arm.model, arm.runtime) for arm in arms)
             if (found := calibration(_free_rows(arms, model, runtime)))
         ],
+        "date": today(),
         "machine": machine(),
         "versions": versions(),
         "config": config,
@@ -106,6 +116,10 @@ def report_facts(
     }
     plain: dict[str, Any] = _plain(facts)
     return plain
+
+
+# What of report.json holds for the time and place of the evaluation.
+MEASURED = ("date", "machine", "versions")
 
 
 def differences(arms: Sequence[ArmResult]) -> list[dict[str, Any]]:

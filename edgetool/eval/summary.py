@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edgetool.calls.runtime import CONSTRAINED, FREE
 from edgetool.eval.evaluate import ArmResult
-from edgetool.eval.pairing import SYNTAX
+from edgetool.eval.pairing import BASE, SYNTAX, TRAINED
 
 # Where a user's model will run; the figures of a report are first given for it.
 PREFERRED = ("gguf:Q8_0", "gguf:", "")
@@ -47,12 +48,26 @@ def _category(facts: Mapping[str, Any], runtime: str, category: str) -> list[str
 
     rows = {(r["model"], r["arm"]): r for r in facts["rows"] if mine(r)}
     gains = {d["arm"]: d for d in facts["differences"] if mine(d)}
+    free, held = (gains.get(arm) for arm in (FREE, CONSTRAINED))
+    if free and held and _equal(rows, free, held):
+        alike = _training(runtime, FREE, rows, free)
+        return [alike + " Constrained decoding gets as many right, before and after."]
     lines = [
-        _training(runtime, arm, rows, gains[arm]) for arm in ("free", "constrained") if arm in gains
+        _training(runtime, arm, rows, gains[arm]) for arm in (FREE, CONSTRAINED) if arm in gains
     ]
     lines = lines or [_alone(runtime, row) for row in rows.values()]
     lines += [_interaction(square) for square in facts["squares"] if mine(square)]
     return lines
+
+
+def _equal(rows: Mapping[Any, Any], free: Mapping[str, Any], held: Mapping[str, Any]) -> bool:
+    """Whether two arms have as much right in both models, and flip the same rows."""
+    same = all(
+        rows[model, FREE][key] == rows[model, CONSTRAINED][key]
+        for model in (BASE, TRAINED)
+        for key in ("exact_match", "irrelevance")
+    )
+    return same and free["exact_match"] == held["exact_match"]
 
 
 def _training(runtime: str, arm: str, rows: Mapping[Any, Any], gain: Mapping[str, Any]) -> str:

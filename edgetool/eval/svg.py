@@ -31,31 +31,68 @@ class Scale:
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
 
-def line_chart(points: Sequence[Point], *, name: str, title: str, x: str, y: str) -> Markup:
-    """One curve over its steps: every value faint, their moving average strong.
+def line_chart(
+    points: Sequence[Point],
+    *,
+    name: str,
+    title: str,
+    x: str,
+    y: str,
+    held_out: Sequence[Point] = (),
+) -> Markup:
+    """One curve over its steps: a faint dot for every value, their moving average strong.
 
-    name   unique in the page; title is read out by screen readers; x and y label the axes
+    name       unique in the page; title is read out by screen readers; x and y label the axes
+    held_out   the same measured on rows that are not trained on, drawn as squares with their values
     """
-    points = [p for p in points if all(map(math.isfinite, p))]
+    points, held_out = _finite(points), _finite(held_out)
     if not points:
         return Markup("")
-    ticks_x = ticks(min(p[0] for p in points), max(p[0] for p in points), whole=True)
-    ticks_y = ticks(min(p[1] for p in points), max(p[1] for p in points))
+    seen = [*points, *held_out]
+    ticks_x = ticks(min(p[0] for p in seen), max(p[0] for p in seen), whole=True)
+    ticks_y = ticks(min(p[1] for p in seen), max(p[1] for p in seen))
     to_x = Scale(ticks_x[0], ticks_x[-1], LEFT, WIDTH - RIGHT)
     to_y = Scale(ticks_y[0], ticks_y[-1], HEIGHT - BOTTOM, TOP)
     smooth = moving_average(points)
-    first, last = smooth[0], smooth[-1]
-    told = (
-        f"{y}, moving average: {first[1]:.3g} at {x} {first[0]:g}, {last[1]:.3g} at {last[0]:g}; "
-        f"lowest single value {min(p[1] for p in points):.3g}, "
-        f"highest {max(p[1] for p in points):.3g}."
-    )
     body = [
         _axes(ticks_x, ticks_y, to_x, to_y, x),
-        _path(points, to_x, to_y, "raw"),
+        _specks(points, to_x, to_y),
         _path(smooth, to_x, to_y, "curve"),
+        *(_square(point, to_x, to_y) for point in held_out),
     ]
-    return drawing(name, title, told, body)
+    return drawing(name, title, _line_told(points, smooth, held_out, x, y), body)
+
+
+def _finite(points: Sequence[Point]) -> list[Point]:
+    return [p for p in points if all(map(math.isfinite, p))]
+
+
+def _line_told(
+    points: Sequence[Point], smooth: Sequence[Point], held_out: Sequence[Point], x: str, y: str
+) -> str:
+    first, last = smooth[0], smooth[-1]
+    rest = "".join(f" Held out, at {x} {at:g}: {value:.3g}." for at, value in held_out)
+    return (
+        f"{y}, moving average: {first[1]:.3g} at {x} {first[0]:g}, {last[1]:.3g} at {last[0]:g}; "
+        f"lowest single value {min(p[1] for p in points):.3g}, "
+        f"highest {max(p[1] for p in points):.3g}.{rest}"
+    )
+
+
+def _specks(points: Sequence[Point], to_x: Scale, to_y: Scale) -> Markup:
+    places = "".join(f"M{to_x(x):.1f} {to_y(y):.1f}h0" for x, y in points)
+    return Markup('<path class="raw" d="{}"/>').format(places)
+
+
+def _square(point: Point, to_x: Scale, to_y: Scale) -> Markup:
+    x, y = to_x(point[0]), to_y(point[1])
+    form = '<path class="held" d="M{:.1f} {:.1f}h8v8h-8z"/>'
+    # Beside the first point, and on the inner side of one at the right edge.
+    left = x > (LEFT + WIDTH - RIGHT) / 2
+    text = label(
+        x + (-8 if left else 8), y - 6, f"{point[1]:.3g}", "end" if left else "start", "value"
+    )
+    return Markup(form).format(x - 4, y - 4) + text
 
 
 def slope_chart(cells: Mapping[tuple[str, str], float], *, name: str, title: str) -> Markup:
@@ -135,8 +172,9 @@ def _round_step(rough: float) -> float:
 
 
 def moving_average(points: Sequence[Point]) -> list[Point]:
-    """Centred mean over about a tenth of the curve; at its ends, over what there is of that."""
-    reach = len(points) // 20
+    """Centred mean over about a tenth of the curve, at least five values; at its ends, over what
+    there is of that."""
+    reach = max(2, len(points) // 20)
     smooth = []
     for i, (x, _) in enumerate(points):
         window = [y for _, y in points[max(0, i - reach) : i + reach + 1]]

@@ -83,8 +83,8 @@ def exact_match(row: Row) -> str:
     return f"{percent(row['exact_match'])} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
-def percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f} %"
+def percent(value: float | None, decimals: int = 1) -> str:
+    return "–" if value is None else f"{100 * value:.{decimals}f} %"
 
 
 def milliseconds(value: float | None) -> str:

@@ -36,6 +36,7 @@ from edgetool.train.checkpoint import newest
 from edgetool.train.load import LoadSettings, load_policy
 from edgetool.train.memory import peak_resident_mb
 from edgetool.train.runtime import PolicyRuntime
+from edgetool.verbs.about import about_run, sizes, task, typed
 from edgetool.verbs.evaluating import run_arms
 from edgetool.verbs.exporting import export_run, merge_run
 from edgetool.verbs.run_folder import RunFolder
@@ -89,6 +90,12 @@ def run_demo(config: Config, console: Console) -> Path:
         config=yaml.safe_load(config.dump()),
         fidelity={REFERENCE: fidelity, "peak_resident_mb": peak_resident_mb()},
         examples=examples,
+        about={
+            **about_run(run),
+            **sizes([folder / f"model.{quant}.gguf" for quant in SHIPPED]),
+            "task": task(config.data.validation, ()),
+            "command": typed(),
+        },
     )
     _show(report, console)
     return report

@@ -26,7 +26,7 @@ from edgetool.cpu import tune
 from edgetool.data import sources
 from edgetool.errors import DataError, UsageError
 from edgetool.eval import suites
-from edgetool.eval.compare import compare_facts, comparison_tables
+from edgetool.eval.compare import compare_facts, comparison_tables, one_runtime
 from edgetool.eval.evaluate import ArmResult, RowResult, evaluate
 from edgetool.eval.finished import (
     Finished,
@@ -39,10 +39,11 @@ from edgetool.eval.finished import (
 )
 from edgetool.eval.kept import Kept
 from edgetool.eval.measures import summarize
-from edgetool.eval.report import write_report
+from edgetool.eval.report import MEASURED, write_report
 from edgetool.eval.summary import plural
 from edgetool.eval.tables import rich_table
 from edgetool.files import write_text
+from edgetool.verbs.about import about, together
 from edgetool.verbs.run_folder import RunFolder
 from edgetool.verbs.runtimes import hashes, open_runtimes
 
@@ -130,6 +131,7 @@ def run_eval(
     An evaluation that was interrupted goes on where it was, row by row; `fresh` begins anew.
     """
     tune()
+    asked = asked or {}
     started = time.perf_counter()
     folder = out or results_folder(target)
     for category, reasons in rows.skipped.items():
@@ -152,11 +154,12 @@ def run_eval(
         arms=finished,
         job_seconds=time.perf_counter() - started,
         metrics=run.metrics() if (run := RunFolder.around(Path(target))) else [],
-        config={"target": target, **(asked or {}), "samples": samples, **asdict(sampling)},
+        config={"target": target, **asked, "samples": samples, **asdict(sampling)},
         fidelity={},
         examples=rows.all,
         skipped=rows.skipped,
         hashes=hashes(target),
+        about=about(target, asked.get("data"), asked.get("suites", ()), model),
     )
     console.print(f"report: {path.with_suffix('.html')}")
     return path
@@ -216,7 +219,7 @@ def run_compare(targets: Sequence[str], console: Console, out: Path | None) -> N
     for table in comparison_tables(facts):
         console.print(table)
     if out is not None:
-        path = _write(out, evaluations, arms)
+        path = _write(out, evaluations, one_runtime(arms), names)
         write_text(out / "compare.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
         console.print(f"report: {path.with_suffix('.html')}")
 
@@ -242,16 +245,22 @@ def run_report(target: str, console: Console, out: Path | None) -> None:
     console.print(f"report: {path.with_suffix('.html')}")
 
 
-def _write(folder: Path, evaluations: Sequence[Finished], arms: Sequence[ArmResult]) -> Path:
+def _write(
+    folder: Path,
+    evaluations: Sequence[Finished],
+    arms: Sequence[ArmResult],
+    names: Mapping[str, str] | None = None,
+) -> Path:
     """A report of finished evaluations; of several, what each was asked stands under its name."""
     facts = [each.facts for each in evaluations]
     one = len(evaluations) == 1
-    names = [each.name for each in evaluations]
+    labels = [each.name for each in evaluations]
     found = {e.id: e for each in evaluations for e in each.examples()}
-    prints = {} if one else {n: f.get("hashes", {}) for n, f in zip(names, facts, strict=True)}
+    prints = {} if one else {n: f.get("hashes", {}) for n, f in zip(labels, facts, strict=True)}
     around = (RunFolder.around(each.folder) for each in evaluations)
     run = next((found for found in around if found is not None), None)
-    configs = {n: f.get("config", {}) for n, f in zip(names, facts, strict=True)}
+    abouts = {n: f.get("about", {}) for n, f in zip(labels, facts, strict=True)}
+    configs = {n: f.get("config", {}) for n, f in zip(labels, facts, strict=True)}
     flat = {f"{n}/{key}": value for n, each in prints.items() for key, value in each.items()}
     return write_report(
         folder,
@@ -263,7 +272,23 @@ def _write(folder: Path, evaluations: Sequence[Finished], arms: Sequence[ArmResu
         examples=list(found.values()),
         skipped={k: v for each in facts for k, v in each.get("skipped", {}).items()},
         hashes=facts[0].get("hashes", {}) if one else flat,
+        about=facts[0].get("about") if one else together(abouts),
+        names=names,
+        measured=_common(facts),
     )
+
+
+def _common(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """When and where evaluations were measured; what they do not share is listed."""
+    first, *others = facts
+    found = {}
+    for key in MEASURED:
+        values = [each[key] for each in (first, *others) if key in each]
+        if values and all(value == values[0] for value in values):
+            found[key] = values[0]
+        elif key == "date" and values:
+            found[key] = f"{min(values)} to {max(values)}"
+    return found
 
 
 def _told(done: ArmResult) -> str:

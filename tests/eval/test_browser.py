@@ -8,7 +8,11 @@ import subprocess
 
 import pytest
 
+from edgetool.calls.types import Example
+from tests.conftest import user
+from tests.eval.conftest import arm
 from tests.eval.test_report import four_arms, write
+from tests.serve.browser import Browser
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
@@ -26,7 +30,9 @@ FRAME = """<!doctype html><title>-</title>
 const frame = document.getElementById("page");
 frame.onload = () => {{
   const root = frame.contentDocument.documentElement;
-  document.title = "overflow " + (root.scrollWidth - root.clientWidth)
+  const wide = [...frame.contentDocument.querySelectorAll(".scroll, pre, code, dd, figure")]
+    .filter((part) => part.scrollWidth > part.clientWidth + 1 && part.clientWidth > 0);
+  document.title = "overflow " + (root.scrollWidth - root.clientWidth) + " parts " + wide.length
     + " paper " + getComputedStyle(frame.contentDocument.body).backgroundColor;
 }};
 </script>"""
@@ -54,13 +60,15 @@ def run(browser, folder, *arguments):
 @pytest.mark.slow
 def test_a_browser_shows_the_page_without_a_complaint(browser, folder):
     done = run(browser, folder, "--dump-dom", (folder / "report.html").as_uri())
-    assert "Tool calls, before and after training" in done.stdout
+    assert "Requests answered with exactly the right tool calls" in done.stdout
+    # The page's own script may run: it shows the button that is hidden without it.
+    assert re.search(r'<button id="copy" type="button">', done.stdout)
     # A blocked request or a broken style sheet is reported on the console.
     assert "CONSOLE" not in done.stderr
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("width", [360, 1200])
+@pytest.mark.parametrize("width", [320, 390, 1280])
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_nothing_is_wider_than_the_screen(browser, folder, width, dark):
     (folder / "frame.html").write_text(FRAME.format(width=width))
@@ -74,8 +82,10 @@ def test_nothing_is_wider_than_the_screen(browser, folder, width, dark):
         "--dump-dom",
         (folder / "frame.html").as_uri(),
     )
-    [(overflow, paper)] = re.findall(r"<title>overflow (-?\d+) paper (.*?)</title>", done.stdout)
+    title = r"<title>overflow (-?\d+) parts (\d+) paper (.*?)</title>"
+    [(overflow, parts, paper)] = re.findall(title, done.stdout)
     assert int(overflow) <= 0
+    assert width > 400 or int(parts) == 0  # every table fits a phone, without being pushed about
     assert paper == ("rgb(20, 23, 26)" if dark else "rgb(253, 253, 251)")
 
 
@@ -85,3 +95,52 @@ def test_the_page_can_be_printed(browser, folder):
     page = (folder / "report.html").as_uri()
     run(browser, folder, f"--print-to-pdf={target}", "--no-pdf-header-footer", page)
     assert target.read_bytes().startswith(b"%PDF")
+
+
+@pytest.fixture
+def opened(browser, tmp_path):
+    """A report with two rows fixed, one broken and one wrong in all arms."""
+    rows = [Example(f"r{i}", user("hello"), (), ()) for i in range(4)]
+    write(tmp_path, [arm([0, 0, 1, 0]), arm([1, 1, 0, 0], "trained")], rows)
+    tab = Browser(browser, tmp_path / "profile")
+    tab.open((tmp_path / "report.html").as_uri())
+    yield tab
+    tab.close()
+
+
+VISIBLE = "[...document.querySelectorAll('.example')].filter(e => e.offsetParent).length"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "count"), [("fixed", 2), ("broken", 1), ("wrong", 1)])
+def test_the_buttons_show_one_kind_of_example(opened, kind, count):
+    assert opened.run(VISIBLE) == 4
+    opened.run(f"document.querySelector('[name=show][value={kind}]').click()")
+    assert opened.run(VISIBLE) == count
+    opened.run("document.querySelector('[name=show][value=all]').click()")
+    assert opened.run(VISIBLE) == 4
+
+
+def give_clipboard(tab, value):
+    tab.run(f"Object.defineProperty(navigator, 'clipboard', {{value: {value}}})")
+    tab.run("document.getElementById('copy').click()")
+    tab.until("document.getElementById('copied').textContent")
+    return tab.run("document.getElementById('copied').textContent")
+
+
+@pytest.mark.slow
+def test_the_figures_are_copied_as_markdown(opened, tmp_path):
+    assert (
+        give_clipboard(opened, "{writeText: async (text) => { window.copied = text; }}")
+        == "Copied."
+    )
+    assert opened.run("window.copied") == (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert opened.complaints == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("value", ["undefined", "{writeText: async () => { throw new Error(); }}"])
+def test_without_a_clipboard_the_figures_are_selected(opened, tmp_path, value):
+    assert give_clipboard(opened, value) == "Selected; copy it with Ctrl+C."
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert opened.run("getSelection().toString()").strip() == text.strip()
