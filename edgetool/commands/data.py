@@ -46,8 +46,8 @@ def convert(
 ) -> None:
     """Rows of a known data set -> canonical rows.
 
-    Data sets: openai (and TRL), sharegpt, xlam, toolace, glaive, toolrl, bfcl, seal-tools,
-    when2call, api-bank, snips, sgd, edgetool.
+    Data sets: openai (and TRL), sharegpt (LLaMA-Factory, Hermes), xlam, toolace, toucan, nemotron,
+    glaive, toolrl, when2call, when2call-train, bfcl, seal-tools, api-bank, snips, sgd, edgetool.
     """
     from edgetool.data.convert import Options
     from edgetool.data.convert import convert as run

@@ -101,7 +101,7 @@ def _learn(key: bytes, field: str, value: Any) -> tuple[str, Tool]:
 
 
 def _tool(field: str, value: Any) -> tuple[str, Tool]:
-    raw = bare(mapping(field, value))
+    raw = bare(mapping(field, json_value(field, value) if isinstance(value, str) else value))
     name = spellable(raw.name) if isinstance(raw.name, str) else raw.name
     parameters = parameters_schema(raw, lenient=True)
     function = {"name": name, "description": raw.description, "parameters": parameters}

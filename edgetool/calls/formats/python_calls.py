@@ -50,12 +50,13 @@ def _read_call(reader: Reader) -> ToolCall:
         raise Unreadable
     reader.need("(")
     arguments: dict[str, Any] = {}
-    for given in reader.items(")", lambda: _read_argument(reader)):
+    for given in reader.items(")", lambda: read_argument(reader)):
         arguments.update(given)
     return ToolCall(name, arguments)
 
 
-def _read_argument(reader: Reader) -> dict[str, Any]:
+def read_argument(reader: Reader) -> dict[str, Any]:
+    """`name=value`, or `**{"any name": value}`. Raises Unreadable."""
     if reader.take("**"):
         given = reader.value()
         if not isinstance(given, dict):

@@ -30,6 +30,9 @@ from edgetool.errors import UsageError
 _MODULES = (
     "bfcl",
     "when2call",
+    "when2call_train",
+    "toucan",
+    "nemotron",
     "toolrl",
     "apibank",
     "seal_tools",

@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from edgetool.calls.formats import hermes
+from edgetool.calls.formats.base import INVALID, loads
+from edgetool.calls.formats.literals import PYTHON, read_value
 from edgetool.calls.parts import ONLY_TEXT
 from edgetool.calls.types import JsonObject, Message
-from edgetool.data.check import Problem, text_of_parts
+from edgetool.data.check import Problem, require_text, text_of_parts
 from edgetool.data.draft import Draft, call_of, json_list
+from edgetool.data.importers import tagged
 
 # Columns of LLaMA-Factory's, TRL's and others' rows with pictures.
 _OTHER_MEDIA = ("images", "image", "videos", "audios", "audio")
-_OTHER_MARKS = ("<TOOLCALL>", "<functioncall>", "[TOOL_CALLS]", "<|python_tag|>")
+# Roles beside OpenAI's: its older ones, and those of Toucan and ms-swift.
+_ROLES = {"function": "tool", "tool_response": "tool", "developer": "system"}
+_CALLING = "tool_call"
+_THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+LEFT_THOUGHTS = "thoughts"
+LEFT_TOOLS = "a system message's own list of tools"
 
 
 def said(role: str, content: str) -> Message:
@@ -27,15 +34,22 @@ def calling(calls: Sequence[JsonObject], content: str = "") -> Message:
 
 
 def spoken(field: str, text: str) -> Message:
-    """What the assistant wrote; calls, when some are inside <tool_call> tags. Raises Problem."""
-    if any(mark in text for mark in _OTHER_MARKS):
-        raise Problem(field, text, "writes its calls as text in a way that is not known here")
-    if hermes.START not in text:
-        return said("assistant", text)
-    parsed = hermes.parse(text)
-    if parsed.problem not in (None, "extra_text") or not parsed.calls:
-        raise Problem(field, text, f"holds no readable calls ({parsed.problem})")
-    return calling([call.as_json() for call in parsed.calls], text.split(hermes.START)[0].strip())
+    """What the assistant wrote; calls, when some stand between tags. Raises Problem."""
+    words, calls = tagged.split_calls(field, text)
+    return calling(calls, words) if calls else said("assistant", words)
+
+
+def written_calls(field: str, text: str) -> Message:
+    """A turn that is a call: its JSON or Python dict, a list of them, perhaps behind a thought."""
+    thought, written = tagged.split_thought(text)
+    if tagged.holds_calls(written):
+        return spoken(field, text)
+    value = loads(written)
+    value = read_value(written, PYTHON) if value is INVALID else value
+    if value is INVALID:
+        raise Problem(field, text, "is no call; give its JSON")
+    listed = value if isinstance(value, list) else [value]
+    return calling([call_of(f"{field}[{i}]", call) for i, call in enumerate(listed)], thought)
 
 
 def turns(
@@ -44,8 +58,13 @@ def turns(
     """A Draft for each assistant's message with calls; for a conversation without any, one that
     expects none, with what the assistant said last.
 
+    What a model's own template says better is left out and named: thoughts, and a list of tools in
+    the system message, which is read where the record has no other.
     Raises Problem when the assistant never speaks.
     """
+    if not tools:
+        tools = _tools_of_system(messages)
+    messages, left_out = _plain(messages)
     spoken = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
     if not spoken:
         raise Problem("messages", list(messages), "has no turn of the assistant")
@@ -53,15 +72,62 @@ def turns(
     for i in wanted or spoken[-1:]:
         calls = [call["function"] for call in messages[i].get("tool_calls") or []]
         completion = None if calls else messages[i].get("content")
-        yield Draft(messages[:i], tools, calls, completion, metadata or {})
+        yield Draft(messages[:i], tools, calls, completion, metadata or {}, left_out)
+
+
+def _tools_of_system(messages: Sequence[Message]) -> list[Any]:
+    systems = [m["content"] for m in messages if m["role"] == "system" and m.get("content")]
+    listing = next((text for text in systems if tagged.lists_tools(text)), None)
+    return [] if listing is None else tagged.listed_tools("messages", listing)
+
+
+def _plain(messages: Sequence[Message]) -> tuple[list[Message], list[str]]:
+    """The messages as a template takes them, and what of them was left out."""
+    plain: list[Message] = []
+    left_out: dict[str, None] = {}  # in order, each once
+    for message in messages:
+        role, content = message["role"], message.get("content")
+        if role == "tool" and isinstance(content, str):
+            plain += [{**message, "content": text} for text in tagged.results(content)]
+        elif role == "system" and isinstance(content, str) and tagged.lists_tools(content):
+            left_out[LEFT_TOOLS] = None
+            words = tagged.words_before_tools(content)
+            plain += [said("system", words)] if words else []
+        elif role == "assistant" and isinstance(content, str):
+            thought, words = tagged.split_thought(content)
+            left_out.update({LEFT_THOUGHTS: None} if thought.strip() else {})
+            _add_turn(plain, {**message, "content": words})
+        else:
+            plain.append(message)
+    return plain, list(left_out)
+
+
+def _add_turn(messages: list[Message], turn: Message) -> None:
+    """Add what the assistant said and called; two turns with nothing between them are one.
+
+    So are written: words before a call as a turn of their own, and calls at once one by one.
+    """
+    before = messages[-1] if messages else {}
+    if before.get("role") != "assistant" or not turn.get("tool_calls"):
+        messages.append(turn)
+        return
+    words = "\n".join(text for text in (before.get("content"), turn["content"]) if text)
+    calls = [*(before.get("tool_calls") or []), *turn["tool_calls"]]
+    messages[-1] = {**turn, "content": words, "tool_calls": calls}
 
 
 def openai_message(field: str, value: Any) -> Message:
     """One message of OpenAI's form, old ones (`function_call`) too. Raises Problem."""
     if not isinstance(value, dict):
-        raise Problem(field, value, "must be a JSON object")
-    role = {"function": "tool", "developer": "system"}.get(value.get("role", ""), value.get("role"))
+        remedy = 'must be a JSON object such as {"role": "user", "content": "..."}'
+        raise Problem(field, value, remedy)
+    role = _ROLES.get(value.get("role", ""), value.get("role"))
     content = text_of_parts(f"{field}.content", value.get("content"))
+    if role == _CALLING:
+        return written_calls(f"{field}.content", require_text(f"{field}.content", content))
+    thought = next((value[key] for key in _THOUGHTS if isinstance(value.get(key), str)), "")
+    if role == "assistant" and thought.strip():
+        content = f"<think>{thought}</think>{content or ''}"
     called = value.get("tool_calls") or value.get("function_call")
     if called:
         listed = json_list(f"{field}.tool_calls", called)
@@ -70,6 +136,12 @@ def openai_message(field: str, value: Any) -> Message:
     if role == "assistant" and isinstance(content, str):
         return spoken(f"{field}.content", content)
     return {"role": role, "content": content}
+
+
+def openai_messages(value: Any) -> list[Message]:
+    """A list of messages, or its JSON text. Raises Problem."""
+    listed = json_list("messages", value)
+    return [openai_message(f"messages[{i}]", message) for i, message in enumerate(listed)]
 
 
 def require_only_text(record: JsonObject) -> None:

@@ -8,10 +8,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from edgetool.calls.types import JsonObject, Message
+from edgetool.calls.types import Message
 from edgetool.data.check import Problem, require_text
-from edgetool.data.draft import Draft, json_value
-from edgetool.data.importers.conversation import calling, said, turns
+from edgetool.data.draft import Draft
+from edgetool.data.importers.conversation import said, spoken, turns
 from edgetool.data.importers.plain import EVALUATION_ONLY, companions, is_companion
 
 __all__ = ["EVALUATION_ONLY", "companions", "is_companion"]
@@ -21,11 +21,6 @@ ABOUT = "Glaive function-calling v2: system and chat as one text each"
 _ROLES = {"USER": "user", "ASSISTANT": "assistant", "FUNCTION RESPONSE": "tool"}
 _TURN = re.compile(r"(?:\A|\n)\s*(USER|ASSISTANT|FUNCTION RESPONSE):")
 _END = "<|endoftext|>"
-_CALL = "<functioncall>"
-_QUOTED = re.compile(
-    r'\{\s*"name"\s*:\s*"(?P<name>[^"]+)"\s*(?:,\s*"arguments"\s*:\s*\'(?P<arguments>.*)\')?\s*\}',
-    re.DOTALL,
-)
 
 
 def recognises(record: dict[str, Any]) -> bool:
@@ -55,19 +50,4 @@ def _tools(system: str) -> list[Any]:
 
 def _message(speaker: str, text: str) -> Message:
     text = text.replace(_END, "").strip()
-    if speaker != "ASSISTANT" or _CALL not in text:
-        return said(_ROLES[speaker], text)
-    before, _, written = text.partition(_CALL)
-    return calling([_call(written.strip())], before.strip())
-
-
-def _call(text: str) -> JsonObject:
-    """{"name": "f", "arguments": '{"a": 1}'}: JSON but for the quotes around the arguments."""
-    quoted = _QUOTED.fullmatch(text)
-    if quoted is None:
-        value = json_value("chat", text)
-        if not isinstance(value, dict):
-            raise Problem("chat", text, "is no call after <functioncall>")
-        return {"name": value.get("name"), "arguments": value.get("arguments", {})}
-    arguments = (quoted["arguments"] or "{}").replace("\\'", "'")
-    return {"name": quoted["name"], "arguments": json_value("chat", arguments)}
+    return spoken("chat", text) if speaker == "ASSISTANT" else said(_ROLES[speaker], text)

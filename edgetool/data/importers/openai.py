@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from edgetool.data.draft import Draft, json_list
-from edgetool.data.importers.conversation import openai_message, require_only_text, turns
+from edgetool.data.importers.conversation import openai_messages, require_only_text, turns
 from edgetool.data.importers.plain import EVALUATION_ONLY, companions, is_companion
 
 __all__ = ["EVALUATION_ONLY", "companions", "is_companion"]
@@ -27,11 +27,10 @@ def recognises(record: dict[str, Any]) -> bool:
 def drafts(record: dict[str, Any], companions: None) -> Iterator[Draft]:
     require_only_text(record)
     if "messages" in record:
-        listed = json_list("messages", record["messages"])
+        messages = openai_messages(record["messages"])
     else:
         ends = (json_list(key, record.get(key) or []) for key in ("prompt", "completion"))
-        listed = [message for end in ends for message in end]
-    messages = [openai_message(f"messages[{i}]", value) for i, value in enumerate(listed)]
+        messages = openai_messages([message for end in ends for message in end])
     tools = json_list("tools", record.get("tools") or record.get("functions") or [])
     metadata = {"id": record["id"]} if "id" in record else {}
     yield from turns(messages, tools, metadata)

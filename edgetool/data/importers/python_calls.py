@@ -1,7 +1,8 @@
 """Calls written as Python would, the way ToolACE and API-Bank do: [Name Of Tool(key='value')].
 
-Names may hold spaces, which Python's own grammar refuses, so names are cut out first and each
-value is read as a literal. Nothing is evaluated.
+Names may hold spaces, which Python's own grammar refuses, so names are cut out first. Arguments are
+read as the pythonic call syntax reads them, where a name may be a word of Python's (from, class) or
+hold a dash; what that does not know, Python's own grammar reads. Nothing is evaluated.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ import ast
 import re
 from typing import Any
 
+from edgetool.calls.formats.base import MAX_DEPTH
+from edgetool.calls.formats.literals import PYTHON, Reader, Unreadable
+from edgetool.calls.formats.python_calls import read_argument
 from edgetool.calls.types import JsonObject
 from edgetool.data.check import Problem
 
@@ -63,7 +67,29 @@ def _closing(text: str, start: int) -> int | None:
     return None
 
 
+class _Literals(Reader):
+    """Tuples are lists here."""
+
+    def value(self, depth: int = 1) -> Any:
+        if depth > MAX_DEPTH or not self.take("("):
+            return super().value(depth)
+        items = self.items(")", lambda: self.value(depth + 1))
+        single = len(items) == 1 and not self.text[: self.at - 1].rstrip().endswith(",")
+        return items[0] if single else items
+
+
 def _arguments(field: str, text: str) -> JsonObject:
+    reader = _Literals(f"{text})", 0, PYTHON)
+    arguments: JsonObject = {}
+    try:
+        for given in reader.items(")", lambda: read_argument(reader)):
+            arguments.update(given)
+    except Unreadable:
+        return _by_grammar(field, text)
+    return arguments if reader.at == len(reader.text) else _by_grammar(field, text)
+
+
+def _by_grammar(field: str, text: str) -> JsonObject:
     try:
         call = ast.parse(f"f({text.strip()})", mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):

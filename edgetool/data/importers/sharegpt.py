@@ -1,6 +1,7 @@
 """ShareGPT with tools, as LLaMA-Factory writes it: turns human, gpt, function_call, observation.
 
-Hermes' own data is read too: calls inside <tool_call> tags in the assistant's words.
+A thought may stand before a call. Hermes' own data is read too, and Glaive's in this form: calls
+between tags in the assistant's words.
 """
 
 from __future__ import annotations
@@ -10,15 +11,16 @@ from typing import Any
 
 from edgetool.calls.types import Message
 from edgetool.data.check import Problem, require_text
-from edgetool.data.draft import Draft, call_of, json_list
+from edgetool.data.draft import Draft, json_list
 from edgetool.data.importers.conversation import (
-    calling,
     require_only_text,
     said,
     spoken,
     turns,
+    written_calls,
 )
 from edgetool.data.importers.plain import EVALUATION_ONLY, companions, is_companion
+from edgetool.data.importers.tagged import lists_tools
 
 __all__ = ["EVALUATION_ONLY", "companions", "is_companion"]
 
@@ -34,7 +36,16 @@ _CALLING = ("function_call", "tool_call")
 
 
 def recognises(record: dict[str, Any]) -> bool:
-    return isinstance(record.get("conversations"), list) and "tools" in record
+    turns = record.get("conversations")
+    if not isinstance(turns, list):
+        return False
+    return "tools" in record or _lists_tools(record.get("system"), *turns[:1])
+
+
+def _lists_tools(*places: Any) -> bool:
+    """Whether the system message, a text or the first turn, lists the tools."""
+    texts = [place.get("value") if isinstance(place, dict) else place for place in places]
+    return any(isinstance(text, str) and lists_tools(text) for text in texts)
 
 
 def drafts(record: dict[str, Any], companions: None) -> Iterator[Draft]:
@@ -44,7 +55,7 @@ def drafts(record: dict[str, Any], companions: None) -> Iterator[Draft]:
     if record.get("system") and messages[:1] and messages[0]["role"] != "system":
         messages.insert(0, said("system", require_text("system", record["system"])))
     metadata = {"id": record["id"]} if "id" in record else {}
-    yield from turns(messages, json_list("tools", record["tools"] or []), metadata)
+    yield from turns(messages, json_list("tools", record.get("tools") or []), metadata)
 
 
 def _message(field: str, turn: Any) -> Message:
@@ -53,8 +64,7 @@ def _message(field: str, turn: Any) -> Message:
     speaker, text = turn.get("from", turn.get("role")), turn.get("value", turn.get("content"))
     text = require_text(f"{field}.value", text)
     if speaker in _CALLING:
-        listed = json_list(f"{field}.value", text)
-        return calling([call_of(f"{field}.value[{i}]", call) for i, call in enumerate(listed)])
+        return written_calls(f"{field}.value", text)
     if speaker not in _ROLES:
         raise Problem(f"{field}.from", speaker, f"must be one of {', '.join([*_ROLES, *_CALLING])}")
     if _ROLES[speaker] == "assistant":

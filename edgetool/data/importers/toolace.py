@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from edgetool.calls.types import Message
 from edgetool.data.check import Problem, require_text
 from edgetool.data.draft import Draft, json_list
 from edgetool.data.importers import python_calls
-from edgetool.data.importers.conversation import calling, said, turns
+from edgetool.data.importers.conversation import LEFT_TOOLS, calling, said, turns
 from edgetool.data.importers.plain import EVALUATION_ONLY, companions, is_companion
 
 __all__ = ["EVALUATION_ONLY", "companions", "is_companion"]
@@ -31,7 +32,9 @@ def drafts(record: dict[str, Any], companions: None) -> Iterator[Draft]:
     conversation = json_list("conversations", record["conversations"])
     messages = [_message(f"conversations[{i}]", turn) for i, turn in enumerate(conversation)]
     # The prompt says how ToolACE wants calls written. A model's own template says that better.
-    yield from turns(messages, _tools(require_text("system", record.get("system"))))
+    tools = _tools(require_text("system", record.get("system")))
+    for draft in turns(messages, tools):
+        yield replace(draft, left_out=[*draft.left_out, LEFT_TOOLS])
 
 
 def _tools(system: str) -> list[Any]:

@@ -1,4 +1,5 @@
-"""When2Call (NVIDIA): should the assistant call, ask, or say that it cannot? Evaluation only."""
+"""When2Call (NVIDIA): should the assistant call, ask, or say that it cannot? Its test set, for
+evaluation only; `when2call_train` reads the rows that are meant for training."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from edgetool.data.check import Problem, mapping, require_text
-from edgetool.data.draft import Draft, call_of, json_list, json_value
+from edgetool.data.draft import Draft, call_of, json_list
 from edgetool.data.importers.conversation import said
 from edgetool.data.importers.plain import companions, is_companion
 
@@ -22,10 +23,7 @@ def recognises(record: dict[str, Any]) -> bool:
 
 
 def drafts(record: dict[str, Any], companions: None) -> Iterator[Draft]:
-    listed = json_list("tools", record["tools"])
-    tools = [
-        json_value(f"tools[{i}]", t) if isinstance(t, str) else t for i, t in enumerate(listed)
-    ]
+    tools = json_list("tools", record["tools"])
     answers, kind = mapping("answers", record["answers"]), record["correct_answer"]
     if kind not in answers:
         raise Problem("correct_answer", kind, f"must be one of {', '.join(answers)}")

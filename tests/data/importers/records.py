@@ -97,10 +97,147 @@ RECORDS = {
         "answers": {"direct": "Sunny.", "tool_call": json.dumps(CALL), "cannot_answer": "I can't."},
         "correct_answer": "tool_call",
     },
+    "when2call-train": {
+        "tools": [json.dumps(WEATHER)],
+        "messages": [{"role": "user", "content": SAID}],
+        "chosen_response": {"role": "assistant", "content": f"<TOOLCALL>{json.dumps([CALL])}"},
+        "rejected_response": {"role": "assistant", "content": "I cannot."},
+    },
+    "toucan": {
+        "uuid": "u1",
+        "subset_name": "single-turn-original",
+        "messages": json.dumps(
+            [
+                {"role": "system", "content": "<|im_system|>tool_declare<|im_middle|>[...]"},
+                {"role": "user", "content": SAID},
+                {"role": "assistant", "content": "", "function_call": WRAPPED["function"]},
+                {"role": "function", "name": "get_weather", "content": "rain"},
+                {"role": "assistant", "content": "It will rain."},
+            ]
+        ),
+        "question": SAID,
+        "available_tools": json.dumps([{"type": "function", "function": WEATHER}]),
+        "target_tools": "get_weather",
+        "metadata": "{}",
+    },
+    "nemotron": {
+        "uuid": "u1",
+        "category": "tool_calling",
+        "messages": [
+            {"role": "system", "content": ""},
+            {"role": "user", "content": SAID},
+            {"role": "assistant", "content": "<think>\nhm\n</think>\n", "tool_calls": [WRAPPED]},
+        ],
+        "metadata": json.dumps({"tools": [{"type": "function", "function": WEATHER}]}),
+    },
     "edgetool": {
         "id": "mine",
         "messages": [{"role": "user", "content": SAID}],
         "tools": [{"type": "function", "function": WEATHER}],
         "calls": [CALL],
     },
+}
+
+HERMES_SYSTEM = (
+    "You are a function calling AI model. You are provided with function signatures within "
+    f"<tools></tools> XML tags.\n<tools>\n{json.dumps([WEATHER])}\n</tools>\nFor each function "
+    "call return a json object within <tool_call></tool_call> XML tags as follows:\n<tool_call>\n"
+    "{'arguments': <args-dict>, 'name': <function-name>}\n</tool_call>"
+)
+QUOTED = '{"name": "get_weather", "arguments": \'{"city": "Oslo", "days": 2}\'}'
+
+
+def shared_gpt(*turns: tuple[str, str], **fields: object) -> dict:
+    """ShareGPT's form: (from, value) of each turn behind the first, the user's."""
+    listed = [("human", SAID), *turns]
+    conversations = [{"from": speaker, "value": text} for speaker, text in listed]
+    return {"conversations": conversations, "tools": json.dumps([WEATHER]), **fields}
+
+
+def messages(*turns: dict, **fields: object) -> dict:
+    """OpenAI's form: the messages behind the first, the user's."""
+    return {"messages": [{"role": "user", "content": SAID}, *turns], "tools": [WEATHER], **fields}
+
+
+def toucan_run(*turns: tuple[str, str]) -> dict:
+    """The form of Toucan's split for fine-tuning."""
+    listed = [{"role": role, "content": text} for role, text in (("user", SAID), *turns)]
+    return {
+        "uuid": "u1",
+        "subset_name": "multi-turn",
+        "question": SAID,
+        "target_tools": "get_weather",
+        "tools": json.dumps([WEATHER]),
+        "messages": json.dumps(listed),
+    }
+
+
+PYTHON_CALL = str({"name": "get_weather", "arguments": json.dumps(OSLO)})
+THOUGHT = "<think>\nThey want <tool_call> rain.\n</think>\n"
+AS_PYTHON = '<TOOLCALL>[get_weather(city="Oslo", days=2)]</TOOLCALL>'
+
+# Other spellings of the same request: data set, record, what is left out of it.
+SPELLINGS = {
+    "llama-factory: a thought before the call": (
+        "sharegpt",
+        shared_gpt(("function_call", f"{THOUGHT}{json.dumps(CALL)}"), ("observation", "rain")),
+        ["thoughts"],
+    ),
+    "llama-factory: words before the call": (
+        "sharegpt",
+        shared_gpt(("gpt", "Let me see."), ("function_call", json.dumps([CALL]))),
+        [],
+    ),
+    "hermes: a python dict": (
+        "sharegpt",
+        shared_gpt(("gpt", f"<tool_call>\n{CALL}\n</tool_call>")),
+        [],
+    ),
+    "hermes: its own list of tools": (
+        "sharegpt",
+        shared_gpt(
+            ("gpt", f"{THOUGHT}<tool_call>\n{json.dumps(CALL)}\n</tool_call>"),
+            system=HERMES_SYSTEM,
+        ),
+        ["a system message's own list of tools", "thoughts"],
+    ),
+    "hermes: no other list of tools": (
+        "sharegpt",
+        shared_gpt(("gpt", f"<tool_call>{CALL}</tool_call>"), system=HERMES_SYSTEM, tools=None),
+        ["a system message's own list of tools"],
+    ),
+    "glaive as sharegpt": (
+        "sharegpt",
+        shared_gpt(("gpt", f"<functioncall> {QUOTED} <|endoftext|>")),
+        [],
+    ),
+    "openai: reasoning in a field of its own": (
+        "openai",
+        messages({"role": "assistant", "reasoning_content": "hm", "tool_calls": [WRAPPED]}),
+        ["thoughts"],
+    ),
+    "ms-swift: tool_call as a role": (
+        "openai",
+        messages({"role": "tool_call", "content": json.dumps(CALL)}),
+        [],
+    ),
+    "nvidia: calls as python": (
+        "openai",
+        messages({"role": "assistant", "content": AS_PYTHON}),
+        [],
+    ),
+    "toucan: fine-tuning": (
+        "toucan",
+        toucan_run(("tool_call", PYTHON_CALL), ("tool_response", "rain"), ("assistant", "Rain.")),
+        [],
+    ),
+    "nemotron: metadata as an object": (
+        "nemotron",
+        messages(
+            {"role": "assistant", "content": None, "tool_calls": [WRAPPED]},
+            tools=None,
+            metadata={"tools": json.dumps([WEATHER])},
+        ),
+        [],
+    ),
 }

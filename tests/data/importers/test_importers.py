@@ -14,12 +14,16 @@ from edgetool.errors import UsageError
 from tests.data.importers.records import (
     CALL,
     OSLO,
+    QUOTED,
     RECORDS,
     SAID,
+    SPELLINGS,
     TOOLRL_SYSTEM,
     TOOLRL_WANTED,
     WEATHER,
     WRAPPED,
+    shared_gpt,
+    toucan_run,
 )
 
 
@@ -48,6 +52,97 @@ def test_the_same_request_gives_the_same_row_from_every_data_set(name):
     assert schema["properties"]["city"]["type"] == "string"
     assert schema["properties"]["days"]["type"] == "integer"
     assert "days" not in schema["required"]
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_other_spellings_of_the_request_give_that_row_too(spelling):
+    name, record, left_out = SPELLINGS[spelling]
+    assert importers.recognise(record) == name
+    [draft] = importers.named(name).drafts(record, None)
+    row = finish(draft)
+    assert [(call.name, call.arguments) for call in row.calls] == [("get_weather", OSLO)]
+    assert row.utterance == SAID and [tool.name for tool in row.tools] == ["get_weather"]
+    assert [message["role"] for message in row.messages] == ["user"]
+    assert list(draft.left_out) == left_out
+
+
+TWO = [CALL, {"name": "get_weather", "arguments": {"city": "L'Aquila"}}]
+BOTH = {"role": "assistant", "content": f"<TOOLCALL>{json.dumps(TWO)}</TOOLCALL>"}
+
+
+@pytest.mark.parametrize(
+    ("name", "record"),
+    [
+        (
+            "glaive",
+            {
+                **RECORDS["glaive"],
+                "chat": f"USER: {SAID}\n\n\nASSISTANT: Both. <functioncall> {QUOTED} "
+                "<functioncall> "
+                '{"name": "get_weather", "arguments": \'{"city": "L\\\'Aquila"}\'} <|endoftext|>',
+            },
+        ),
+        (
+            "sharegpt",
+            shared_gpt(("gpt", "".join(f"<tool_call>\n{call}\n</tool_call>\n" for call in TWO))),
+        ),
+        ("sharegpt", shared_gpt(("gpt", f"<tool_call>{json.dumps(TWO)}</tool_call>"))),
+        ("sharegpt", shared_gpt(*[("function_call", json.dumps(call)) for call in TWO])),
+        ("toucan", toucan_run(*[("tool_call", str(call)) for call in TWO])),
+        ("when2call-train", {**RECORDS["when2call-train"], "chosen_response": BOTH}),
+    ],
+)
+def test_calls_made_at_once_are_one_turn(name, record):
+    [row] = read(name, record)
+    assert [call.arguments for call in row.calls] == [OSLO, {"city": "L'Aquila"}]
+
+
+def test_when2calls_rows_for_training_are_not_its_test():
+    asks = {"role": "assistant", "content": "Which city?"}
+    record = {"tools": [json.dumps(WEATHER)], "messages": [user("weather?"), asks]}
+    assert importers.recognise(record) == "when2call-train"
+    [row] = read("when2call-train", record)
+    assert row.calls == () and row.completion == "Which city?"
+    assert not importers.named("when2call-train").EVALUATION_ONLY
+    assert importers.named("when2call").EVALUATION_ONLY
+
+
+def test_a_toucan_row_without_a_call_is_an_abstention():
+    [row] = read("toucan", toucan_run(("assistant", "<think>no</think>I have no such tool.")))
+    assert row.calls == () and row.completion == "I have no such tool."
+
+
+def test_results_between_tags_become_results():
+    answers = "<tool_response>\nrain\n</tool_response>\n<tool_response>\nsun\n</tool_response>"
+    made = f"<tool_call>{CALL}</tool_call>"
+    record = shared_gpt(("gpt", made), ("tool", answers), ("gpt", "Mixed."), ("human", "again"))
+    record["conversations"].append({"from": "gpt", "value": made})
+    rows = read("sharegpt", record)
+    assert [m["content"] for m in rows[1].messages if m["role"] == "tool"] == ["rain", "sun"]
+
+
+def test_what_a_system_message_says_before_its_tools_stays():
+    system = f"You are Bob.\n\n# Tools\n\n<tools>\n{json.dumps(WEATHER)}\n</tools>\nCall them."
+    record = shared_gpt(("gpt", f"<tool_call>{CALL}</tool_call>"), system=system, tools="[]")
+    [row] = read("sharegpt", record)
+    assert row.messages[0] == {"role": "system", "content": "You are Bob."}
+    assert [tool.name for tool in row.tools] == ["get_weather"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<tool_call>{'name': 'get_weather', 'arguments': __import__('os')}</tool_call>",
+        "<tool_call>{'name': 'get_weather'",
+        "<tool_call>get_weather</tool_call>",
+        "<functioncall> get_weather()",
+        "<TOOLCALL>[...]</TOOLCALL>",
+        "<TOOLCALL>{}</TOOLCALL>",
+    ],
+)
+def test_calls_between_tags_that_cannot_be_read_are_refused(text):
+    with pytest.raises(Problem):
+        read("sharegpt", shared_gpt(("gpt", text)))
 
 
 def test_an_unknown_name_lists_the_known_ones():
@@ -107,7 +202,7 @@ def test_calls_inside_tags_are_calls_and_not_words():
 
 
 def test_calls_in_a_spelling_unknown_here_do_not_become_an_abstention():
-    text = {"role": "assistant", "content": "<TOOLCALL>[...]</TOOLCALL>"}
+    text = {"role": "assistant", "content": "[TOOL_CALLS]get_weather[ARGS]{}"}
     with pytest.raises(Problem, match="writes its calls as text"):
         read("openai", conversation(user(SAID), text))
 

@@ -21,6 +21,14 @@ from edgetool.data.importers.python_calls import is_calls, parse
         ("[f(x=true, y=null, z=False)]", [("f", {"x": True, "y": None, "z": False})]),
         ("[f(x='a), b(', y=\"it's\")]", [("f", {"x": "a), b(", "y": "it's"})]),
         ("[f(x=(1, 2))]", [("f", {"x": [1, 2]})]),
+        ("[f(x=((1, 2), (3,)), y=(4))]", [("f", {"x": [[1, 2], [3]], "y": 4})]),
+        ("[f(from='a', class=1, in=[2])]", [("f", {"from": "a", "class": 1, "in": [2]})]),
+        ("[f(user-id=3, q.term='x')]", [("f", {"user-id": 3, "q.term": "x"})]),
+        (
+            '[f(to="it\'s, (ok) [x]", **{"from": "U"})]',
+            [("f", {"to": "it's, (ok) [x]", "from": "U"})],
+        ),
+        ("[f(x='''a 'b' c''', y='a' 'b')]", [("f", {"x": "a 'b' c", "y": "ab"})]),
     ],
 )
 def test_calls_are_read(text, expected):
