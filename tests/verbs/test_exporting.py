@@ -66,7 +66,7 @@ def test_a_run_becomes_measured_files_with_all_that_goes_with_them(
     assert receipt["max_drop"] == 100.0
     placed = tmp_path / "lm" / "me" / "nano-2.5M-my-GGUF" / "nano-2.5M-my-Q4_K_M.gguf"
     assert placed.read_bytes() == file.path.read_bytes()
-    assert (run / "Modelfile").read_text().startswith("FROM ./model.Q4_K_M.gguf\nTEMPLATE ")
+    assert (run / "Modelfile").read_text().startswith("FROM ./model.Q4_K_M.gguf\nPARAMETER ")
     card = (run / "README.md").read_text()
     metadata = yaml.safe_load(card.split("---\n")[1])
     assert metadata["license"] == "apache-2.0" and "grpo" in metadata["tags"]
