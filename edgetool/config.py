@@ -57,6 +57,8 @@ class Config:
                   completion does not see (NVIDIA GPU)
     backend       plain, or unsloth: its patches under our trainer, on an NVIDIA GPU
     call_syntax   None: the one the model's chat template teaches
+    template      the chat template: own, a name of edgetool's (chatml, gemma, ...) or a file; None:
+                  the model's own where it shows tools, else edgetool's for its turns
     rewards       reward function -> its weight, or more: a name of `edgetool reward list`, or one's
                   own as file.py:function or package:function
     """
@@ -67,6 +69,7 @@ class Config:
     attn_implementation: Literal["sdpa", "flex_attention"] = "sdpa"
     backend: Literal["plain", "unsloth"] = "plain"
     call_syntax: str | None = None
+    template: str | None = None
     data: DataSettings = field(default_factory=DataSettings)
     rewards: dict[str, Reward] = field(default_factory=lambda: {"paper": RewardSettings()})
     lora: LoraSettings = field(default_factory=LoraSettings)

@@ -15,6 +15,7 @@ from edgetool.calls import template as templates
 from edgetool.calls.formats import CallSyntax
 from edgetool.calls.history import with_objects
 from edgetool.calls.markers import CUT, guard_for
+from edgetool.calls.template_choice import ChatTemplate
 from edgetool.calls.turns import TurnEnds, turn_ends
 from edgetool.calls.types import Message, Tool, ToolCall
 
@@ -61,6 +62,7 @@ class Prompter:
 
     encode      text -> ids with control markers recognised and nothing added (no BOS, no EOS)
     variables   what the template sees besides messages and tools (bos_token, ...)
+    choice      how the template came to be used, where it was chosen for a model
     """
 
     template: str
@@ -68,6 +70,7 @@ class Prompter:
     encode: Encode
     syntax: CallSyntax
     variables: Mapping[str, Any] = field(default_factory=dict)
+    choice: ChatTemplate | None = None
 
     def ids(self, messages: Sequence[Message], tools: Sequence[Tool]) -> list[int]:
         """Token ids [P] of the prompt, ready for the model to write its completion."""

@@ -8,7 +8,7 @@ it was trained on, and tools, calls and results are written in the hermes syntax
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -56,13 +56,11 @@ class ChatTemplate:
     text   Jinja
     name   `own`, one of FAMILIES, or the file it was read from
     note   a line that says what took the place of the model's own template, and why; None: nothing
-    end    the text of the token that ends a turn, where the template is one of FAMILIES
     """
 
     text: str
     name: str = OWN
     note: str | None = None
-    end: str | None = None
 
     @property
     def replaced(self) -> bool:
@@ -94,7 +92,7 @@ def why_tools_are_hidden(template: str) -> str | None:
 
 
 def choose(
-    own: str | None, wanted: str | None = None, *, where: object, markers: Mapping[str, Any] = {}
+    own: str | None, wanted: str | None = None, *, where: object, markers: Collection[str] = ()
 ) -> ChatTemplate:
     """The template to make prompts with.
 
@@ -124,7 +122,7 @@ def choose(
         f"{FAMILIES[family].shown} template with the hermes call syntax takes its place "
         f"(--template own refuses instead)"
     )
-    return ChatTemplate(_continued(own, family), family, note, FAMILIES[family].end)
+    return ChatTemplate(_continued(own, family), family, note)
 
 
 def select(named: Mapping[str, str] | str | None) -> str | None:
@@ -203,21 +201,33 @@ def _continued(own: str, family: str) -> str:
 def _named(wanted: str, own: str | None, where: object) -> ChatTemplate:
     """A template that was asked for by name or file."""
     if wanted in FAMILIES:
-        family, same = FAMILIES[wanted], bool(own) and family_of(str(own)) == wanted
-        text = _continued(str(own), wanted) if same else kit_template(wanted, bos=family.bos)
-        note = (
-            f"{where}: edgetool's own {family.shown} template with the hermes call syntax is used"
-        )
-        return ChatTemplate(text, wanted, note, family.end)
+        return _kit(_of_family(wanted, own), wanted, where)
     file = Path(wanted).expanduser()
     if not file.is_file():
         raise UsageError(
             f"--template {wanted}: no such file, and not one of {OWN}, {', '.join(FAMILIES)}"
         )
     text = file.read_text(encoding="utf-8")
+    if text == own:
+        return ChatTemplate(text)
     if (why := why_tools_are_hidden(text)) is not None:
         raise ModelError(f"--template {wanted}: it shows the model no tools ({why})")
+    for family in FAMILIES:  # a run keeps the template it was trained with
+        if text == _of_family(family, own):
+            return _kit(text, family, where)
     return ChatTemplate(text, str(file), f"{where}: the chat template {file} is used")
+
+
+def _of_family(family: str, own: str | None) -> str:
+    """A family's template, with what else the model's own has where that is of the family."""
+    if own and family_of(own) == family:
+        return _continued(own, family)
+    return kit_template(family, bos=FAMILIES[family].bos)
+
+
+def _kit(text: str, family: str, where: object) -> ChatTemplate:
+    template = f"{FAMILIES[family].shown} template with the hermes call syntax"
+    return ChatTemplate(text, family, f"{where}: edgetool's own {template} is used")
 
 
 def _hidden(template: str) -> tuple[str | None, bool]:
@@ -252,7 +262,7 @@ def _variables(turns: list[dict[str, Any]], tools: list[dict[str, Any]] | None) 
     return {**asked, **_TOKENS}
 
 
-def _nothing_there(where: object, markers: Mapping[str, Any]) -> str:
+def _nothing_there(where: object, markers: Collection[str]) -> str:
     known = [name for name, family in FAMILIES.items() if family.end in markers]
     advice = f"its tokens look like {known[0]}: --template {known[0]}" if known else _way_out()
     return f"{where}: no chat template, so nobody can say how its prompts look; {advice}"

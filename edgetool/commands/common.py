@@ -27,6 +27,13 @@ MergeIntoOption = Annotated[
 ]
 
 
+TemplateOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|FILE",
+        help="Chat template: own; chatml, gemma, ...; or a file. Own if it shows tools, else ours.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
 ConfigOption = Annotated[
     Path, typer.Option(metavar="YAML", help="model, data, rewards, output_dir.")
@@ -35,6 +42,11 @@ SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override; may be repeated.")
 ]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")]
+
+
+def with_template(overrides: list[str] | None, template: str | None) -> list[str]:
+    """`--template X` is short for `--set template=X`."""
+    return [*(overrides or []), *([f"template={template}"] if template else [])]
 
 
 def group(about: str | None = None) -> typer.Typer:

@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from edgetool.commands.common import MergeIntoOption, ModelArgument, RunArgument, console, group
+from edgetool.commands.common import (
+    MergeIntoOption,
+    ModelArgument,
+    RunArgument,
+    TemplateOption,
+    console,
+    group,
+)
 
 app = group()
 
@@ -58,19 +65,13 @@ def export(
         Path | None, typer.Option(metavar="BASE.gguf", help="Try --adapter-only out with it.")
     ] = None,
     ollama: Annotated[bool, typer.Option("--ollama", help="Write a Modelfile, too.")] = False,
-    ollama_template: Annotated[
-        bool,
-        typer.Option(
-            "--ollama-template",
-            help="With a TEMPLATE, for an Ollama too old to run the file's own.",
-        ),
-    ] = False,
     lmstudio: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="LM Studio's models folder.")
     ] = None,
     publisher: Annotated[
         str | None, typer.Option(help="Whose models they are, for --lmstudio.")
     ] = None,
+    template: TemplateOption = None,
     warm: Annotated[
         Path | None,
         typer.Option(metavar="TOOLS.json", help="Read these tools now, for a quick first token."),
@@ -86,8 +87,7 @@ def export(
     options = ExportOptions(
         quants=quant or (), out=out, merge_into=merge_into, data=data, rows=rows,
         imatrix=imatrix, max_drop=max_drop, adapter_only=adapter_only, beside=beside,
-        ollama=ollama or ollama_template, ollama_template=ollama_template,
-        lm_studio=lmstudio, warm=warm, converter=converter,
+        ollama=ollama, lm_studio=lmstudio, warm=warm, template=template, converter=converter,
         **({"publisher": publisher} if publisher else {}),
     )  # fmt: skip
     run_export(run, options, console())

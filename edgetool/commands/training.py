@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -14,20 +12,13 @@ from edgetool.commands.common import (
     JsonOption,
     ResumeOption,
     SetOption,
+    TemplateOption,
     console,
     group,
+    with_template,
 )
 
 app = group()
-INTERRUPTED = 130  # what a shell reports of a command that Ctrl-C ended
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None
 
 
 @app.command()
@@ -40,13 +31,17 @@ def init(
     ] = None,
     data: Annotated[str | None, typer.Option(help="Rows to train on; demo by default.")] = None,
     vram: Annotated[int, typer.Option(help="GiB of the GPU it is for.")] = 8,
+    template: TemplateOption = None,
     recipe: Annotated[str | None, typer.Option(help="slm-tool-use: arXiv:2509.04518.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
 ) -> None:
     """Write a configuration with comments."""
     from edgetool.verbs.starting import run_init
 
-    run_init(out, console(), model=model, data=data, vram=vram, recipe=recipe, force=force)
+    run_init(
+        out, console(), model=model, data=data, vram=vram, recipe=recipe, force=force,
+        template=template,
+    )  # fmt: skip
 
 
 @app.command()
@@ -64,23 +59,25 @@ def models(
 def plan(
     model: Annotated[str, typer.Argument(help="A card's name, a folder or a hub id.")],
     vram: Annotated[float, typer.Option(help="GiB of the GPU.")] = 8,
+    template: TemplateOption = None,
     json_: JsonOption = False,
 ) -> None:
     """What training takes by part, and what fits a GPU."""
     from edgetool.verbs.planning import run_plan
 
-    run_plan(model, vram, console(), as_json=json_)
+    run_plan(model, vram, console(), template=template, as_json=json_)
 
 
 @app.command()
 def doctor(
     model: Annotated[str | None, typer.Option(help="Try this model's chat template.")] = None,
+    template: TemplateOption = None,
     json_: JsonOption = False,
 ) -> None:
     """Look for what is missing here, and how to mend it."""
     from edgetool.verbs.doctor import run_doctor
 
-    if not run_doctor(model, console(), as_json=json_):
+    if not run_doctor(model, console(), template=template, as_json=json_):
         raise typer.Exit(1)
 
 
@@ -89,16 +86,16 @@ def sft(
     config: ConfigOption,
     set_: SetOption = None,
     resume: ResumeOption = False,
+    template: TemplateOption = None,
 ) -> None:
     """Warm start: train an adapter on the rows' own calls."""
     from edgetool.config import load_config
 
-    resolved = load_config(config, set_ or [])
+    resolved = load_config(config, with_template(set_, template))
     from edgetool.verbs.training import run_sft
 
-    with _interruptible():
-        if run_sft(resolved, console(), resume=resume).interrupted:
-            raise KeyboardInterrupt
+    if run_sft(resolved, console(), resume=resume).interrupted:
+        raise typer.Exit(130)
 
 
 @app.command()
@@ -110,6 +107,7 @@ def train(
         Path | None,
         typer.Option(metavar="FOLDER", help="Start from this run's adapter, or this adapter."),
     ] = None,
+    template: TemplateOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what memory it would take, and stop.")
     ] = False,
@@ -117,13 +115,12 @@ def train(
     """Train an adapter with GRPO on a 4-bit base."""
     from edgetool.config import load_config
 
-    resolved = load_config(config, set_ or [])
+    resolved = load_config(config, with_template(set_, template))
     from edgetool.verbs.training import run_dry, run_training
 
     if dry_run:
         run_dry(resolved, console())
         return
-    with _interruptible():
-        done = run_training(resolved, console(), resume=resume, init_adapter=init_adapter)
-        if done.interrupted:
-            raise KeyboardInterrupt
+    done = run_training(resolved, console(), resume=resume, init_adapter=init_adapter)
+    if done.interrupted:
+        raise typer.Exit(130)

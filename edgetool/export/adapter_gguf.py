@@ -24,14 +24,19 @@ FLOAT32 = 4
 
 
 def export_adapter(
-    base: Path, adapter: Path, out_dir: Path, *, finetune: str | None = None
+    base: Path,
+    adapter: Path,
+    out_dir: Path,
+    *,
+    finetune: str | None = None,
+    template: str | None = None,
 ) -> ExportedFile:
     """Writes `adapter.gguf` into `out_dir`, in float32 as it was trained.
 
     Raises ModelError when the adapter does not fit the base or the base cannot become GGUF.
     """
     weights = TrainedWeights.open(base, adapter, "base")
-    plan = make_plan(weights, name=None, finetune=finetune)
+    plan = make_plan(weights, name=None, finetune=finetune, template=template)
     names = {source: name for name, source in plan.sources.items()}
     pairs = dict(weights.adapter.pairs) if weights.adapter else {}
     alpha = _alpha(pairs, adapter)

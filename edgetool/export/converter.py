@@ -56,6 +56,7 @@ def export_converted(
     *,
     merge_into: str,
     policy_dtype: str = "float32",
+    template: str | None = None,
 ) -> tuple[list[ExportedFile], list[str]]:
     """Writes `model.<quant>.gguf` per quantization and receipt.json into `out_dir`.
 
@@ -76,7 +77,7 @@ def export_converted(
         require_space(out_dir, _estimate(weights, chosen))
         claims.enter_context(claiming_folder(staging))
         claims.enter_context(claiming(*parts.values()))
-        whole = _convert(script, weights, staging)
+        whole = _convert(script, weights, staging, _template(weights, template))
         mismatches = _other_tokens(whole, weights)
         for quant in chosen:
             _quantize(whole, parts[quant.name], quant)
@@ -108,13 +109,21 @@ def _estimate(weights: TrainedWeights, quants: Sequence[Quant]) -> int:
     return int(count * (copies * FLOAT32 + quantized))
 
 
-def _convert(script: Path, weights: TrainedWeights, staging: Path) -> Path:
-    """The script's F32 file. Without an adapter it reads the model's own folder."""
+def _template(weights: TrainedWeights, wanted: str | None) -> str | None:
+    """The chat template to write; None: the model has none, and none was asked for."""
+    if weights.base.own_template is None and wanted is None:
+        return None
+    return weights.base.chat_template(wanted).text
+
+
+def _convert(script: Path, weights: TrainedWeights, staging: Path, template: str | None) -> Path:
+    """The script's F32 file. Without an adapter it reads the model's own folder, unless another
+    chat template takes the place of the model's own."""
     model = weights.base.path.resolve()
-    if weights.adapter:
+    if weights.adapter or (template is not None and template != weights.base.own_template):
         model = staging / "model"
         model.mkdir()
-        write_merged(weights, model, "float32")
+        write_merged(weights, model, "float32", template)
     whole = staging.resolve() / "model.F32.gguf"
     command = [
         sys.executable, str(script), str(model.resolve()),

@@ -10,24 +10,23 @@ import numpy as np
 
 from edgetool.errors import UsageError
 from edgetool.export.architectures import find_architecture
-from edgetool.export.model_folder import CONFIG, WEIGHTS, ModelFolder, inside
+from edgetool.export.model_folder import CONFIG, TEMPLATE, WEIGHTS, ModelFolder, inside
 from edgetool.export.safetensors_io import ITEM_BYTES, STORAGE, write_stream
 from edgetool.export.weights import MERGE_INTO, TrainedWeights
 from edgetool.files import building_folder, require_space, writing
 
 # Half the size of float32 and eight times finer than bfloat16, in which small deltas drown.
 DTYPE = "float16"
+TOKENIZER_CONFIG, IN_CONFIG = "tokenizer_config.json", "chat_template"
 COPIED = (
     "generation_config.json",
     "tokenizer.json",
-    "tokenizer_config.json",
+    TOKENIZER_CONFIG,
     "tokenizer.model",
     "special_tokens_map.json",
     "added_tokens.json",
     "vocab.json",
     "merges.txt",
-    "chat_template.jinja",
-    "chat_template.json",
     "LICENSE",
 )
 
@@ -40,12 +39,14 @@ def merge(
     *,
     policy_dtype: str = "float32",
     dtype: str = DTYPE,
+    template: str | None = None,
 ) -> Path:
     """Writes a folder that transformers loads without peft, and returns it.
 
     merge_into     nf4 | base, see `TrainedWeights`
     policy_dtype   the dtype the policy computed in
     dtype          float16 | bfloat16 | float32, what the sum is stored as; it is made in float32
+    template       the chat template, as `template_choice.choose` is asked for one
 
     The folder replaces what stood at `out` once it is whole. Raises ModelError for an unusable
     model or adapter or a value beyond `dtype`, EdgetoolError when the disk is too small.
@@ -56,21 +57,23 @@ def merge(
         raise UsageError(f"{out}: exists and is not a model folder; name another one with --out")
     weights = TrainedWeights.open(base, adapter, merge_into, policy_dtype)
     find_architecture(weights.base.config, base)
-    _ = weights.base.tokenizer, weights.base.chat_template
+    _ = weights.base.tokenizer
+    chosen = weights.base.chat_template(template)
     shapes = weights.shapes
     count = sum(int(np.prod(shape, dtype=np.int64)) for shape in shapes.values())
     with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         require_space(out.parent, count * ITEM_BYTES[STORAGE[dtype]])
         with building_folder(out) as part:
-            write_merged(weights, part, dtype)
+            write_merged(weights, part, dtype, chosen.text)
     return out
 
 
-def write_merged(weights: TrainedWeights, folder: Path, dtype: str) -> None:
-    """The merged model's files into an empty folder."""
+def write_merged(weights: TrainedWeights, folder: Path, dtype: str, template: str | None) -> None:
+    """The merged model's files into an empty folder, `template` as its only chat template."""
     shapes = weights.shapes
     _copy_companions(weights.base, folder, dtype)
+    _write_template(weights.base, folder, template)
     write_stream(folder / WEIGHTS, shapes, map(weights.read, shapes), dtype)
 
 
@@ -81,3 +84,14 @@ def _copy_companions(folder: ModelFolder, out: Path, dtype: str) -> None:
     for name in COPIED:
         if folder.find(name):
             shutil.copyfile(inside(folder.path, name), out / name)
+
+
+def _write_template(folder: ModelFolder, out: Path, template: str | None) -> None:
+    """One template in the place of all: what trained it is what everybody renders."""
+    if template is None:
+        return
+    (out / TEMPLATE).write_text(template, encoding="utf-8")
+    settings = {key: value for key, value in folder.tokenizer_config.items() if key != IN_CONFIG}
+    if IN_CONFIG in folder.tokenizer_config:
+        text = json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
+        (out / TOKENIZER_CONFIG).write_text(text, encoding="utf-8")

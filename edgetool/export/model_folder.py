@@ -6,16 +6,20 @@ a link that leads elsewhere is refused, and so are pickled weights, which run co
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from edgetool.calls.template_choice import ChatTemplate, choose, select
 from edgetool.errors import ModelError, NoSuchModel
 from edgetool.export.safetensors_io import StoredTensor, read_header
 
 CONFIG = "config.json"
+TEMPLATE = "chat_template.jinja"
+MORE_TEMPLATES = "additional_chat_templates"  # each by its name, as transformers saves them
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
@@ -50,6 +54,24 @@ def resolve(model: str | Path) -> Path:
             f"{model}: no folder of this name, and the Hugging Face hub did not give it "
             f"({type(error).__name__}); check the id, or download it and pass its folder"
         ) from error
+
+
+def cached(model: str | Path) -> Path | None:
+    """As `resolve`, but nothing is downloaded: None for an id that is not in the local cache."""
+    folder = Path(model).expanduser()
+    if folder.is_dir() or not _looks_like_id(str(model)):
+        return resolve(model)
+    if importlib.util.find_spec("huggingface_hub") is None:
+        return None
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(
+            snapshot_download(str(model), allow_patterns=list(DOWNLOADED), local_files_only=True)
+        )
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
 
 
 def _looks_like_id(model: str) -> bool:
@@ -100,24 +122,40 @@ class ModelFolder:
         raise ModelError(f"{self.path}: no tokenizer.json; save the model's tokenizer there")
 
     @cached_property
-    def chat_template(self) -> str:
-        """The Jinja chat template, the one for tools where there are several.
+    def own_template(self) -> str | None:
+        """The Jinja chat template, the one for tools where there are several; None: it has none.
 
-        Raises ModelError when there is none: such a model cannot be shown tools.
+        Looked for where transformers looks: files count more than tokenizer_config.json.
         """
-        if file := self.find("chat_template.jinja"):
-            return file.read_text(encoding="utf-8")
+        in_files = self._template_files()
+        if in_files:
+            return select(in_files)
         template = self.tokenizer_config.get("chat_template")
         template = template or self.read_json("chat_template.json").get("chat_template")
         if isinstance(template, list):
-            named = {entry.get("name"): entry.get("template") for entry in template}
-            template = named.get("tool_use") or named.get("default")
-        if not isinstance(template, str) or not template:
-            raise ModelError(
-                f"{self.path}: no chat template (chat_template.jinja, or chat_template in "
-                "tokenizer_config.json); use an instruct model or add its template"
-            )
-        return template
+            template = {entry.get("name"): entry.get("template") for entry in template}
+        return select(template) if isinstance(template, str | dict) else None
+
+    def _template_files(self) -> dict[str, str]:
+        """Template files by the name of their template."""
+        names = {"default": TEMPLATE}
+        for file in sorted((self.path / MORE_TEMPLATES).glob("*.jinja")):
+            names[file.stem] = f"{MORE_TEMPLATES}/{file.name}"
+        found = {name: self.find(file) for name, file in names.items()}
+        return {name: file.read_text(encoding="utf-8") for name, file in found.items() if file}
+
+    def chat_template(self, wanted: str | None = None) -> ChatTemplate:
+        """The chat template to export, as `template_choice.choose` is asked for one.
+
+        Raises ModelError where none shows the model its tools.
+        """
+        markers = () if self.own_template else self._added_tokens()
+        return choose(self.own_template, wanted, where=self.path, markers=markers)
+
+    def _added_tokens(self) -> list[str]:
+        """Their texts; none where there is no tokenizer.json, which says nothing of templates."""
+        added = self.read_json("tokenizer.json").get("added_tokens") or ()
+        return [token["content"] for token in added]
 
     def weight_files(self) -> list[Path]:
         """The safetensors files. Raises ModelError for pickled, missing or outside ones."""

@@ -25,8 +25,10 @@ from edgetool.export.vocabulary import read_vocabulary
 from edgetool.export.weights import TrainedWeights, computed_tensors
 
 
-def check_exportable(model: str | Path) -> Path:
+def check_exportable(model: str | Path, template: str | None = None) -> Path:
     """The folder of a model that can become GGUF, found out from its JSON files and headers alone.
+
+    template   as `template_choice.choose` is asked for one
 
     Reads no weights and imports no torch: cheap enough to call before training starts.
     Raises ModelError naming what is missing, unsafe or unsupported.
@@ -34,8 +36,8 @@ def check_exportable(model: str | Path) -> Path:
     folder = ModelFolder.open(resolve(model))
     architecture = find_architecture(folder.config, folder.path)
     shape = read_shape(folder.config, architecture, folder.path)
-    read_vocabulary(folder, shape.vocab_size)
-    _ = folder.chat_template
+    chosen = folder.chat_template(template)
+    read_vocabulary(folder, shape.vocab_size, chosen.text)
     stored = {name: tensor.shape for name, tensor in computed_tensors(folder).items()}
     _names(stored, architecture, shape, folder.path)
     return folder.path
@@ -47,6 +49,7 @@ def make_plan(
     name: str | None,
     finetune: str | None,
     call_syntax: str | None = None,
+    template: str | None = None,
 ) -> Plan:
     """The plan of the GGUF files of these weights. Raises ModelError like `check_exportable`."""
     folder = weights.base
@@ -56,13 +59,14 @@ def make_plan(
     tensors = {new: weights.tensors[old].shape for new, old in names.items()}
     tensors |= {new: values.shape for new, values in _computed(shape).items()}
     parameters = sum(int(np.prod(size, dtype=np.int64)) for size in tensors.values())
-    vocabulary = read_vocabulary(folder, shape.vocab_size)
+    chosen = folder.chat_template(template)
+    vocabulary = read_vocabulary(folder, shape.vocab_size, chosen.text)
     metadata = describe(folder, parameters, name=name, finetune=finetune)
     return Plan(
         architecture=architecture,
         shape=shape,
         vocabulary=vocabulary,
-        chat_template=folder.chat_template,
+        chat_template=chosen.text,
         call_syntax=call_syntax,
         metadata=metadata.for_tokenizer(folder.tokenizer.get("added_tokens") or ()),
         tensors=tensors,

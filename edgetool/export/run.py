@@ -59,6 +59,7 @@ def export_gguf(
     finetune: str | None = None,
     stem: str | None = "model",
     call_syntax: str | None = None,
+    template: str | None = None,
     importance: Mapping[str, Floats] | None = None,
     judge: Judge | None = None,
     notes: Mapping[str, Any] | None = None,
@@ -70,6 +71,7 @@ def export_gguf(
     policy_dtype    the dtype the policy computed in
     name, finetune  for the file's metadata, see `metadata.describe`
     call_syntax     what it was trained to write, None: what its chat template teaches
+    template        the chat template, as `template_choice.choose` is asked for one
     stem            files are `<stem>.<quant>.gguf`; None: named by GGUF's naming convention
     importance      float32 [columns] by GGUF tensor name, see `imatrix`
     judge           measures the files, an F16 one among them, before they get their names; one it
@@ -84,7 +86,9 @@ def export_gguf(
     """
     chosen = choose(quants)
     weights = TrainedWeights.open(base, adapter, merge_into, policy_dtype)
-    plan = make_plan(weights, name=name, finetune=finetune, call_syntax=call_syntax)
+    plan = make_plan(
+        weights, name=name, finetune=finetune, call_syntax=call_syntax, template=template
+    )
     with writing(out_dir):
         out_dir.mkdir(parents=True, exist_ok=True)
         wanted = _with_reference(chosen) if judge else chosen

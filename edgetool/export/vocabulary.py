@@ -49,8 +49,10 @@ class Vocabulary:
         return tuple(end for end in self.ends if end != self.eos)
 
 
-def read_vocabulary(folder: ModelFolder, rows: int) -> Vocabulary:
+def read_vocabulary(folder: ModelFolder, rows: int, template: str | None = None) -> Vocabulary:
     """The folder's vocabulary, filled up to the embedding's `rows` with unused tokens.
+
+    template   the chat template in use; None: the folder's own
 
     Raises ModelError when llama.cpp cannot cut text the way this tokenizer does.
     """
@@ -68,7 +70,11 @@ def read_vocabulary(folder: ModelFolder, rows: int) -> Vocabulary:
         merges = list(_merges(tokenizer["model"]))
     tokens, types = _tokens(tokenizer["model"]["vocab"], added, rows, folder, pieces)
     add_bos, add_eos = _adds(tokenizer.get("post_processor"))
-    special = _special_ids(folder, {text: number for number, text in enumerate(tokens)})
+    special = _special_ids(
+        folder,
+        {text: number for number, text in enumerate(tokens)},
+        template or folder.own_template,
+    )
     return Vocabulary(
         tokens, types, merges, pre, **special, add_bos=add_bos, add_eos=add_eos, pieces=pieces
     )
@@ -170,7 +176,9 @@ def _adds(processor: Mapping[str, Any] | None) -> tuple[bool, bool]:
     return "SpecialToken" in single[0], "SpecialToken" in single[-1]
 
 
-def _special_ids(folder: ModelFolder, ids: Mapping[str, int]) -> dict[str, Any]:
+def _special_ids(
+    folder: ModelFolder, ids: Mapping[str, int], template: str | None
+) -> dict[str, Any]:
     generation = folder.read_json("generation_config.json")
 
     def candidates(role: str) -> list[int]:
@@ -189,17 +197,15 @@ def _special_ids(folder: ModelFolder, ids: Mapping[str, int]) -> dict[str, Any]:
         )
     return {
         "eos": ends[0],
-        "ends": turns.stop_ids(_turn_ends(folder), ids, [ends]),
+        "ends": turns.stop_ids(_turn_ends(folder, template), ids, [ends]),
         "bos": starts[0] if starts else None,
         "pad": pads[0] if pads else None,
     }
 
 
-def _turn_ends(folder: ModelFolder) -> TurnEnds:
-    """What the folder's chat template writes behind a turn; nothing where it has no template."""
-    try:
-        template = folder.chat_template
-    except ModelError:
+def _turn_ends(folder: ModelFolder, template: str | None) -> TurnEnds:
+    """What a chat template writes behind a turn; nothing where there is no template."""
+    if template is None:
         return TurnEnds()
     names = {role: _text(folder.tokenizer_config.get(role)) for role in ("bos_token", "eos_token")}
     markers = tuple(token["content"] for token in folder.tokenizer.get("added_tokens") or ())

@@ -34,6 +34,7 @@ class LoadSettings:
     bf16                    compute in bfloat16; None: where the hardware is fast at it
     device                  "cpu", "cuda", ...; None: CUDA where there is one
     call_syntax             None: the one the chat template teaches
+    template                the chat template, as `template_choice.choose` is asked for one
     attn_implementation     of the training pass: sdpa, or flex_attention on a GPU
     """
 
@@ -42,6 +43,7 @@ class LoadSettings:
     bf16: bool | None = None
     device: str | None = None
     call_syntax: str | None = None
+    template: str | None = None
     attn_implementation: str = attention.SDPA
     gradient_checkpointing: bool = True
     seed: int = 42
@@ -67,7 +69,7 @@ def load_policy(
         read_adapter_config(adapter)
     config = load_config(name)
     tokenizer = load_tokenizer(name)
-    prompter = hf_prompter(tokenizer, name, settings.call_syntax)
+    prompter = hf_prompter(tokenizer, name, settings.call_syntax, settings.template)
     device = torch.device(settings.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     require_kernels(settings.attn_implementation, device)
     dtype = compute_dtype(device, settings.bf16)

@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from edgetool.calls.types import Example
-from edgetool.train.activity import Activity
 from edgetool.train.begun import Begun
 from edgetool.train.fitting import Memory
 from edgetool.train.gradient import (
@@ -51,7 +50,6 @@ def fine_tune(
     on_step: OnStep | None = None,
     on_note: Callable[[str], None] | None = None,
     ranks: Ranks = ALONE,
-    activity: Activity | None = None,
 ) -> TrainResult:
     """Train the policy's adapter on the rows' completions and leave it in `output_dir`/adapter.
 
@@ -61,11 +59,10 @@ def fine_tune(
     differ, and what `prepare_supervised` raises.
     """
     say = on_note if on_note and ranks.first else lambda _: None
-    activity = activity or Activity()
-    rows = prepare_supervised(policy, examples, settings, activity)
+    rows = prepare_supervised(policy, examples, settings)
     if note := rows.note():
         say(note)
-    stepper = SFTStepper(policy, rows.rows, settings, say, ranks, activity)
+    stepper = SFTStepper(policy, rows.rows, settings, say, ranks)
     return run_steps(stepper, rows, output_dir, resume=resume, on_step=on_step, on_note=say)
 
 
@@ -91,10 +88,8 @@ class SFTStepper:
         settings: SFTSettings,
         on_note: Callable[[str], None] | None = None,
         ranks: Ranks = ALONE,
-        activity: Activity | None = None,
     ) -> None:
         self.policy, self.rows, self.settings, self.ranks = policy, rows, settings, ranks
-        self.activity = activity or Activity()
         self.optimizer = make_optimizer(policy, settings)
         self.memory = Memory(on_note, "sft", "max_length")
         self.num_tokens = 0
@@ -118,7 +113,7 @@ class SFTStepper:
         groups = grouped(rows)
         rate = set_learning_rate(self.optimizer, step, settings)
         with seeded_dropout(self.policy, settings.seed, step, "dropout"):
-            trained = self._update(groups, step + 1)
+            trained = self._update(groups)
         read = sum(len(group.prompt) + sum(map(len, group.completions)) for group in groups)
         self.num_tokens += read
         seconds = time.perf_counter() - started
@@ -133,7 +128,7 @@ class SFTStepper:
         }
         return SFTReport(step + 1, settings.max_steps, metrics, rows)
 
-    def _update(self, groups: Sequence[Group], number: int) -> dict[str, float]:
+    def _update(self, groups: Sequence[Group]) -> dict[str, float]:
         """One optimizer step on all completions, and what is to be said of it."""
         policy, ranks = self.policy, self.ranks
         tokens = sum(len(ids) for group in groups for ids in group.completions)
@@ -147,8 +142,7 @@ class SFTStepper:
             sums.add_(torch.tensor([float(loss.detach()), *seen.sum(dim=0).tolist()]))
 
         with learning(policy, self.optimizer):
-            parts = micro_batches_of(policy, groups, self.settings, ranks)
-            for part in self.activity.over(parts, f"step {number}: learning", "pass"):
+            for part in micro_batches_of(policy, groups, self.settings, ranks):
                 self.memory.fit(part, accumulate)
             norm = optimizer_step(policy, self.optimizer, self.settings, ranks)
         loss, entropy, right = ranks.sum(sums).tolist()

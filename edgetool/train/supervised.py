@@ -18,7 +18,6 @@ from edgetool.calls.formats import CallSyntax
 from edgetool.calls.match import judge_example
 from edgetool.calls.types import Example
 from edgetool.errors import ConfigError, DataError
-from edgetool.train.activity import Activity
 from edgetool.train.policy import Policy
 from edgetool.train.rows import Row, Rows, set_aside
 from edgetool.train.settings import NO_CALL_TEXT, SFTSettings
@@ -39,10 +38,7 @@ class SupervisedRow(Row):
 
 
 def prepare_supervised(
-    policy: Policy,
-    examples: Sequence[Example],
-    settings: SFTSettings,
-    activity: Activity | None = None,
+    policy: Policy, examples: Sequence[Example], settings: SFTSettings
 ) -> Rows[SupervisedRow]:
     """Render and tokenize every prompt and completion; set aside those that are too long.
 
@@ -51,8 +47,7 @@ def prepare_supervised(
     """
     no_call = no_call_text(policy.prompter.syntax, settings)
     stops = {calls: closing_id(policy, calls=calls) for calls in (True, False)}
-    taken = (activity or Activity()).over(examples, "reading rows", "row")
-    rows = [_row(policy, example, no_call, stops[bool(example.calls)]) for example in taken]
+    rows = [_row(policy, example, no_call, stops[bool(example.calls)]) for example in examples]
     _require_right(policy, rows)
     limit = min(policy.context_length, settings.max_length or policy.context_length)
     what = "prompts with their completions"

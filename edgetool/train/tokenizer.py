@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from edgetool.calls import formats
 from edgetool.calls.prompt import Prompter
+from edgetool.calls.template_choice import choose, select
 from edgetool.errors import ModelError
 
 
@@ -19,48 +22,51 @@ def load_tokenizer(model: str) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     try:
-        return PreTrainedTokenizerFast.from_pretrained(model, trust_remote_code=False)
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(model, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise ModelError(
             f"{model}: no usable tokenizer ({_first_line(error)}); "
             "the folder needs tokenizer.json and tokenizer_config.json"
         ) from error
+    if tokenizer.chat_template is None:
+        tokenizer.chat_template = _processor_template(Path(model))
+    return tokenizer
 
 
-def hf_prompter(tokenizer: Any, model: str, call_syntax: str | None = None) -> Prompter:
+def _processor_template(folder: Path) -> str | None:
+    """The template where older processors keep it, and the export finds it, too."""
+    file = folder / "chat_template.json"
+    if not file.is_file():
+        return None
+    found = json.loads(file.read_text(encoding="utf-8"))
+    return found.get("chat_template") if isinstance(found, dict) else None
+
+
+def hf_prompter(
+    tokenizer: Any, model: str, call_syntax: str | None = None, template: str | None = None
+) -> Prompter:
     """The Prompter of a Hugging Face tokenizer.
 
     model         its folder or id, for messages
     call_syntax   a name from `calls.formats`; None: the one the chat template teaches
+    template      as `template_choice.choose` is asked for one
 
-    Raises ModelError when the tokenizer has no chat template.
+    Raises ModelError when no template shows the model its tools, or it has none.
     """
-    template = chat_template(tokenizer, model)
-    syntax = formats.get(call_syntax) if call_syntax else formats.detect(template)
+    markers = marker_ids(tokenizer)
+    chosen = choose(select(tokenizer.chat_template), template, where=model, markers=markers)
+    syntax = formats.get(call_syntax) if call_syntax else formats.detect(chosen.text)
     names = {key: str(value) for key, value in tokenizer.special_tokens_map.items()}
 
     def encode(text: str) -> Sequence[int]:
         return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    return Prompter(template, tuple(marker_ids(tokenizer)), encode, syntax, names)
+    return Prompter(chosen.text, tuple(markers), encode, syntax, names, choice=chosen)
 
 
 def marker_ids(tokenizer: Any) -> dict[str, int]:
     """The id of every added token, control tokens among them, by its text."""
     return {token.content: number for number, token in tokenizer.added_tokens_decoder.items()}
-
-
-def chat_template(tokenizer: Any, model: str) -> str:
-    """The template that renders tools. Some models have several; theirs is called `tool_use`."""
-    template = tokenizer.chat_template
-    if isinstance(template, dict):
-        template = template.get("tool_use") or template.get("default")
-    if not isinstance(template, str) or not template.strip():
-        raise ModelError(
-            f"{model}: the tokenizer has no chat template, so tools cannot be shown to the model; "
-            "use an instruction-tuned model, or put its template into chat_template.jinja"
-        )
-    return template
 
 
 def _first_line(error: Exception) -> str:

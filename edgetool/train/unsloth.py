@@ -60,7 +60,7 @@ def load_policy(model: str | Path, lora: LoraSettings, settings: LoadSettings) -
     name = str(model)
     config = load_config(name)
     tokenizer = load_tokenizer(name)
-    prompter = hf_prompter(tokenizer, name, settings.call_syntax)
+    prompter = hf_prompter(tokenizer, name, settings.call_syntax, settings.template)
     device = torch.device(settings.device or "cuda")
     causal, _ = FastLanguageModel.from_pretrained(
         model_name=name,

@@ -28,7 +28,9 @@ def run_adapter_only(
     model, logit by logit. Raises UsageError for a model that has no adapter."""
     if subject.adapter is None:
         raise UsageError("--adapter-only needs a run: a plain model has no adapter")
-    file = export_adapter(subject.base, subject.adapter, out, finetune=subject.finetune)
+    file = export_adapter(
+        subject.base, subject.adapter, out, finetune=subject.finetune, template=subject.template
+    )
     source = Source(subject.base, subject.adapter, "base", subject.policy_dtype)
     receipt = write_receipt(out, source, [file], name=RECEIPT)
     console.print(f"{file.path}  {file.size / 2**20:.1f} MB  sha256 {file.sha256[:12]}…")
@@ -36,6 +38,12 @@ def run_adapter_only(
         console.print(
             "it was trained on NF4-rounded weights; beside a base GGUF it computes what "
             "`edgetool export --merge-into base` does"
+        )
+    if (chosen := subject.chat_template()).replaced:
+        console.print(
+            f"a base GGUF has its own chat template, which shows no tools; serve it with "
+            f"--template {chosen.name}",
+            markup=False,
         )
     if beside is None:
         console.print("not tried out: name a base GGUF with --beside to compare the two")
@@ -55,7 +63,7 @@ def _compare(subject: Subject, lora: Path, rows: HeldOut, beside: Path) -> dict[
     """llama.cpp with both files against transformers with the adapter merged into the base."""
     from edgetool.verbs import steps
 
-    policy = steps.load_plain(subject.base, subject.call_syntax)
+    policy = steps.load_plain(subject)
     prompts = _prompts(policy, rows)
     steps.fill(policy, subject.weights("base"))
     theirs = llama_logits(beside, prompts, lora=lora)

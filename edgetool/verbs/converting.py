@@ -39,6 +39,7 @@ def run_converted(
             quants,
             merge_into=target,
             policy_dtype=subject.policy_dtype,
+            template=subject.template,
         )
     for file in files:
         console.print(f"{file.path}  {file.size / 2**20:.1f} MB  sha256 {file.sha256[:12]}…")

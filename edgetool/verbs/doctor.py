@@ -15,13 +15,16 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.text import Text
 
 from edgetool.extras import install_command, own_environment
+
+if TYPE_CHECKING:
+    from edgetool.calls.prompt import Prompter
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 MARKS = {OK: ("✓", "green"), WARN: ("!", "yellow"), FAIL: ("✗", "red")}
@@ -48,13 +51,16 @@ class Check:
     mend: str | None = None
 
 
-def run_doctor(model: str | None, console: Console, *, as_json: bool = False) -> bool:
+def run_doctor(
+    model: str | None, console: Console, *, template: str | None = None, as_json: bool = False
+) -> bool:
     """Run every check and show them; returns whether none failed.
 
-    model   a model whose chat template is tried too; None: nano
+    model      a model whose chat template is tried too; None: nano
+    template   as `template_choice.choose` is asked for one
     """
     done = [check() for check in CHECKS]
-    done.append(template(model or "nano"))
+    done.append(chat_template(model or "nano", template))
     if as_json:
         print(json.dumps([asdict(check) for check in done], indent=2))
     else:
@@ -283,36 +289,41 @@ def hub() -> Check:
     return Check("hub", OK, f"{host} answers")
 
 
-def template(model: str) -> Check:
-    """Whether a model's own chat template writes tools into the prompt."""
+def chat_template(model: str, wanted: str | None = None) -> Check:
+    """Whether tools reach the prompts of a model, by its own chat template or another.
+
+    wanted   as `template_choice.choose` is asked for one
+    """
     name = f"chat template of {model}"
     missing = _missing(name, "transformers", "train")
     if missing is not None:
         return missing
     from edgetool.errors import EdgetoolError
 
-    mend = f"edgetool models {model}"
     try:
-        seen, syntax = _rendered(model)
+        prompter = _prompter(model, wanted)
     except EdgetoolError as error:
-        return Check(name, FAIL, str(error).split("\n")[0], mend)
-    if not seen:
-        return Check(name, FAIL, "it leaves the tools out of the prompt", mend)
-    return Check(name, OK, f"it shows the model its tools; calls are read as {syntax}")
+        return Check(name, FAIL, str(error).split("\n")[0], _mend(model))
+    used = prompter.choice
+    read = f"calls are read as {prompter.syntax.NAME}"
+    if used is None or not used.replaced:
+        return Check(name, OK, f"it shows the model its tools; {read}")
+    return Check(name, OK, f"{used.note}; {read}")
 
 
-def _rendered(model: str) -> tuple[bool, str]:
-    from edgetool.calls.types import Tool
+def _mend(model: str) -> str:
+    """A command that works on a model whose own template cannot be used, or that finds it."""
+    if Path(model).is_dir():
+        return f"edgetool init --model {model} --template chatml  # or the turns it was trained on"
+    return f"edgetool models {model}"
+
+
+def _prompter(model: str, wanted: str | None) -> Prompter:
     from edgetool.catalogue import locate
     from edgetool.train.tokenizer import hf_prompter, load_tokenizer
 
     folder = locate(model)
-    tokenizer: Any = load_tokenizer(folder)
-    prompter = hf_prompter(tokenizer, folder, None)
-    schema = {"type": "object", "properties": {"city": {"type": "string"}}}
-    probe = Tool("weather_probe", "Forecast", schema)
-    ids = prompter.ids([{"role": "user", "content": "weather in Oslo"}], [probe])
-    return probe.name in tokenizer.decode(ids), prompter.syntax.NAME
+    return hf_prompter(load_tokenizer(folder), folder, None, wanted)
 
 
 CHECKS: tuple[Callable[[], Check], ...] = (

@@ -21,6 +21,7 @@ from edgetool.export.run import QUANT, export_gguf
 from edgetool.files import require_writable, sweep, writing
 from edgetool.verbs.adapter_only import run_adapter_only
 from edgetool.verbs.converting import require_no_others, run_converted
+from edgetool.verbs.prompting import say_template
 from edgetool.verbs.run_folder import RunFolder
 from edgetool.verbs.shipping import check_ollama, ship, warm_files
 from edgetool.verbs.survey import Subject, held_out, survey
@@ -33,6 +34,7 @@ LEFTOVERS = ("*.gguf", "*.json", card.FILE, modelfile.FILE, converter.STAGING)
 def run_merge(path: Path, out: Path | None, merge_into: str | None, console: Console) -> Path:
     """Adapter + base -> an ordinary transformers folder, by default runs/<name>/merged."""
     run, target = RunFolder.open(path), out or path / "merged"
+    say_template(Subject.of_run(run).chat_template(), console)
     prepare(target.parent, console, target.name)
     folder = merge_run(run, target, merge_into)
     console.print(f"merged into {folder}")
@@ -43,7 +45,14 @@ def merge_run(run: RunFolder, out: Path, merge_into: str | None = None) -> Path:
     """`merge_into` None: into the weights the adapter was trained on."""
     subject = Subject.of_run(run)
     target = merge_into or subject.merge_into
-    return merge(subject.base, run.adapter, out, target, policy_dtype=subject.policy_dtype)
+    return merge(
+        subject.base,
+        run.adapter,
+        out,
+        target,
+        policy_dtype=subject.policy_dtype,
+        template=subject.template,
+    )
 
 
 @dataclass(frozen=True)
@@ -58,8 +67,8 @@ class ExportOptions:
     max_drop    points of exact match a file may lose against the adapter
     adapter_only, beside   only the adapter as GGUF, and a base GGUF to try it out with
     ollama      write a Modelfile, too
-    ollama_template   with a TEMPLATE, for an Ollama that runs no chat templates itself
     lm_studio   its models folder, to put the files into under `publisher`
+    template    of a model, as `template_choice.choose` is asked for one
     converter   a llama.cpp checkout, whose script is used instead of edgetool's own export
     warm        tools.json whose part of the prompt is read now, and kept beside the files
     """
@@ -74,10 +83,10 @@ class ExportOptions:
     adapter_only: bool = False
     beside: Path | None = None
     ollama: bool = False
-    ollama_template: bool = False
     lm_studio: Path | None = None
     publisher: str = PUBLISHER
     warm: Path | None = None
+    template: str | None = None
     converter: Path | None = None
 
 
@@ -90,7 +99,9 @@ def run_export(path: str, options: ExportOptions, console: Console) -> list[Expo
     _require_sense(options)
     tools = load_tools(options.warm) if options.warm else ()
     tune()
-    subject = Subject.at(path, exportable=options.converter is None)
+    subject = Subject.at(path, options.template, exportable=options.converter is None)
+    if options.converter is None:
+        say_template(subject.chat_template(), console)
     out = _out_folder(path, subject, options)
     prepare(out, console, *LEFTOVERS)
     with writing(out):
@@ -117,7 +128,7 @@ def _export(
     if options.adapter_only:
         return [run_adapter_only(subject, out, rows, options.beside, console)]
     if options.ollama:
-        check_ollama(subject, template=options.ollama_template)
+        check_ollama(subject)
     if not rows.examples:
         console.print(f"not measured: {rows.why}")
     found = survey(
@@ -133,6 +144,7 @@ def _export(
         policy_dtype=subject.policy_dtype,
         finetune=subject.finetune,
         call_syntax=subject.call_syntax,
+        template=subject.template,
         importance=found.importance.weights if found.importance else None,
         judge=found.judge if rows.examples else None,
         notes=found.notes,
@@ -144,8 +156,7 @@ def _export(
     _say_dropped(receipt.get("dropped", ()), console)
     ship(
         files, subject, out, console, ollama=options.ollama,
-        ollama_template=options.ollama_template, lm_studio=options.lm_studio,
-        publisher=options.publisher,
+        lm_studio=options.lm_studio, publisher=options.publisher,
     )  # fmt: skip
     if tools:
         warm_files([file.path for file in files if not file.rejected], tools, console)
@@ -221,4 +232,5 @@ def export_run(
         policy_dtype=subject.policy_dtype,
         finetune=subject.finetune,
         call_syntax=subject.call_syntax,
+        template=subject.template,
     )

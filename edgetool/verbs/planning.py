@@ -22,6 +22,7 @@ from edgetool.train.plan import Machine, Plan
 from edgetool.train.planning import free_mb, machine_of, shape_of
 from edgetool.train.settings import GRPOSettings, LoraSettings
 from edgetool.train.shape import Shape
+from edgetool.verbs.prompting import say_template, template_of
 
 # The keys of a configuration that `fit` looks for.
 FITTED = (
@@ -35,22 +36,34 @@ FITTED = (
 STEPS_BEFORE_COMPARING = 10
 
 
-def run_plan(model: str, vram: float, console: Console, *, as_json: bool = False) -> None:
+def run_plan(
+    model: str,
+    vram: float,
+    console: Console,
+    *,
+    template: str | None = None,
+    as_json: bool = False,
+) -> None:
     """What training a model takes on a GPU of `vram` GiB, and a configuration that fits.
+
+    template   as `template_choice.choose` is asked for one
 
     Raises UsageError when nothing of it fits, naming the largest model that does.
     """
     if not vram > 0:
         raise UsageError(f"--vram {vram:g}: expected GiB of GPU memory, such as 8")
     catalogue.require_trainable(model)
+    chosen = template_of(model, template)
     setup = Setup(known_shape(model), LoraSettings(), Machine(), vram * GIB)
     fit = largest_fit(setup)
     if fit is None:
         raise UsageError(_nothing_fits(model, setup))
     groups = largest_groups(setup)
     if as_json:
-        print(json.dumps(_as_json(model, vram, fit, groups), indent=2))
+        about = {"chat_template": chosen and chosen.name}
+        print(json.dumps(_as_json(model, vram, fit, groups) | about, indent=2))
         return
+    say_template(chosen, console)
     console.print(f"{model} on {vram:g} GiB: {fit.plan.total_mb:,} MiB planned, not measured")
     console.print(table_of(fit.plan))
     console.print(_lengths(groups))

@@ -3,6 +3,7 @@
 config.yaml       the resolved configuration
 run.json          which command trained it, on which base and in which dtype, and what it began with
 init_adapter/     a copy of the adapter it began with, if it did not begin with a new one
+chat_template.jinja  the chat template it is trained with, which its files get, too
 adapter/          the trained LoRA adapter
 metrics.jsonl     a line per step
 run.lock          while a run is under way: its process, see train/run_lock.py
@@ -26,6 +27,7 @@ from edgetool.files import building_folder, read_log, write_text
 from edgetool.train.settings import StepSettings
 
 TRAIN, SFT = "train", "sft"  # the commands that make a run
+TEMPLATE = "chat_template.jinja"
 
 
 @dataclass(frozen=True)
@@ -42,15 +44,19 @@ class RunFolder:
         policy_dtype: str,
         verb: str = TRAIN,
         init_adapter: Path | None = None,
+        *,
+        template: str,
     ) -> RunFolder:
-        """Write config.yaml, run.json and, to begin with it, a copy of an adapter.
+        """Write config.yaml, run.json, the template and, to begin with it, a copy of an adapter.
 
         init_adapter   the folder's own copy, when a run goes on
+        template       the chat template in Jinja
         """
         run = cls(Path(config.output_dir))
         run.path.mkdir(parents=True, exist_ok=True)
         origin = run._keep(init_adapter)
         write_text(run.path / "config.yaml", config.dump())
+        write_text(run.path / TEMPLATE, template)
         facts = {
             "base": base,
             "policy_dtype": policy_dtype,
@@ -104,6 +110,16 @@ class RunFolder:
         """The adapter it began with; None for a new one."""
         kept = self.path / "init_adapter"
         return kept if kept.is_dir() else None
+
+    @property
+    def template(self) -> str | None:
+        """Its chat template, as `template_choice.choose` is asked for one.
+
+        The file it was trained with: neither a new release of edgetool nor of the base model may
+        change the prompts of a model that is trained.
+        """
+        kept = self.path / TEMPLATE
+        return str(kept) if kept.is_file() else self.config.template
 
     @property
     def adapter(self) -> Path:

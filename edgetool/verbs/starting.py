@@ -13,6 +13,7 @@ from edgetool.catalogue import NANO, Recommended
 from edgetool.config import build_config
 from edgetool.errors import UsageError
 from edgetool.files import write_text
+from edgetool.verbs.prompting import say_template, template_of
 
 SLM_TOOL_USE = "slm-tool-use"
 RECIPES = (SLM_TOOL_USE,)
@@ -30,8 +31,11 @@ def run_init(
     vram: int = 8,
     recipe: str | None = None,
     force: bool = False,
+    template: str | None = None,
 ) -> None:
     """Write a configuration that `edgetool train --config` runs as it is.
+
+    template   as `template_choice.choose` is asked for one
 
     Raises UsageError when the file is there already, for a model that must not be trained and for
     an unknown recipe.
@@ -42,8 +46,11 @@ def run_init(
         raise UsageError(f"--recipe {recipe}: known: {', '.join(RECIPES)}")
     chosen = model or (PAPER_MODELS[0] if recipe else NANO)
     catalogue.require_trainable(chosen)
+    say_template(template_of(chosen, template), console)
     name = out.stem
     text = _paper(chosen, data, name) if recipe else _plain(chosen, data, vram, name)
+    if template:
+        text += f"\ntemplate: {_quoted(template)}  # the chat template\n"
     build_config(yaml.safe_load(text), str(out))  # whoever gets it need not find out later
     write_text(out, text)
     console.print(f"wrote {out}; next: edgetool train --config {out} --dry-run", markup=False)

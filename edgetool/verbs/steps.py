@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from edgetool.train.policy import Policy
 from edgetool.train.runtime import PolicyRuntime
 from edgetool.train.supervised import closing_id
 from edgetool.verbs.measuring import Ids, Step
+
+if TYPE_CHECKING:
+    from edgetool.verbs.survey import Subject
 
 
 def policy_step(policy: Policy, name: str, load_seconds: float, folder: Path | None = None) -> Step:
@@ -58,11 +62,16 @@ def gguf_step(path: Path, name: str, context: int) -> Iterator[Step]:
         yield Step(name, runtime, logits, session.limit, path.stat().st_size, seconds)
 
 
-def load_plain(base: Path, call_syntax: str | None = None) -> Policy:
+def load_plain(subject: Subject) -> Policy:
     """A model without adapter in float32, whatever the policy computed in: the exported sums are
     made in float32, and half of it would drown what the adapter adds."""
-    plain = LoadSettings(load_in_4bit=False, bf16=False, call_syntax=call_syntax)
-    return load_policy(base, None, plain)
+    plain = LoadSettings(
+        load_in_4bit=False,
+        bf16=False,
+        call_syntax=subject.call_syntax,
+        template=subject.template,
+    )
+    return load_policy(subject.base, None, plain)
 
 
 def fill(policy: Policy, weights: TrainedWeights) -> None:

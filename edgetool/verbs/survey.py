@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from edgetool.calls.runtime import Sampling
+from edgetool.calls.template_choice import ChatTemplate
 from edgetool.calls.types import Example
 from edgetool.catalogue import locate
 from edgetool.data import sources
@@ -22,7 +23,7 @@ from edgetool.errors import UsageError
 from edgetool.export import imatrix
 from edgetool.export.gguf_writer import Plan
 from edgetool.export.imatrix import ImportanceMatrix
-from edgetool.export.model_folder import resolve
+from edgetool.export.model_folder import ModelFolder, resolve
 from edgetool.export.plan import check_exportable, make_plan
 from edgetool.export.receipt import sha256_of
 from edgetool.export.run import REFERENCE, Judgement
@@ -44,6 +45,7 @@ class Subject:
     """What is exported: a run's trained model, or a model as it is.
 
     merge_into    what the adapter was trained on
+    template      the chat template, as `template_choice.choose` is asked for one
     """
 
     base: Path
@@ -53,40 +55,59 @@ class Subject:
     policy_dtype: str = "float32"
     finetune: str | None = None
     call_syntax: str | None = None
+    template: str | None = None
 
     @classmethod
     def of_run(cls, run: RunFolder) -> Subject:
         target = MERGE_INTO if run.config.load_in_4bit else "base"
         base, dtype = Path(run.facts["base"]), run.facts["policy_dtype"]
         syntax = run.config.call_syntax
-        return cls(base, run.adapter, run, target, dtype, run.path.resolve().name, syntax)
+        name = run.path.resolve().name
+        return cls(base, run.adapter, run, target, dtype, name, syntax, run.template)
 
     @classmethod
-    def at(cls, path: str, *, exportable: bool = True) -> Subject:
+    def at(cls, path: str, template: str | None = None, *, exportable: bool = True) -> Subject:
         """A run folder, or a model by name, folder or hub id.
 
+        template     of a model; a run keeps the one it was trained with
         exportable   refuse a model that `export_gguf` would refuse
         """
         if (Path(path) / "run.json").is_file():
+            if template is not None:
+                raise UsageError(
+                    f"--template {template}: {path} keeps the template it was trained with; leave "
+                    "the option out, or train with another one"
+                )
             subject = cls.of_run(RunFolder.open(Path(path)))
             if exportable:
-                check_exportable(subject.base)
+                check_exportable(subject.base, subject.template)
             return subject
-        find = check_exportable if exportable else resolve
-        return cls(find(locate(path)), None, None, "base")
+        found = locate(path)
+        base = check_exportable(found, template) if exportable else resolve(found)
+        return cls(base, None, None, "base", template=template)
 
     def policy(self) -> Policy:
         from edgetool.verbs import steps
         from edgetool.verbs.training import open_policy
 
-        return open_policy(self.run, trained=True) if self.run else steps.load_plain(self.base)
+        return open_policy(self.run, trained=True) if self.run else steps.load_plain(self)
 
     def weights(self, merge_into: str) -> TrainedWeights:
         return TrainedWeights.open(self.base, self.adapter, merge_into, self.policy_dtype)
 
     def plan(self) -> Plan:
         weights = self.weights(self.merge_into)
-        return make_plan(weights, name=None, finetune=self.finetune, call_syntax=self.call_syntax)
+        return make_plan(
+            weights,
+            name=None,
+            finetune=self.finetune,
+            call_syntax=self.call_syntax,
+            template=self.template,
+        )
+
+    def chat_template(self) -> ChatTemplate:
+        """Raises ModelError where no template shows tools."""
+        return ModelFolder.open(self.base).chat_template(self.template)
 
     @property
     def sampling(self) -> Sampling:
@@ -279,7 +300,7 @@ def _with_merged(subject: Subject, found: Survey, merge_into: str | None) -> Non
     assert yardstick is not None, "the policy came first"
     targets = _targets(subject, merge_into)
     started = time.perf_counter()
-    policy = steps.load_plain(subject.base, subject.call_syntax)
+    policy = steps.load_plain(subject)
     results = {}
     for target in targets:
         with found.console.status(f"merged into {target}: {len(found.rows.examples)} rows"):

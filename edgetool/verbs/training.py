@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import filecmp
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from edgetool.data import sources
 from edgetool.errors import ModelError, UsageError
 from edgetool.export.plan import check_exportable
 from edgetool.train import sft_panel, unsloth
-from edgetool.train.checkpoint import newest
 from edgetool.train.init_adapter import find_adapter, start_from
 from edgetool.train.load import LoadSettings, load_policy
 from edgetool.train.loop import AnyReport, OnStep, TrainResult, require_fresh, train
@@ -38,6 +36,7 @@ from edgetool.verbs.planning import (
     look_ahead,
     table_of,
 )
+from edgetool.verbs.prompting import say_template, template_of
 from edgetool.verbs.rewarding import weighted_rewards
 from edgetool.verbs.run_folder import SFT, TRAIN, RunFolder
 
@@ -60,7 +59,9 @@ def run_training(
 def run_dry(config: Config, console: Console) -> None:
     """Say what memory `run_training` would take here, and what is free. Nothing is loaded."""
     require_trainable(config.model)
-    outlook = look_ahead(config, known_shape(config.model), _loading(config, config.grpo))
+    say_template(template_of(config.model, config.template), console)
+    loading = _loading(config, config.grpo, config.template)
+    outlook = look_ahead(config, known_shape(config.model), loading)
     on = outlook.setup.machine.device
     free = f"{outlook.free_mb:,.0f} MiB free" if outlook.free_mb else "free memory not known"
     console.print(f"{config.model} on {on}: {outlook.plan.total_mb:,} MiB planned, {free}")
@@ -131,54 +132,40 @@ def _run(
     require_trainable(config.model)
     if config.backend == "unsloth":
         unsloth.require()  # before anything it patches is imported
-    base = str(check_exportable(locate(config.model)))
+    template = RunFolder(Path(config.output_dir)).template if resume else config.template
+    base = str(check_exportable(locate(config.model), template))
     examples = sources.load_for_training(config.data.train, config.data.train_rows)
     output_dir, console = Path(config.output_dir), panel.console
     with joined() as ranks:
         console.quiet = not ranks.first
         device = ranks.device if ranks.size > 1 else None
-        loading = _loading(config, settings, device)
+        loading = _loading(config, settings, template, device)
         on_step: OnStep = panel.show
         if isinstance(settings, GRPOSettings):
             on_step = _watched(panel, config, base, loading)
+        policy = _load(config, base, loading)
+        prompter = policy.prompter
+        say_template(prompter.choice, console)
+        console.print(f"call syntax: {describe(prompter.syntax, prompter.template)}")
+        if start:
+            start_from(policy, start, panel.note)
+        if ranks.first:
+            RunFolder.create(
+                config, base, policy_dtype(policy), verb, start, template=prompter.template
+            )
         with panel:
-            panel.activity.begin(f"loading {config.model}")
-            policy = _load(config, base, loading)
-            prompter = policy.prompter
-            panel.note(f"call syntax: {describe(prompter.syntax, prompter.template)}")
-            if start:
-                start_from(policy, start, panel.note)
-            if ranks.first:
-                RunFolder.create(config, base, policy_dtype(policy), verb, start)
-            with _saying_what_is_left(RunFolder(output_dir), verb, panel.note):
-                result = method(
-                    policy,
-                    examples,
-                    output_dir=output_dir,
-                    resume=resume,
-                    on_step=on_step,
-                    on_note=panel.note,
-                    ranks=ranks,
-                    activity=panel.activity,
-                )
+            result = method(
+                policy,
+                examples,
+                output_dir=output_dir,
+                resume=resume,
+                on_step=on_step,
+                on_note=panel.note,
+                ranks=ranks,
+            )
     if ranks.first:
         _say_how_it_ended(result, RunFolder(output_dir), console)
     return result
-
-
-@contextmanager
-def _saying_what_is_left(run: RunFolder, verb: str, say: Callable[[str], None]) -> Iterator[None]:
-    """Whoever ends a run at once learns what there is to go on from."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        kept = newest(run.path / "checkpoints")
-        say(
-            f"ended at once; go on after {kept} with: {run.resume_command}"
-            if kept
-            else f"ended at once, before anything was saved; `edgetool {verb}` starts again"
-        )
-        raise
 
 
 def _watched(panel: Panel, config: Config, base: str, loading: LoadSettings) -> OnStep:
@@ -212,7 +199,7 @@ def _load(config: Config, base: str, loading: LoadSettings) -> Policy:
 def open_policy(run: RunFolder, *, trained: bool) -> Policy:
     """The policy of a run: its base in 4 bits, with the adapter or without."""
     adapter = run.adapter if trained else None
-    loading = _loading(run.config, run.settings)
+    loading = _loading(run.config, run.settings, run.template)
     return load_policy(run.facts["base"], None, loading, adapter=adapter)
 
 
@@ -221,13 +208,16 @@ def policy_dtype(policy: Policy) -> str:
     return str(policy.causal.dtype).removeprefix("torch.")
 
 
-def _loading(config: Config, settings: StepSettings, device: str | None = None) -> LoadSettings:
+def _loading(
+    config: Config, settings: StepSettings, template: str | None, device: str | None = None
+) -> LoadSettings:
     return LoadSettings(
         load_in_4bit=config.load_in_4bit,
         attn_implementation=config.attn_implementation,
         bf16=settings.bf16,
         device=device,
         call_syntax=config.call_syntax,
+        template=template,
         gradient_checkpointing=settings.gradient_checkpointing,
         seed=settings.seed,
     )

@@ -99,7 +99,7 @@ def test_a_merged_folder_is_complete(tiny_model: Path, adapter: Path, tmp_path: 
     from transformers import AutoTokenizer
 
     out = merge(tiny_model, adapter, tmp_path / "out")
-    copied = {file.name for file in tiny_model.iterdir()}
+    copied = {*(file.name for file in tiny_model.iterdir()), "chat_template.jinja"}
     assert {file.name for file in out.iterdir()} == copied
     chat = [{"role": "user", "content": "hi"}]
     ours, theirs = (AutoTokenizer.from_pretrained(folder) for folder in (out, tiny_model))

@@ -132,7 +132,7 @@ def test_a_missing_chat_template_is_named(model_copy: Path) -> None:
 def test_of_several_templates_the_one_for_tools_is_taken(model_copy: Path) -> None:
     templates = [{"name": n, "template": f"{n} here"} for n in ("default", "tool_use")]
     edit_json(model_copy / "tokenizer_config.json", chat_template=templates)
-    assert ModelFolder.open(model_copy).chat_template == "tool_use here"
+    assert ModelFolder.open(model_copy).own_template == "tool_use here"
 
 
 def test_a_sentencepiece_tokenizer_is_refused_by_name(model_copy: Path) -> None:

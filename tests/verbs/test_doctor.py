@@ -13,6 +13,7 @@ from rich.console import Console
 
 from edgetool.verbs import doctor
 from edgetool.verbs.doctor import FAIL, OK, WARN, Check
+from tests.calls.chat_templates import WITHOUT_TOOLS
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +23,9 @@ def offline(monkeypatch):
 
 def shown(checks: list[Check], monkeypatch, model: str | None = None) -> tuple[bool, str]:
     monkeypatch.setattr(doctor, "CHECKS", tuple(lambda c=c: c for c in checks))
-    monkeypatch.setattr(doctor, "template", lambda model: Check(f"template {model}", OK, "fine"))
+    monkeypatch.setattr(
+        doctor, "chat_template", lambda model, _: Check(f"template {model}", OK, "fine")
+    )
     out = io.StringIO()
     fine = doctor.run_doctor(model, Console(file=out, width=200))
     return fine, out.getvalue()
@@ -56,27 +59,53 @@ def test_nothing_fails_where_the_tests_run():
 
 
 def test_nanos_template_shows_its_tools():
-    found = doctor.template("nano")
+    found = doctor.chat_template("nano")
     assert (found.state, found.mend) == (OK, None)
     assert "hermes" in found.found
 
 
 def test_a_model_that_is_not_there_fails_with_a_command():
-    found = doctor.template("/no/such/folder")
+    found = doctor.chat_template("/no/such/folder")
     assert found.state == FAIL and found.mend == "edgetool models /no/such/folder"
 
 
-def test_a_template_without_tools_fails(tiny_model, tmp_path):
+@pytest.fixture
+def model_with(tiny_model, tmp_path):
+    """Makes a model folder with another chat template."""
     import shutil
 
-    folder = tmp_path / "deaf"
-    shutil.copytree(tiny_model, folder)
-    settings = json.loads((folder / "tokenizer_config.json").read_text())
-    settings["chat_template"] = "{% for m in messages %}{{ m.content }}{% endfor %}"
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    (folder / "chat_template.jinja").unlink(missing_ok=True)
-    found = doctor.template(str(folder))
-    assert (found.state, found.found) == (FAIL, "it leaves the tools out of the prompt")
+    def make(template):
+        folder = tmp_path / "other"
+        shutil.copytree(tiny_model, folder)
+        settings = json.loads((folder / "tokenizer_config.json").read_text())
+        settings["chat_template"] = template
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+        return str(folder)
+
+    return make
+
+
+def test_a_template_of_unknown_turns_fails_and_the_command_mends_it(model_with, tmp_path):
+    import shlex
+
+    from edgetool.config import load_config
+    from edgetool.verbs.starting import run_init
+
+    folder = model_with("{% for m in messages %}{{ m.content }}{% endfor %}")
+    found = doctor.chat_template(folder)
+    assert found.state == FAIL and "shows the model no tools" in found.found
+    typed = shlex.split(found.mend, comments=True)
+    assert typed == ["edgetool", "init", "--model", folder, "--template", "chatml"]
+    out = tmp_path / "my.yaml"
+    run_init(out, Console(file=io.StringIO()), model=typed[3], template=typed[5])
+    assert load_config(out).template == "chatml"
+    assert doctor.chat_template(folder, "chatml").state == OK
+
+
+def test_a_template_that_edgetool_replaces_is_said(model_with):
+    found = doctor.chat_template(model_with(WITHOUT_TOOLS["smollm2"][1]))
+    assert found.state == OK and found.mend is None
+    assert "ChatML template with the hermes" in found.found and "read as hermes" in found.found
 
 
 Version = namedtuple("Version", "major minor micro")

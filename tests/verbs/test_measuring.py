@@ -19,7 +19,7 @@ from edgetool.train.policy import Policy
 from edgetool.verbs import measuring, steps
 from edgetool.verbs.measuring import Step, StepResult, Yardstick
 from edgetool.verbs.merge_choice import choose
-from edgetool.verbs.survey import HeldOut, Survey
+from edgetool.verbs.survey import HeldOut, Subject, Survey
 from tests.verbs.conftest import NANO, Said
 
 SAMPLING = Sampling(max_completion_length=48)
@@ -28,7 +28,7 @@ SAMPLING = Sampling(max_completion_length=48)
 @pytest.fixture(scope="module")
 def policy() -> Policy:
     torch.set_num_threads(1)
-    return steps.load_plain(NANO)
+    return steps.load_plain(Subject(NANO, None, None, "base"))
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,7 @@ def test_two_rows_with_one_id_are_refused(step: Step, rows: Sequence[Example]) -
 @pytest.mark.parametrize("target", ["base", "nf4"])
 def test_filled_weights_are_those_of_the_merge(nano_adapter: Path, target: str) -> None:
     weights = TrainedWeights.open(NANO, nano_adapter, target)
-    plain = steps.load_plain(NANO)
+    plain = steps.load_plain(Subject(NANO, None, None, "base"))
     steps.fill(plain, weights)
     places = dict(plain.causal.named_parameters())
     for name in ("model.layers.0.self_attn.q_proj.weight", "model.layers.3.mlp.down_proj.weight"):

@@ -1,0 +1,32 @@
+"""Which chat template a command uses, said once, and looked at before any work is done."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from edgetool.calls.template_choice import ChatTemplate
+from edgetool.catalogue import locate
+from edgetool.export.model_folder import ModelFolder, cached
+
+
+def say_template(choice: ChatTemplate | None, console: Console) -> None:
+    """The line that says what took the place of the model's own template."""
+    if choice is not None and choice.note:
+        console.print(choice.note, markup=False)
+
+
+def template_of(model: str, wanted: str | None = None) -> ChatTemplate | None:
+    """The chat template that prompts of a model are made with; nothing is downloaded.
+
+    model    a card's name, a folder or a hub id
+    wanted   as `template_choice.choose` is asked for one
+
+    None where the model is not here yet, or only its sizes. Raises ModelError where no template
+    shows its tools.
+    """
+    path = cached(locate(model))
+    if path is None:
+        return None
+    folder = ModelFolder.open(path)
+    known = folder.own_template or folder.tokenizer_config or wanted
+    return folder.chat_template(wanted) if known else None
