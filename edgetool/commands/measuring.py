@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgetool.commands.common import JsonOption, ModelArgument, console, group
+from edgetool.commands.common import JsonOption, ModelArgument, TemplateOption, console, group
 
 app = group()
 
@@ -41,6 +41,7 @@ def evaluate(
     samples: Annotated[int, typer.Option(help="Completions a row, for pass@k.")] = 1,
     model: Annotated[str | None, typer.Option(help="An endpoint's name for its model.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the report.")] = None,
+    template: TemplateOption = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget kept completions.")] = False,
 ) -> None:
     """Score a model on rows whose calls are known, free and constrained."""
@@ -65,6 +66,7 @@ def evaluate(
         model=model,
         out=out,
         fresh=fresh,
+        template=template,
         asked={"data": data, "suites": suite or []},
     )
 

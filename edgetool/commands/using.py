@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgetool.commands.common import JsonOption, ModelArgument, console, group
+from edgetool.commands.common import JsonOption, ModelArgument, TemplateOption, console, group
 
 ToolsOrFunctions = Annotated[
     Path | None,
@@ -38,6 +38,7 @@ def run(
     max_completion_length: Annotated[
         int | None, typer.Option(min=1, help="Tokens of an answer.")
     ] = None,
+    template: TemplateOption = None,
 ) -> None:
     """Ask, and print the call as JSON; --exec runs it and asks on.
 
@@ -56,6 +57,7 @@ def run(
         rounds=rounds,
         system=system,
         max_completion_length=max_completion_length,
+        template=template,
     )
     if not run_ask(gguf_of(model), asking):
         raise typer.Exit(3)
@@ -82,6 +84,7 @@ def serve(
             help="llama-server is the program of that name on PATH, or $EDGETOOL_LLAMA_SERVER.",
         ),
     ] = None,
+    template: TemplateOption = None,
     offer_tools: Annotated[
         bool, typer.Option("--offer-tools", help="Requests that bring no tools get --tools.")
     ] = False,
@@ -104,6 +107,7 @@ def serve(
         context=context,
         engine=engine,
         offer_tools=offer_tools,
+        template=template,
     )
 
 

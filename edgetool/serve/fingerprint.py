@@ -8,16 +8,25 @@ from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
+from edgetool.calls.template_choice import ChatTemplate
+
 ENGINES = ("edgetool", "llama-cpp-python", "llguidance", "outlines", "torch", "transformers")
 _BLOCK = 1 << 20
 
 
-def fingerprint(files: Iterable[Path]) -> str:
-    """SHA-256 of a model's files and of the versions of what runs it."""
+def fingerprint(files: Iterable[Path], *texts: str) -> str:
+    """SHA-256 of a model's files, of the versions of what runs it, and of what else decides."""
     digest = hashlib.sha256(repr(versions(ENGINES)).encode())
     for path in files:
         digest.update(sha256(path).encode())
+    for text in texts:
+        digest.update(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
     return digest.hexdigest()
+
+
+def print_of(file: Path, template: ChatTemplate) -> str:
+    """The fingerprint of a GGUF file whose prompts are made with `template`."""
+    return fingerprint([file], *([template.text] if template.replaced else []))
 
 
 def sha256(path: Path) -> str:

@@ -72,6 +72,7 @@ class ChatServer:
         own = [
             Route("/health", self._health),
             Route("/metrics", guarded(self._metrics)),
+            Route("/props", guarded(self._props)),
             Route("/v1/models", guarded(self._models)),
             Route("/v1/models/{model:path}", guarded(self._one_model)),
             Route("/v1/chat/completions", guarded(self._chat), methods=["POST"]),
@@ -128,9 +129,29 @@ class ChatServer:
         return JSONResponse(self._entry())
 
     def _entry(self) -> JsonObject:
-        about = {"context": self.writer.context, "call_syntax": self.writer.syntax}
+        about = {
+            "context": self.writer.context,
+            "call_syntax": self.writer.syntax,
+            "chat_template": self._template(),
+        }
         head = {"id": self.model, "object": "model", "created": 0, "owned_by": "edgetool"}
         return {**head, "edgetool": about}
+
+    def _template(self) -> JsonObject:
+        """Which template is in use, and what it took the place of."""
+        used = self.writer.chat_template
+        return {"name": used.name, "replaced": used.replaced, "note": used.note}
+
+    async def _props(self, _: Request) -> Response:
+        """What llama-server says there, as far as it is known here."""
+        return JSONResponse(
+            {
+                "model_alias": self.model,
+                "default_generation_settings": {"n_ctx": self.writer.context},
+                "chat_template": self.writer.chat_template.text,
+                "edgetool": self._entry()["edgetool"],
+            }
+        )
 
     async def _chat(self, request: Request) -> Response:
         return await self._answer(request, ChatRequest, ChatReply(self.model))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from edgetool.calls.runtime import Completion, Sampling
+from edgetool.calls.template_choice import ChatTemplate
 from edgetool.calls.types import JsonObject, Message, Tool
 
 # What a completion may be, by OpenAI's names.
@@ -106,11 +107,13 @@ class Writer(Protocol):
 
     syntax    name of the call syntax the model writes
     context   tokens a prompt and its completion may have together
+    chat_template   what prompts are made with
     trouble   why no job can be taken now, None when one can
     """
 
     syntax: str
     context: int
+    chat_template: ChatTemplate
 
     @property
     def trouble(self) -> str | None: ...

@@ -40,10 +40,9 @@ def threads_for(path: Path, threads: int | None) -> int:
 def load_model(path: Path, threads: int, layers: int) -> Any:
     """The model with its tokenizer. Its own context is as small as can be: ours is opened apart,
     since llama-cpp-python does not offer several sequences."""
-    import jinja2
     import llama_cpp
 
-    with listening() as complaints, without_amx():
+    with listening() as complaints, without_amx(), without_templates():
         try:
             return llama_cpp.Llama(
                 str(path),
@@ -54,9 +53,6 @@ def load_model(path: Path, threads: int, layers: int) -> Any:
                 n_gpu_layers=layers,
                 verbose=False,
             )
-        except jinja2.TemplateError as error:  # llama-cpp-python compiles it
-            said = f"{path}: its chat template is broken ({error}); export or copy it again"
-            raise ModelError(said) from error
         except (ValueError, RuntimeError) as error:
             reason = complaints[0] if complaints else str(error)
             raise ModelError(
@@ -108,6 +104,32 @@ def close(context: Any, llama: Any) -> None:
 
     llama_cpp.llama_free(context)
     llama.close()
+
+
+@contextmanager
+def without_templates() -> Iterator[None]:
+    """Keep llama-cpp-python from compiling a file's chat templates while a model loads.
+
+    They are a stranger's programs, which run in a process with limits (see `calls.template`), and
+    what its environment does not know is no reason to refuse a file.
+    """
+    from llama_cpp import llama_chat_format
+
+    module: Any = llama_chat_format
+    theirs = module.Jinja2ChatFormatter
+    module.Jinja2ChatFormatter = _NoFormatter
+    try:
+        yield
+    finally:
+        module.Jinja2ChatFormatter = theirs
+
+
+class _NoFormatter:
+    def __init__(self, **_: Any) -> None:
+        pass
+
+    def to_chat_handler(self) -> None:
+        return None
 
 
 @contextmanager

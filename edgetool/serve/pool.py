@@ -18,11 +18,12 @@ from typing import Any
 from edgetool.calls import formats
 from edgetool.calls.formats.base import dumps
 from edgetool.calls.runtime import FREE, Completion, Sampling, failed
+from edgetool.calls.template_choice import ChatTemplate
 from edgetool.calls.types import Example
 from edgetool.cpu import cores
 from edgetool.errors import EdgetoolError, UsageError
 from edgetool.serve.child import Child, refusal
-from edgetool.serve.fingerprint import fingerprint
+from edgetool.serve.fingerprint import print_of
 from edgetool.serve.opening import SMALL_FILE
 
 # Completions written together by one process. On a CPU more of them make a token no cheaper (four
@@ -35,6 +36,7 @@ class PoolRuntime:
 
     name      what a report calls it: "gguf:Q8_0"
     workers   processes; threads and sequences of each
+    template  as `template_choice.choose` is asked for one
 
     Raises ModelError for a file that cannot be used.
     """
@@ -49,6 +51,7 @@ class PoolRuntime:
         sequences: int = SEQUENCES,
         context: int | None = None,
         call_syntax: str | None = None,
+        template: str | None = None,
     ) -> None:
         available = cores()
         small = path.is_file() and path.stat().st_size < SMALL_FILE
@@ -60,6 +63,7 @@ class PoolRuntime:
             "threads": threads or max(1, available // count),
             "sequences": sequences,
             "call_syntax": call_syntax,
+            "template": template,
         }
         self._workers = [Child("edgetool.serve.worker", settings) for _ in range(count)]
         try:
@@ -68,6 +72,7 @@ class PoolRuntime:
             self.close()
             raise
         self.syntax = formats.get(first["syntax"])
+        self.chat_template = ChatTemplate(**first["chat_template"])
         self.arms = tuple(first["arms"])
         self._sequences = first["sequences"]
 
@@ -88,7 +93,7 @@ class PoolRuntime:
 
     @property
     def fingerprint(self) -> str:
-        return fingerprint([self.path])
+        return print_of(self.path, self.chat_template)
 
     def generate(
         self, examples: Sequence[Example], sampling: Sampling, arm: str = FREE

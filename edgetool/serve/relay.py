@@ -25,9 +25,15 @@ from edgetool.errors import EdgetoolError, EngineError, ModelError, UsageError
 from edgetool.serve.child import advice
 from edgetool.serve.footprint import LLAMA_SERVER, footprint
 from edgetool.serve.jobs import NONE, Job, job_from_json
-from edgetool.serve.opening import listening, require_gguf, threads_for, trained_context
+from edgetool.serve.opening import (
+    listening,
+    require_gguf,
+    threads_for,
+    trained_context,
+    without_templates,
+)
 from edgetool.serve.scribe import Say, listen, refused, told_by_parent
-from edgetool.serve.session import CONTEXT, prompter_of, require_room, text_ids
+from edgetool.serve.session import CONTEXT, chosen_by, prompter_of, require_room, text_ids
 from edgetool.serve.upstream import Hearing, command, complaint, environment, grammar_of, request
 from edgetool.serve.vocabulary import read_vocabulary
 
@@ -41,7 +47,12 @@ def main() -> None:
 
 
 async def _work(settings: dict[str, Any], say: Say) -> None:
-    spelling = Spelling(Path(settings["path"]), settings["context"], settings["call_syntax"])
+    spelling = Spelling(
+        Path(settings["path"]),
+        settings["context"],
+        settings["call_syntax"],
+        settings["template"],
+    )
     model = footprint(spelling.path)
     sequences = model.affordable(spelling.limit, settings["sequences"], LLAMA_SERVER)
     key, port = secrets.token_urlsafe(32), _free_port()
@@ -65,7 +76,14 @@ async def _work(settings: dict[str, Any], say: Say) -> None:
         async with client:
             await server.ready(client, spelling.path)
             syntax = spelling.prompter.syntax.NAME
-            say({"syntax": syntax, "context": spelling.limit, "sequences": sequences})
+            say(
+                {
+                    "syntax": syntax,
+                    "context": spelling.limit,
+                    "sequences": sequences,
+                    "chat_template": asdict(chosen_by(spelling.prompter)),
+                }
+            )
             await Relay(spelling, client, server, say).serve()
     finally:
         await server.stop()
@@ -77,12 +95,14 @@ class Spelling:
     limit   tokens a prompt and its completion may have together
     """
 
-    def __init__(self, path: Path, context: int | None, call_syntax: str | None) -> None:
+    def __init__(
+        self, path: Path, context: int | None, call_syntax: str | None, template: str | None = None
+    ) -> None:
         import llama_cpp
 
         require_gguf(path)
         self.path = path
-        with listening() as complaints:
+        with listening() as complaints, without_templates():
             try:
                 self._llama = llama_cpp.Llama(str(path), vocab_only=True, verbose=False)
             except (ValueError, RuntimeError) as error:
@@ -91,7 +111,7 @@ class Spelling:
                     f"export or copy it again"
                 ) from error
         vocabulary = read_vocabulary(llama_cpp.llama_model_get_vocab(self._llama.model))
-        self.prompter: Prompter = prompter_of(path, self._llama, vocabulary, call_syntax)
+        self.prompter: Prompter = prompter_of(path, self._llama, vocabulary, call_syntax, template)
         self.limit = trained_context(self._llama.metadata, CONTEXT if context is None else context)
 
     def prompt_ids(self, job: Job) -> list[int]:

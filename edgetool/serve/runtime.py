@@ -11,8 +11,8 @@ from edgetool.calls.types import Example
 from edgetool.errors import EdgetoolError, UsageError
 from edgetool.serve.arms import Arms
 from edgetool.serve.constrained import for_llama
-from edgetool.serve.fingerprint import fingerprint
-from edgetool.serve.session import LlamaSession
+from edgetool.serve.fingerprint import print_of
+from edgetool.serve.session import LlamaSession, chosen_by
 from edgetool.serve.writing import Batch
 
 
@@ -30,7 +30,7 @@ class GGUFRuntime:
 
     @property
     def fingerprint(self) -> str:
-        return fingerprint([self.session.path])
+        return print_of(self.session.path, chosen_by(self.session.prompter))
 
     def prompt_ids(self, example: Example) -> list[int]:
         """Token ids [P] of the example's prompt."""

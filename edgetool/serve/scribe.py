@@ -2,8 +2,9 @@
 
 Driven by `writer.py`. Lines of JSON go both ways:
 
-    -> {"path": ..., "context": ..., "threads": ..., "sequences": ..., "call_syntax": ..., "warm"}
-    <- {"syntax": ..., "context": ..., "sequences": ..., "warm"}  or {"refused": ..., "usage": bool}
+    -> {"path", "context", "threads", "sequences", "call_syntax", "template", "warm"}
+    <- {"syntax", "context", "sequences", "chat_template", "warm"}
+       or {"refused": ..., "usage": bool}
     -> {"job": 7, "wanted": {...}}    {"cancel": 7}
     <- {"job": 7, "delta": {...}}     as often as something was written
     <- {"alive": true}                between prompts
@@ -31,7 +32,7 @@ from edgetool.errors import EdgetoolError, PromptTooLong, UsageError
 from edgetool.serve.constrained import ConstraintMaker, for_llama
 from edgetool.serve.drafting import Drafter, words_of
 from edgetool.serve.jobs import AUTO, NONE, REQUIRED, Delta, Done, Job, job_from_json
-from edgetool.serve.session import LlamaSession
+from edgetool.serve.session import LlamaSession, chosen_by
 from edgetool.serve.speech import Speech
 from edgetool.serve.warm import warm_up
 from edgetool.serve.writing import Batch
@@ -72,6 +73,7 @@ def _work(settings: dict[str, Any], say: Say) -> None:
                 "syntax": session.syntax.NAME,
                 "context": engine.context,
                 "sequences": engine.sequences,
+                "chat_template": asdict(chosen_by(session.prompter)),
                 "warm": warm and {"tokens": warm.tokens, "loaded": warm.loaded},
             }
         )

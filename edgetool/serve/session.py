@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +13,8 @@ from edgetool.calls import formats, turns
 from edgetool.calls.formats import SYNTAX_KEY
 from edgetool.calls.prompt import Prompter
 from edgetool.calls.runtime import Completion, Constraint, Sampling
-from edgetool.errors import ModelError, PromptTooLong
+from edgetool.calls.template_choice import ChatTemplate, choose, select
+from edgetool.errors import PromptTooLong
 from edgetool.serve.engine import Engine
 from edgetool.serve.opening import CHUNK
 from edgetool.serve.vocabulary import Vocabulary, read_vocabulary
@@ -21,12 +22,14 @@ from edgetool.serve.writing import OnToken, Writing
 
 # Room for a dozen tools and a long conversation; the KV cache of a 4 B model takes 0.6 GB of it.
 CONTEXT = 4096
+TEMPLATE_KEY = "tokenizer.chat_template"  # in a GGUF file's metadata
 
 
 class LlamaSession:
     """One model in llama.cpp: one completion at a time, or several with a `Batch`.
 
     prompter     makes prompt ids with the model's own chat template
+    template     as `template_choice.choose` is asked for one
     syntax       call_syntax, or the one the file names, or the one that template teaches
     limit        tokens a prompt and its completion may have together
     call_token   the token that opens a call, where the syntax has one of its own
@@ -44,6 +47,7 @@ class LlamaSession:
         context: int | None = None,
         threads: int | None = None,
         call_syntax: str | None = None,
+        template: str | None = None,
         sequences: int = 1,
         gpu: bool = False,
     ) -> None:
@@ -54,7 +58,7 @@ class LlamaSession:
         self.engine = Engine(self.path, context, threads, sequences, gpu=gpu)
         self.limit = self.engine.context
         vocabulary = read_vocabulary(llama_cpp.llama_model_get_vocab(self.engine.llama.model))
-        self.prompter = prompter_of(self.path, self.engine.llama, vocabulary, call_syntax)
+        self.prompter = prompter_of(self.path, self.engine.llama, vocabulary, call_syntax, template)
         named = turns.stops_from_text(self.engine.llama.metadata.get(turns.STOPS_KEY))
         known = [vocabulary.stop_ids, [stop for stop in named if stop < vocabulary.size]]
         ends = turns.stop_ids(self.prompter.turn_ends(), vocabulary.markers, known)
@@ -140,15 +144,17 @@ def text_ids(llama: Any, prompter: Prompter, text: str) -> list[int]:
 
 
 def prompter_of(
-    path: Path, llama: Any, vocabulary: Vocabulary, call_syntax: str | None
+    path: Path,
+    llama: Any,
+    vocabulary: Vocabulary,
+    call_syntax: str | None,
+    template: str | None = None,
 ) -> Prompter:
-    """Makes prompts as a GGUF file's chat template wants them. Raises ModelError, UsageError."""
-    template = llama.metadata.get("tokenizer.chat_template")
-    if not template:
-        raise ModelError(
-            f"{path}: no chat template in the file (tokenizer.chat_template), so nobody "
-            f"can say how its prompts look; export the model again from a folder that has one"
-        )
+    """Makes prompts as a GGUF file's chat template wants them, or the one that takes its place.
+
+    Raises ModelError, UsageError.
+    """
+    chosen = choose(_own_template(llama.metadata), template, where=path, markers=vocabulary.markers)
 
     def encode(text: str) -> list[int]:
         vocabulary.require_writable(text)
@@ -157,5 +163,24 @@ def prompter_of(
 
     variables = {"bos_token": vocabulary.bos_token, "eos_token": vocabulary.eos_token}
     named = call_syntax or llama.metadata.get(SYNTAX_KEY)
-    syntax = formats.get(named) if named else formats.detect(template)
-    return Prompter(template, tuple(vocabulary.markers), encode, syntax, variables)
+    syntax = formats.get(named) if named else formats.detect(chosen.text)
+    markers = tuple(vocabulary.markers)
+    return Prompter(chosen.text, markers, encode, syntax, variables, choice=chosen)
+
+
+def chosen_by(prompter: Prompter) -> ChatTemplate:
+    """The chat template of a GGUF file's prompter, and whether it is the file's own."""
+    assert prompter.choice is not None, "prompter_of chooses"
+    return prompter.choice
+
+
+def _own_template(metadata: Mapping[str, str]) -> str | None:
+    """A file may have several, each under its name."""
+    named = {
+        key.removeprefix(f"{TEMPLATE_KEY}."): text
+        for key, text in metadata.items()
+        if key.startswith(f"{TEMPLATE_KEY}.")
+    }
+    if TEMPLATE_KEY in metadata:
+        named["default"] = metadata[TEMPLATE_KEY]
+    return select(named)

@@ -3,8 +3,8 @@
 llama.cpp ends its process over some inputs (a failed assertion, a stack its grammar exhausts); here
 that costs the rows that were being written and no more. Lines of JSON go both ways:
 
-    -> {"path": ..., "context": ..., "threads": ..., "sequences": ..., "call_syntax": ...}
-    <- {"syntax": ..., "arms": [...], "sequences": ...}      or {"refused": ..., "usage": bool}
+    -> {"path", "context", "threads", "sequences", "call_syntax", "template"}
+    <- {"syntax", "arms", "sequences", "chat_template"}       or {"refused": ..., "usage": bool}
     -> {"job": 7, "arm": ..., "sampling": {...}, "id": ..., "messages": [...], "tools": [...]}
     <- {"job": 7, "completion": {...}, "peak_mb": ...}        or {"refused": ..., "usage": bool}
 
@@ -31,7 +31,7 @@ from edgetool.serve.arms import Arms
 from edgetool.serve.constrained import for_llama
 from edgetool.serve.gbnf import GBNFMaker
 from edgetool.serve.runtime import GGUFRuntime
-from edgetool.serve.session import LlamaSession
+from edgetool.serve.session import LlamaSession, chosen_by
 from edgetool.serve.writing import Batch
 
 Say = Callable[[dict[str, Any]], None]
@@ -62,6 +62,7 @@ def _work(settings: dict[str, Any], say: Say) -> None:
                 "syntax": runtime.syntax.NAME,
                 "arms": runtime.arms,
                 "sequences": session.engine.sequences,
+                "chat_template": asdict(chosen_by(session.prompter)),
             }
         )
         _write_all(runtime, _jobs(), say)

@@ -17,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from edgetool.calls.template_choice import ChatTemplate
 from edgetool.calls.types import Tool
 from edgetool.errors import Busy, EdgetoolError, EngineError, PromptTooLong, UsageError
 from edgetool.serve.child import SILENCE_SECONDS, Child
@@ -33,6 +34,7 @@ MAX_CRASHES, CRASH_SECONDS = 3, 60.0
 class ChildWriter:
     """A `jobs.Writer` on a GGUF file in llama.cpp, in one child process.
 
+    template    as `template_choice.choose` is asked for one
     sequences   completions written side by side; llama.cpp may have room for fewer
     waiting     jobs that may wait beyond those
     binary      a llama-server that writes them in place of llama-cpp-python
@@ -48,6 +50,7 @@ class ChildWriter:
         context: int | None = None,
         threads: int | None = None,
         call_syntax: str | None = None,
+        template: str | None = None,
         sequences: int = SEQUENCES,
         waiting: int = WAITING,
         warm: Sequence[Tool] = (),
@@ -59,6 +62,7 @@ class ChildWriter:
             "threads": threads,
             "sequences": sequences,
             "call_syntax": call_syntax,
+            "template": template,
         }
         if binary is None:
             settings["warm"] = [asdict(tool) for tool in warm]
@@ -74,6 +78,7 @@ class ChildWriter:
             raise
         self.syntax: str = said["syntax"]
         self.context: int = said["context"]
+        self.chat_template = ChatTemplate(**said["chat_template"])
         self._room = said["sequences"] + waiting
         self._numbers = itertools.count()
         self._inboxes: dict[int, _Inbox] = {}

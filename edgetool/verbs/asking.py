@@ -16,7 +16,7 @@ from edgetool.data.rows import load_tools
 from edgetool.errors import PromptTooLong, UsageError
 from edgetool.serve.chat import Chat
 from edgetool.serve.executing import Functions, Ran, Turn, converse
-from edgetool.serve.session import LlamaSession
+from edgetool.serve.session import LlamaSession, chosen_by
 from edgetool.serve.warm import warm_up
 from edgetool.verbs import chat_commands
 
@@ -32,6 +32,7 @@ class Asking:
     tools      a JSON file, or a Python file of functions
     exec       a Python file whose functions carry the calls out
     yes        without asking
+    template   the chat template, as `template_choice.choose` is asked for one
     """
 
     question: str | None = None
@@ -43,6 +44,7 @@ class Asking:
     rounds: int | None = None
     system: str | None = None
     max_completion_length: int | None = None
+    template: str | None = None
 
 
 def run_ask(model: Path, asking: Asking) -> bool:
@@ -53,7 +55,9 @@ def run_ask(model: Path, asking: Asking) -> bool:
     _require_sense(asking)
     functions = _functions(asking)
     tools = functions.tools if functions else tools_from(asking.tools)
-    with LlamaSession(model) as session:
+    with LlamaSession(model, template=asking.template) as session:
+        if note := chosen_by(session.prompter).note:
+            _note(note)
         if tools and asking.system is None:
             warm_up(session, tools)
         talk = _Talk(session, tools, functions, asking)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -44,8 +44,9 @@ from edgetool.eval.summary import plural
 from edgetool.eval.tables import rich_table
 from edgetool.files import write_text
 from edgetool.verbs.about import about, together
+from edgetool.verbs.prompting import say_template
 from edgetool.verbs.run_folder import RunFolder
-from edgetool.verbs.runtimes import hashes, open_runtimes
+from edgetool.verbs.runtimes import Held, hashes, open_runtimes
 
 KEPT_FILE = "completions.jsonl"
 
@@ -124,9 +125,12 @@ def run_eval(
     model: str | None = None,
     out: Path | None = None,
     fresh: bool = False,
+    template: str | None = None,
     asked: Mapping[str, Any] | None = None,
 ) -> Path:
     """Evaluate, print a table and write the report; returns report.json.
+
+    template   as `template_choice.choose` is asked for one
 
     An evaluation that was interrupted goes on where it was, row by row; `fresh` begins anew.
     """
@@ -141,7 +145,9 @@ def run_eval(
     with Kept(folder / KEPT_FILE) as kept, _told_how_to_go_on(console):
         finished = [
             arm
-            for held in open_runtimes(target, base=base, model=model)
+            for held in _saying_templates(
+                open_runtimes(target, base=base, model=model, template=template), console
+            )
             for category, examples in rows.by_category.items()
             for arm in run_arms(
                 held.runtime, examples, held.model, arms, sampling, console,
@@ -163,6 +169,16 @@ def run_eval(
     )
     console.print(f"report: {path.with_suffix('.html')}")
     return path
+
+
+def _saying_templates(runtimes: Iterable[Held], console: Console) -> Iterator[Held]:
+    """The runtimes; what took the place of a model's own template is said once."""
+    said = None
+    for held in runtimes:
+        if held.template != said:
+            say_template(held.template, console)
+        said = held.template
+        yield held
 
 
 @contextmanager

@@ -36,10 +36,12 @@ def run_serve(
     context: int | None = None,
     engine: str | None = None,
     offer_tools: bool = False,
+    template: str | None = None,
 ) -> None:
     """Serve until interrupted.
 
     engine        one of ENGINES; None: the first
+    template      the chat template, as `template_choice.choose` is asked for one
     offer_tools   requests that bring no tools get those of `tools`
 
     Raises UsageError for a host that others can reach without `api_key`, for a key that is none,
@@ -54,11 +56,15 @@ def run_serve(
     with bind(host, port) as listening:
         opening = OURS if binary is None else LLAMA_SERVER
         print(memory_line(model, context or CONTEXT, opening), flush=True)
-        with ChildWriter(model, context=context, warm=offered, binary=binary) as writer:
+        with ChildWriter(
+            model, context=context, template=template, warm=offered, binary=binary
+        ) as writer:
             front = ChatServer(
                 writer, model.stem, offered, api_key=api_key, offer_tools=offer_tools
             )
             url = address(host, listening.getsockname()[1])
+            if note := writer.chat_template.note:
+                print(note)
             print(f"call syntax: {writer.syntax}")
             if binary is not None:
                 print(f"engine: {binary}; what it cannot hold to a grammar is refused")

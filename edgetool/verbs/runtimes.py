@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgetool.calls.runtime import ARMS, CONSTRAINED, FREE, NAMES_ONLY, Runtime
+from edgetool.calls.template_choice import ChatTemplate
 from edgetool.errors import UsageError
 from edgetool.eval.pairing import BASE, TRAINED
 from edgetool.serve.fingerprint import fingerprint, sha256
@@ -25,48 +26,62 @@ WEIGHTS = ("*.safetensors", "config.json", "tokenizer.json")
 
 @dataclass(frozen=True)
 class Held:
-    """A model in a runtime, under the name it has in a report."""
+    """A model in a runtime, under the name it has in a report.
+
+    template   what its prompts are made with; None: its server's own
+    """
 
     model: str
     runtime: Runtime
+    template: ChatTemplate | None = None
 
 
-def open_runtimes(target: str, *, base: bool, model: str | None) -> Iterator[Held]:
+def open_runtimes(
+    target: str, *, base: bool, model: str | None, template: str | None = None
+) -> Iterator[Held]:
     """Each runtime of a target in turn, the base model's first; one is over when the next comes.
 
-    model   the name an endpoint knows its model by
+    model      the name an endpoint knows its model by
+    template   as `template_choice.choose` is asked for one
     """
     path = Path(target)
+    if template and (re.match(r"https?://", target) or (path / "run.json").is_file()):
+        raise UsageError(
+            f"--template {template}: goes with a GGUF file or a model folder; a run keeps the "
+            "template it was trained with, and an endpoint has its own"
+        )
     if re.match(r"https?://", target):
         yield Held(model or "", _endpoint(target, model, base))
     elif path.suffix == ".gguf":
         if base:
             raise UsageError("--base needs a run folder: a GGUF file does not hold its base model")
-        with gguf_runtime(path) as runtime:
-            yield Held(path.stem, runtime)
+        with gguf_runtime(path, template) as runtime:
+            yield Held(path.stem, runtime, runtime.chat_template)
     elif (path / "config.json").is_file():
         if base:
             raise UsageError(f"--base needs a run folder: {path} does not hold its base model")
-        yield Held(path.name, merged_runtime(path))
+        yield _merged(path, template)
     else:
         yield from _policy_runtimes(RunFolder.open(path), base)
 
 
 @contextmanager
-def gguf_runtime(path: Path) -> Iterator[PoolRuntime]:
+def gguf_runtime(path: Path, template: str | None = None) -> Iterator[PoolRuntime]:
     """A GGUF file in llama.cpp, named after its quantization: gguf:Q8_0."""
     from edgetool.serve.pool import PoolRuntime
 
-    with PoolRuntime(path, f"gguf:{path.stem.rsplit('.', 1)[-1]}") as runtime:
+    name = f"gguf:{path.stem.rsplit('.', 1)[-1]}"
+    with PoolRuntime(path, name, template=template) as runtime:
         yield runtime
 
 
-def merged_runtime(path: Path) -> Runtime:
+def _merged(path: Path, template: str | None) -> Held:
     """An ordinary transformers folder in torch, in its own precision."""
     from edgetool.train.load import LoadSettings, load_policy
 
-    policy = load_policy(path, None, LoadSettings(load_in_4bit=False))
-    return policy_runtime(policy, "merged", folder_fingerprint(path))
+    policy = load_policy(path, None, LoadSettings(load_in_4bit=False, template=template))
+    print_ = fingerprint(_weights(path), policy.prompter.template)
+    return Held(path.name, policy_runtime(policy, "merged", print_), policy.prompter.choice)
 
 
 def policy_runtime(policy: Policy, name: str = "policy", print_: str = "") -> Runtime:
@@ -91,10 +106,11 @@ def _policy_runtimes(run: RunFolder, base: bool) -> Iterator[Held]:
     policy = open_policy(run, trained=True)
     weights = Path(run.facts["base"])
     files = [*_weights(weights), *_weights(run.adapter), run.path / "run.json"]
+    choice, print_ = policy.prompter.choice, fingerprint(files, policy.prompter.template)
     if base:
         with policy.reference():
-            yield Held(BASE, policy_runtime(policy, print_=f"base {fingerprint(files)}"))
-    yield Held(TRAINED, policy_runtime(policy, print_=fingerprint(files)))
+            yield Held(BASE, policy_runtime(policy, print_=f"base {print_}"), choice)
+    yield Held(TRAINED, policy_runtime(policy, print_=print_), choice)
 
 
 def _endpoint(url: str, model: str | None, base: bool) -> Runtime:
@@ -103,11 +119,6 @@ def _endpoint(url: str, model: str | None, base: bool) -> Runtime:
     if base or not model:
         raise UsageError(f"{url}: an endpoint needs --model NAME, and has no --base")
     return EndpointRuntime(url, model)
-
-
-def folder_fingerprint(path: Path) -> str:
-    """Names the weights and tokenizer in a folder."""
-    return fingerprint(_weights(path))
 
 
 def hashes(target: str) -> dict[str, str]:

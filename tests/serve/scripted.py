@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 
 from edgetool.calls.runtime import Completion
+from edgetool.calls.template_choice import ChatTemplate
 from edgetool.serve.jobs import Delta, Done, Event, Job
 
 Step = str | Delta | Exception | float
@@ -23,7 +24,7 @@ class ScriptedWriter:
     cancelled   how many were closed before their end
     """
 
-    syntax, context = "hermes", 512
+    syntax, context, chat_template = "hermes", 512, ChatTemplate("")
     trouble: str | None = None
 
     def __init__(self, script: Script = hello, *, finished: bool = True) -> None:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgetool.serve.writer import ChildWriter
+from tests.conftest import TINY_TEMPLATE
 from tests.serve.scripted import ScriptedWriter
 from tests.serve.test_malformed import ANYTHING, WELL_FORMED, places, put
 
@@ -267,7 +268,11 @@ def test_many_clients_at_once_get_what_each_would_get_alone(client, tools):
 def test_models_and_health_answer(client, url, writer):
     [model] = client.models.list()
     assert model.id == "tiny"
-    assert client.models.retrieve("tiny").edgetool == {"context": 1024, "call_syntax": "hermes"}
+    own = {"name": "own", "replaced": False, "note": None}
+    about = {"context": 1024, "call_syntax": "hermes", "chat_template": own}
+    assert client.models.retrieve("tiny").edgetool == about
+    props = httpx.get(f"{url}/props").json()
+    assert (props["chat_template"], props["edgetool"]) == (TINY_TEMPLATE, about)
     assert httpx.get(f"{url}/health").json() == {"status": "ok"}
 
 
