@@ -1,61 +1,84 @@
-"""Arguments against a tool's schema, in time that grows with their length whatever the pattern.
-
-jsonschema-rs matches patterns with Rust's regex, which never goes back. The few patterns only a
-backtracking engine knows (look-around, back-references) get one with a limit; where it is reached
-the value counts as not fitting.
-"""
+"""Calls against the tools on offer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from edgetool.calls.formats.base import dumps
+from edgetool.calls.formats.schema_tree import of_tool
+from edgetool.calls.json_schema import validator
 from edgetool.calls.types import JsonObject, Tool, ToolCall
 from edgetool.errors import UsageError
 
-BACKTRACKS = 1_000
+# Rows offer the same tools again and again, and compiling a schema costs more than reading a row.
+_KEPT = 8192
 
 
-def validator(schema: JsonObject) -> Any:
-    """A jsonschema_rs validator for a schema. Raises UsageError for one that is no JSON Schema."""
-    return _validator(dumps(schema))
+@lru_cache(maxsize=_KEPT)
+def validators(tool: Tool) -> tuple[Any, ...]:
+    """What arguments have to fit: the tool's schema, and where it refers to a part of itself, its
+    normal form too: a validator that comes back to where it began lets anything pass, and some
+    spellings of a reference it does not know.
 
-
-@lru_cache(maxsize=256)
-def _validator(schema: str) -> Any:
-    import jsonschema_rs
-
-    linear = jsonschema_rs.RegexOptions(size_limit=2**20, dfa_size_limit=2**20)
-    limited = jsonschema_rs.FancyRegexOptions(backtrack_limit=BACKTRACKS, size_limit=2**20)
-    problem: Exception | None = None
-    for options in (linear, limited):
-        try:
-            return jsonschema_rs.validator_for(schema, pattern_options=options)
-        except (ValueError, jsonschema_rs.ValidationError) as error:
-            problem = error
-    raise UsageError(f"a schema cannot be used to check values: {problem}")
-
-
-def fits(schema: JsonObject, value: Any) -> bool:
-    """Whether a value fits. A pattern that gives up counts as not fitting."""
+    Raises UsageError for a schema that no engine can check.
+    """
+    tree = of_tool(tool)
+    if not tree.refers:
+        return (validator(tool.parameters),)
+    found = [validator(tree.arguments())]
     try:
-        return bool(validator(schema).is_valid(value))
-    except ValueError:  # the engine cannot hold the value (a number beyond it)
-        return False
+        return (validator(tool.parameters), *found)
+    except UsageError:
+        if tree.broken:
+            raise
+        return tuple(found)
+
+
+def misfit(arguments: JsonObject, tool: Tool) -> Any:
+    """The first way in which the arguments do not fit the tool's schema, or None.
+
+    Raises UsageError for a schema that no engine can check, ValueError for a value it cannot hold.
+    """
+    for one in validators(tool):
+        if not one.is_valid(arguments):
+            return next(one.iter_errors(arguments))
+    return None
 
 
 def call_fits(call: ToolCall, tools: Iterable[Tool]) -> bool:
     """Whether a call names one of the tools and its arguments fit that tool's schema.
 
     As in the grammars, an argument a schema does not name is refused unless it invites others. A
-    schema that cannot be compiled holds nothing.
+    schema that cannot be compiled holds nothing. A pattern that gives up counts as not fitting.
     """
     tool = next((tool for tool in tools if tool.name == call.name), None)
-    if tool is None:
+    if tool is None or of_tool(tool).unknown(call.arguments):
         return False
     try:
-        return fits({"additionalProperties": False, **tool.parameters}, call.arguments)
+        return all(one.is_valid(call.arguments) for one in validators(tool))
     except UsageError:
         return True
+    except ValueError:  # the engine cannot hold the value (a number beyond it)
+        return False
+
+
+def fault(call: ToolCall, tools: Sequence[Tool]) -> str | None:
+    """Why a call does not fit: its tool is unknown, or its arguments are not as its schema says."""
+    tool = next((tool for tool in tools if tool.name == call.name), None)
+    if tool is None:
+        known = ", ".join(tool.name for tool in tools) or "none"
+        return f"there is no tool '{call.name}'; the tools are {known}"
+    tree = of_tool(tool)
+    for name in tree.unknown(call.arguments):
+        return f"{name}: is no parameter of {tool.name} ({', '.join(tree.names) or 'none'})"
+    try:
+        problem = misfit(call.arguments, tool)
+    except UsageError:  # as in call_fits
+        return None
+    except ValueError as error:
+        return f"the arguments cannot be checked: {error}"
+    if problem is None:
+        return None
+    where = ".".join(map(str, problem.instance_path))
+    return f"{where}: {problem.message}" if where else str(problem.message)

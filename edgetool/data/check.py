@@ -10,10 +10,11 @@ from typing import Any
 import jsonschema_rs
 
 from edgetool.calls.formats.base import INVALID, dumps, loads
+from edgetool.calls.formats.schema_tree import of_tool
 from edgetool.calls.nulls import without_null_keywords, without_padding
 from edgetool.calls.parts import joined_text
 from edgetool.calls.types import ExpectedCall, Message, Tool
-from edgetool.calls.validation import validator
+from edgetool.calls.validation import misfit
 from edgetool.errors import UsageError
 
 _NAME = re.compile(r"[^\s\"\\\x00-\x1f]{1,256}")
@@ -87,20 +88,6 @@ def _parameters(field: str, value: Any) -> dict[str, Any]:
 def _require_schema(text: str) -> None:
     """Returns when the text is a JSON Schema; what is raised instead is not kept."""
     jsonschema_rs.meta.validate(json.loads(text))
-
-
-@lru_cache(maxsize=_KEPT)
-def _validator(tool: Tool) -> Any:
-    return validator(tool.parameters)
-
-
-def misfit(arguments: dict[str, Any], tool: Tool) -> Any:
-    """The first way in which the arguments do not fit the tool's schema, or None.
-
-    Raises UsageError for a schema that no engine can check, ValueError for a value it cannot hold.
-    """
-    held = _validator(tool)
-    return None if held.is_valid(arguments) else next(held.iter_errors(arguments))
 
 
 def expected_call(
@@ -180,14 +167,12 @@ def _tool_named(field: str, name: Any, tools: tuple[Tool, ...]) -> Tool:
 
 
 def _check_names(field: str, arguments: dict[str, Any], tool: Tool) -> None:
-    properties = tool.parameters["properties"]
-    closed = tool.parameters.get("additionalProperties", False) is False
-    for name in arguments:
-        if closed and name not in properties:
-            known = ", ".join(properties) or "none"
-            raise Problem(
-                f"{field}.{name}", arguments[name], f"is no parameter of {tool.name} ({known})"
-            )
+    tree = of_tool(tool)
+    for name in tree.unknown(arguments):
+        known = ", ".join(tree.names) or "none"
+        raise Problem(
+            f"{field}.{name}", arguments[name], f"is no parameter of {tool.name} ({known})"
+        )
 
 
 def _check_values(field: str, arguments: dict[str, Any], tool: Tool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from edgetool.calls.formats.schema_tree import arguments_of
 from edgetool.calls.runtime import (
     ARMS,
     CONSTRAINED,
@@ -61,10 +62,9 @@ class Arms:
 
 def names_only(tool: Tool) -> Tool:
     """The tool with its name and the names of its arguments kept; any JSON may be their value."""
-    kept = {
-        key: value
-        for key, value in tool.parameters.items()
-        if key in ("type", "required", "additionalProperties")
-    }
-    properties: dict[str, object] = {name: {} for name in tool.parameters.get("properties", {})}
-    return Tool(tool.name, tool.description, {**kept, "properties": properties})
+    tree, shapes = arguments_of(tool)
+    needed = [name for name in tree.names if all(name in one.required for one in shapes)]
+    open_ = any(not one.is_closed for one in shapes)
+    properties: dict[str, object] = {name: {} for name in tree.names}
+    kept = {"type": "object", "properties": properties, "required": needed}
+    return Tool(tool.name, tool.description, {**kept, "additionalProperties": open_})

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from edgetool.calls.formats import CallSyntax
 from edgetool.calls.formats.base import dumps
 from edgetool.calls.formats.rules import answering, one_call
+from edgetool.calls.formats.schema_parts import SchemaError, keywords_alone
 from edgetool.calls.tools import ToolError, require_sound
 from edgetool.calls.types import JsonObject, Tool
 from edgetool.errors import EngineError
@@ -172,7 +173,7 @@ class ConstraintMaker:
 
         parallel   several calls are allowed
 
-        Raises EngineError when a tool's schema cannot be compiled.
+        Raises SchemaError, naming tool and place, when a tool's schema cannot be compiled.
         """
         key = dumps([required, parallel, [tool.as_openai() for tool in tools]])
         if key not in self._kept:
@@ -185,20 +186,25 @@ class ConstraintMaker:
     ) -> GrammarConstraint:
         """The constraint of a completion that is a JSON value of this schema, or calls to `tools`.
 
-        Raises EngineError when it cannot be compiled.
+        Raises SchemaError when it cannot be compiled.
         """
         key = dumps([schema, parallel, [tool.as_openai() for tool in tools]])
         if key not in self._kept:
-            calls = self._grammar(tools, parallel=parallel) if tools else ""
-            matcher = self._matcher_of(answering(schema, calls))
-            if matcher.is_error():
-                raise EngineError(
-                    f"response_format: this schema cannot be held by a grammar: "
-                    f"{matcher.get_error()}; simplify it"
-                )
+            matcher = self._answering(schema, tools, parallel)
             self._keep(key, matcher)
         self._kept.move_to_end(key)
         return GrammarConstraint(self._kept[key].deep_copy(), self._ender)
+
+    def _answering(self, schema: JsonObject, tools: Sequence[Tool], parallel: bool) -> Any:
+        calls = self._grammar(tools, parallel=parallel) if tools else ""
+        try:
+            matcher = self._matcher_of(answering(schema, calls))
+        except SchemaError as error:
+            raise SchemaError(f"response_format: {error}; mend the schema") from None
+        if matcher.is_error():
+            tool = Tool("response_format", "", schema)
+            raise SchemaError(self._complaint("response_format: ", tool, matcher))
+        return matcher
 
     def _keep(self, key: str, matcher: Any) -> None:
         self._kept[key] = matcher
@@ -210,22 +216,28 @@ class ConstraintMaker:
             try:
                 require_sound(tool)
             except ToolError as error:
-                raise EngineError(
-                    f"the schemas of these tools cannot be held by a grammar: {tool.name}: {error}"
-                ) from error
+                raise SchemaError(f"{error}; mend its schema") from error
         matcher = self._matcher_of(self._grammar(tools, required=required, parallel=parallel))
         if not matcher.is_error():
             return matcher
         # One tool's schema is at fault as a rule; find it, so that its owner can mend it.
-        faulty = [tool.name for tool in tools if self._faulty(tool)]
-        names = ", ".join(faulty or [tool.name for tool in tools])
-        raise EngineError(
-            f"the schemas of these tools cannot be held by a grammar: {names}: "
-            f"{matcher.get_error()}; simplify their parameters or decode free (--free)"
-        )
+        faulty = next((tool for tool in tools if self._faulty(tool)), None)
+        if faulty is None:
+            names = ", ".join(tool.name for tool in tools)
+            raise SchemaError(f"the tools {names} are too much for one grammar; offer fewer")
+        raise SchemaError(self._complaint(f"tool '{faulty.name}': ", faulty, matcher))
 
     def _faulty(self, tool: Tool) -> bool:
         return bool(self._matcher_of(self._syntax.grammar([tool])).is_error())
+
+    def _complaint(self, whose: str, tool: Tool, matcher: Any) -> str:
+        """What in a schema the engine does not take, and where."""
+        for part in keywords_alone(tool.parameters):
+            alone = self._matcher_of(f"start: %json {dumps(part.schema)}")
+            if alone.is_error():
+                about = f"{part.path}: '{part.keyword}' {dumps(part.schema[part.keyword])}"
+                return f"{whose}{about} cannot be held by a grammar: {_first_line(alone)}"
+        return f"{whose}its schema cannot be held by a grammar: {_first_line(matcher)}; simplify it"
 
     def _grammar(self, tools: Sequence[Tool], *, required: bool = False, parallel: bool) -> str:
         text = self._syntax.grammar(tools, required=required)
@@ -271,6 +283,15 @@ def for_tokenizer(
     markers = {token.content: number for number, token in added}
     tokenizer = llguidance.hf.from_tokenizer(hf_tokenizer, eos_token=list(stop_ids))
     return ConstraintMaker(tokenizer, syntax, markers)
+
+
+def _first_line(matcher: Any) -> str:
+    """What the engine says is wrong, without the grammar it prints."""
+    said = str(matcher.get_error()).split("\n   1 | ")[0]
+    said = re.sub(r"^at \d+\(\d+\): |failed to compile JSON schema: ", "", said)
+    lines = [line.strip() for line in said.splitlines() if line.strip(" ^")]
+    reasons = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    return (reasons or lines or ["no reason was given"])[0][:200]
 
 
 _LITERAL = re.compile(r'"(?:[^"\\]|\\.)*"')

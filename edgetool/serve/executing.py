@@ -18,7 +18,7 @@ from typing import Any
 from edgetool.calls.formats.base import CUT, dumps
 from edgetool.calls.python_tools import functions_of_file, tool_from_function
 from edgetool.calls.types import JsonObject, Tool, ToolCall
-from edgetool.calls.validation import validator
+from edgetool.calls.validation import fault
 from edgetool.errors import UsageError
 from edgetool.serve.ask import Answer
 from edgetool.serve.chat import Chat
@@ -113,19 +113,7 @@ class Functions:
 
     def fault(self, call: ToolCall) -> str | None:
         """Why a call may not run: its tool is unknown, or its arguments do not fit."""
-        tool = next((tool for tool in self.tools if tool.name == call.name), None)
-        if tool is None:
-            known = ", ".join(tool.name for tool in self.tools)
-            return f"there is no tool '{call.name}'; the tools are {known}"
-        checking = validator({"additionalProperties": False, **tool.parameters})
-        try:
-            problem = next(iter(checking.iter_errors(call.arguments)), None)
-        except ValueError as error:  # a number the engine cannot hold
-            return f"the arguments cannot be checked: {error}"
-        if problem is None:
-            return None
-        where = ".".join(map(str, problem.instance_path))
-        return f"{where}: {problem.message}" if where else str(problem.message)
+        return fault(call, self.tools)
 
     def _one(self, call: ToolCall, allow: Allow) -> Ran:
         if not allow(call):

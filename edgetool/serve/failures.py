@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgetool.calls.formats.schema_parts import SchemaError
 from edgetool.calls.types import JsonObject
 from edgetool.errors import (
     Busy,
@@ -46,7 +47,7 @@ def failure(error: EdgetoolError) -> Failure:
     if isinstance(error, PromptTooLong):
         return Failure(400, text, code="context_length_exceeded")
     # A ModelError in a server that runs: the template refuses this conversation.
-    if isinstance(error, UsageError | ModelError):
+    if isinstance(error, UsageError | ModelError | SchemaError):
         return Failure(400, text)
     if isinstance(error, Busy):
         return Failure(503, text, SERVER_ERROR, code="engine_overloaded")

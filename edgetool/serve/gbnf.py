@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # What the converter turns into exactly what the schema says, with the words that restrict nothing.
 HELD = frozenset(
-    "type properties required items enum const additionalProperties "
+    "type properties required items enum const anyOf additionalProperties "
     "description title default examples $id x-guidance".split()
 )
 TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
@@ -164,7 +164,7 @@ def _require_limits(schema: Any) -> None:
             raise EngineError(f"llama.cpp's converter does not hold {odd[0]!r} of a schema")
         if part.get("additionalProperties", False) is not False:
             raise EngineError("the schema leaves names of arguments open")
-        if "enum" not in part and "const" not in part and part.get("type") not in TYPES:
+        if not {"enum", "const", "anyOf"} & set(part) and part.get("type") not in TYPES:
             raise EngineError(f"the schema has a part of type {part.get('type')!r}")
         if depth > MAX_DEPTH or count > MAX_PROPERTIES or len(part.get("enum", ())) > MAX_ENUM:
             raise EngineError("the schema is too large for llama.cpp's grammar")
@@ -177,5 +177,5 @@ def _parts(schema: Any, depth: int = 0) -> Iterator[tuple[int, Mapping[str, Any]
     yield depth, schema
     for inner in schema.get("properties", {}).values():
         yield from _parts(inner, depth + 1)
-    if "items" in schema:
-        yield from _parts(schema["items"], depth + 1)
+    for inner in [*schema.get("anyOf", ()), *([schema["items"]] if "items" in schema else [])]:
+        yield from _parts(inner, depth + 1)

@@ -94,8 +94,8 @@ def grammar_of(job: Job, syntax: CallSyntax) -> str | None:
         return None if lark is None else to_gbnf(lark)
     except (EngineError, ToolError) as error:
         raise UsageError(
-            f"llama-server cannot hold a completion to this: {error}; simplify the schema, set "
-            f"tool_choice to 'none', or serve without --engine {BINARY}, which can hold more"
+            f"llama-server cannot hold a completion to this: {error}; simplify the schema, or set "
+            "tool_choice to 'none'"
         ) from error
 
 

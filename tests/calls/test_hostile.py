@@ -9,9 +9,9 @@ import pytest
 
 from edgetool.calls import formats
 from edgetool.calls.guard import check_grammar
+from edgetool.calls.json_schema import fits
 from edgetool.calls.tools import ToolError, tool_from_json
 from edgetool.calls.types import Tool
-from edgetool.calls.validation import fits
 
 
 def nested(levels, kind="object"):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from edgetool.calls.formats.base import dumps
+from edgetool.calls.formats.schema_parts import SchemaError
 from edgetool.calls.runtime import Sampling
 from edgetool.calls.types import Tool, ToolCall
 from edgetool.errors import EngineError
@@ -262,8 +263,28 @@ def test_a_required_call_leaves_no_way_but_the_marker(session, make, examples):
 
 def test_a_schema_no_grammar_can_hold_names_its_tool(make, examples):
     bad = Tool("odd_one", "", {"type": "object", "properties": {"x": {"type": "colour"}}})
-    with pytest.raises(EngineError, match="tools cannot be held by a grammar: odd_one:"):
+    with pytest.raises(SchemaError, match=r"tool 'odd_one': parameters\.properties\.x\.type: "):
         make([*examples[0].tools, bad])
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        (
+            {"type": "string", "pattern": "a$b"},
+            r"tool 'odd_one': parameters\.properties\.x: 'pattern'",
+        ),
+        ({"enum": []}, r"tool 'odd_one': parameters\.properties\.x: no value fits"),
+    ],
+    ids=["pattern", "enum"],
+)
+def test_what_is_wrong_with_a_schema_is_said_without_a_grammar(make, examples, schema, said):
+    properties = {"x": schema, "y": {"type": "string"}}
+    bad = Tool("odd_one", "", {"type": "object", "properties": properties, "required": ["x"]})
+    with pytest.raises(SchemaError, match=said) as raised:
+        make([*examples[0].tools, bad])
+    assert "%json" not in str(raised.value) and "--" not in str(raised.value)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -340,7 +361,7 @@ def test_references_inside_a_tools_schema_are_followed(session, make, parameters
 
 def test_a_schema_elsewhere_is_never_fetched(make):
     remote = {"$ref": "http://127.0.0.1:9/schema.json"}
-    with pytest.raises(EngineError, match="held by a grammar: t:"):
+    with pytest.raises(SchemaError, match=r"tool 't': parameters\.properties\.x: \$ref "):
         make([Tool("t", "", {"type": "object", "properties": {"x": remote}})])
 
 

@@ -13,8 +13,12 @@ from tests.conftest import music_tool, weather_tool
 pytest.importorskip("llama_cpp")
 
 
+NESTED = {"type": "array", "items": {"$ref": "#/$defs/N"}}
+
+
 def tool(**schema):
-    return Tool("t", "", {"type": "object", "properties": {"a": schema}})
+    parameters = {"type": "object", "properties": {"a": schema}, "$defs": {"N": NESTED}}
+    return Tool("t", "", parameters)
 
 
 def test_the_hermes_grammar_in_gbnf():
@@ -43,18 +47,30 @@ def test_the_plain_json_grammar_in_gbnf():
         ({"type": "integer", "maximum": 9}, "'maximum'"),
         ({"type": "string", "pattern": "a+"}, "'pattern'"),
         ({"type": "string", "maxLength": 5000}, "'maxLength'"),
-        ({"$ref": "#/properties/a"}, r"'\$defs'"),
+        ({"$ref": "#/$defs/N"}, r"'\$defs'"),
         ({}, "type None"),
-        ({"type": ["string", "null"]}, "part of type"),
         ({"type": "object", "properties": {}, "additionalProperties": True}, "names of arguments"),
         ({"type": "string", "enum": [str(i) for i in range(201)]}, "too large"),
-        ({"type": "array", "items": True}, "what is no schema"),
+        ({"type": "array", "prefixItems": [{"type": "null"}]}, "'prefixItems'"),
     ],
     ids=str,
 )
 def test_what_the_converter_would_drop_or_choke_on_is_refused(schema, reason):
     with pytest.raises(EngineError, match=reason):
         to_gbnf(formats.get("hermes").grammar([tool(**schema)]))
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": ["string", "null"]},
+        {"anyOf": [{"type": "integer"}, {"type": "array", "items": {"type": "boolean"}}]},
+        {"allOf": [{"type": "string"}, {"enum": ["a", "b"]}]},
+    ],
+    ids=str,
+)
+def test_a_choice_is_held(schema):
+    assert "root ::=" in to_gbnf(formats.get("hermes").grammar([tool(**schema)]))
 
 
 def test_a_string_holds_no_bare_control_character():

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from edgetool.calls.formats.base import Parsed
 from edgetool.calls.formats.literals import Reader, Spelling, Unreadable
-from edgetool.calls.formats.rules import Member, literal, start, untrusted
-from edgetool.calls.formats.schema_rules import call_arguments
+from edgetool.calls.formats.rules import literal, start, untrusted
+from edgetool.calls.formats.schema_rules import SchemaRules
+from edgetool.calls.formats.schema_tree import arguments_of
 from edgetool.calls.types import Tool, ToolCall
 
 _NAME = re.compile(r"[^{}\s<>]+")
@@ -79,14 +80,10 @@ class GemmaCalls:
             return str(rules)
         choices = []
         for tool in tools:
-            members = [
-                Member(f"{untrusted(name + ':')} {value}", needed)
-                for name, value, needed in sorted(
-                    call_arguments(rules, tool, self.spelling), key=lambda one: one[0].lower()
-                )
-            ]
-            body = rules.members(members, ",")
-            choices.append(rules.add(f'{untrusted(tool.name + "{")} {body} "}}"'))
+            tree, shapes = arguments_of(tool)
+            values = SchemaRules(rules, self.spelling, tree)
+            bodies = " | ".join(map(values.arguments, shapes))
+            choices.append(rules.add(f"{untrusted(tool.name)} ({bodies})"))
         rules.define(
             "call", f"{literal(self.start + 'call:')} ({' | '.join(choices)}) {literal(self.end)}"
         )

@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgetool.calls.formats.literals import PYTHON, Reader, Unreadable
-from edgetool.calls.formats.rules import Member, Rules, untrusted
-from edgetool.calls.formats.schema_rules import call_arguments
+from edgetool.calls.formats.rules import Rules, literal, untrusted
+from edgetool.calls.formats.schema_rules import SchemaRules
+from edgetool.calls.formats.schema_tree import arguments_of
 from edgetool.calls.types import Tool, ToolCall
 
 _NAME = re.compile(r"[^\s()\[\]{}=,'\"<>|*]+")
+_FREE_NAME = r"[A-Za-z_][A-Za-z0-9_-]*"  # of an argument that no schema names
 
 
 def write(calls: Sequence[ToolCall]) -> str:
@@ -77,11 +79,17 @@ def add_grammar(rules: Rules, tools: Sequence[Tool], *, empty: bool = False) -> 
 
 
 def _call_rule(rules: Rules, tool: Tool) -> str:
-    members = [
-        Member(_argument_rule(name, value), required)
-        for name, value, required in call_arguments(rules, tool, PYTHON)
+    tree, shapes = arguments_of(tool)
+    values = SchemaRules(rules, PYTHON, tree)
+    ways = [
+        rules.add(f'{values.members(shape, _argument_rule, _free_argument, _FREE_NAME)} ")"')
+        for shape in shapes
     ]
-    return rules.add(f'{untrusted(tool.name + "(")} {rules.members(members, ", ")} ")"')
+    return rules.add(f"{untrusted(tool.name + '(')} ({' | '.join(ways)})")
+
+
+def _free_argument(name: str, value: str) -> str:
+    return f"{name} {literal('=')} {value}"
 
 
 def _argument_rule(name: str, value: str) -> str:

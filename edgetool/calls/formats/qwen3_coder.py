@@ -20,8 +20,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgetool.calls.formats.base import INVALID, Parsed, dumps, loads
-from edgetool.calls.formats.rules import Member, Rules, arguments_of, start, untrusted
-from edgetool.calls.formats.schema_rules import resolve
+from edgetool.calls.formats.literals import PYTHON
+from edgetool.calls.formats.rules import Rules, length_of, start, text_patterns, untrusted
+from edgetool.calls.formats.schema_nodes import Normal, type_of, types
+from edgetool.calls.formats.schema_rules import SchemaRules
+from edgetool.calls.formats.schema_tree import SchemaTree, arguments_of, of_tool
 from edgetool.calls.types import JsonObject, Tool, ToolCall
 
 NAME = "qwen3_coder"
@@ -32,6 +35,9 @@ _FUNCTION = re.compile(r"\s*<function=([^>\n]+)>\n?")
 _PARAMETER = re.compile(r"\s*<parameter=([^>\n]+)>\n?")
 _VALUE_END = re.compile(r"\n?</parameter>\s*(?=<parameter=|</function>)")
 _FUNCTION_END = re.compile(r"\s*</function>\s*")
+_CLOSING = r'"\n</parameter>\n"'
+_CLOSED = r"\n<\/parameter>\n"  # the same in a regular expression
+_FREE_NAME = r"[^<>\s]+"  # of an argument that no schema names
 _WORDS = {"True": True, "False": False, "None": None}
 
 
@@ -98,46 +104,25 @@ def _block(
 def _arguments(written: dict[str, str], tool: Tool | None) -> JsonObject:
     if tool is None:
         return {name: _guess(text) for name, text in written.items()}
-    schemas = {name: schema for name, schema, _ in arguments_of(tool)}
-    return {
-        name: _read(text, _types(tool, schemas.get(name, {}))) for name, text in written.items()
-    }
+    tree = of_tool(tool)
+    return {name: _read(text, tree, tree.argument(name)) for name, text in written.items()}
 
 
-def _types(tool: Tool, schema: Any) -> frozenset[str]:
-    """The types a schema allows, as far as it says so."""
-    schema = resolve(tool.parameters, schema)
-    if not isinstance(schema, dict):
-        return frozenset()
-    kind = schema.get("type")
-    named = [kind] if isinstance(kind, str) else list(kind or ())
-    values = [schema["const"]] if "const" in schema else schema.get("enum", ())
-    if not named and values and all(isinstance(value, str) for value in values):
-        named = ["string"]
-    parts = [*schema.get("anyOf", ()), *schema.get("oneOf", ())]
-    return frozenset(named).union(*(_types(tool, part) for part in parts[:64]))
-
-
-def _read(text: str, types: frozenset[str]) -> Any:
-    """Text as it is where only text is allowed; JSON first where both are."""
-    if types == {"string"}:
+def _read(text: str, tree: SchemaTree, node: Normal) -> Any:
+    """One of the values a schema lists; else text as it is where only text is allowed, and JSON
+    first where both are."""
+    ways = tree.alternatives(node)
+    listed = [value for way in ways if way is not True for value in way.get("enum", ())]
+    named = [value for value in listed if _text(value) == text]
+    if named:
+        return named[0]
+    allowed = frozenset().union(*map(types, ways)) if True not in ways else frozenset()
+    if allowed == {"string"}:
         return text
     value = _guess(text)
-    if "string" in types and not isinstance(value, str) and not _fits(value, types):
+    if "string" in allowed and not isinstance(value, str) and type_of(value) not in allowed:
         return text
     return value
-
-
-def _fits(value: Any, types: frozenset[str]) -> bool:
-    kinds: dict[type, set[str]] = {
-        bool: {"boolean"},
-        int: {"integer", "number"},
-        float: {"number"},
-        list: {"array"},
-        dict: {"object"},
-        type(None): {"null"},
-    }
-    return bool(kinds.get(type(value), set()) & types)
 
 
 def _guess(text: str) -> Any:
@@ -161,42 +146,50 @@ def grammar(tools: Sequence[Tool], *, required: bool = False) -> str:
 
 
 def _call_rule(rules: Rules, tool: Tool) -> str:
-    members = [
-        Member(f"{untrusted(f'<parameter={name}>')} {_value_rule(rules, tool, schema)}", required)
-        for name, schema, required in arguments_of(tool)
-        if schema is not False or required
-    ]
-    return rules.add(rf'{untrusted(f"<function={tool.name}>")} "\n" {rules.members(members)}')
+    tree, shapes = arguments_of(tool)
+    values = _Values(rules, PYTHON, tree)
+    ways = [values.members(shape, _named, _free, _FREE_NAME, "") for shape in shapes]
+    body = " | ".join(f"({way})" if way else '""' for way in ways)
+    return rules.add(rf'{untrusted(f"<function={tool.name}>")} "\n" ({body})')
 
 
-def _value_rule(rules: Rules, tool: Tool, schema: Any) -> str:
-    """A line break, the value, and its closing tag."""
-    found = resolve(tool.parameters, schema)
-    types = _types(tool, schema)
-    closing = r'"\n</parameter>\n"'
-    constants = [found["const"]] if "const" in found else found.get("enum") if found else None
-    if constants is not None:
-        spelled = " | ".join(untrusted(_text(value)) for value in constants)
-        return rules.add(rf'"\n" ({spelled}) {closing}')
-    ways = []
-    if "string" in types or not types:
-        # All text up to the first closing line.
-        ways.append(rules.add(r'"\n" ' + _free_text(rules)))
-    if "boolean" in types:
-        ways.append(rules.add(rf'"\n" ("True" | "False" | "true" | "false") {closing}'))
-    if "null" in types:
-        ways.append(rules.add(rf'"\n" ("None" | "null") {closing}'))
-    if types - {"string", "boolean", "null"}:
-        typed = _only(found, types - {"string", "boolean", "null"})
-        ways.append(rules.add(rf'"\n" {rules.json(typed, tool.parameters)} {closing}'))
-    return rules.add(" | ".join(ways))
+def _named(name: str, value: str) -> str:
+    return f"{untrusted(f'<parameter={name}>')} {value}"
 
 
-def _only(schema: JsonObject, types: frozenset[str]) -> JsonObject:
-    """The part of a schema that is written as JSON."""
-    if "anyOf" in schema or "oneOf" in schema:
-        return schema
-    return {**schema, "type": sorted(types)}
+def _free(name: str, value: str) -> str:
+    return f"{untrusted('<parameter=')} {name} {untrusted('>')} {value}"
+
+
+class _Values(SchemaRules):
+    """A value is a line break, the text or JSON, and the closing tag."""
+
+    def value(self, node: Normal) -> str:
+        ways = [self._way(one) for one in self.tree.alternatives(node)]
+        return self.rules.add(" | ".join(dict.fromkeys(ways)))
+
+    def _way(self, node: Normal) -> str:
+        if node is True:
+            return rf'"\n" {_free_text(self.rules)}'
+        if "enum" in node:
+            spelled = " | ".join(untrusted(_text(value)) for value in node["enum"])
+            return rf'"\n" ({spelled}) {_CLOSING}'
+        if node["type"] == "string":
+            return rf'"\n" {self._text(node)}'
+        if node["type"] == "boolean":
+            return rf'"\n" ("True" | "False" | "true" | "false") {_CLOSING}'
+        if node["type"] == "null":
+            return rf'"\n" ("None" | "null") {_CLOSING}'
+        return rf'"\n" {self.rules.json(self.tree.standalone(node))} {_CLOSING}'
+
+    def _text(self, node: JsonObject) -> str:
+        """All text up to the first closing line, of the length and patterns of the schema."""
+        held = [f"(?s:{one})" for one in text_patterns(node)]
+        length = length_of(node)
+        if not held and length == "*":
+            return _free_text(self.rules)
+        whole = [f"/{one}{_CLOSED}/" for one in (f"(?s:.{length})", *held)]
+        return self.rules.terminal([*whole, f"~/(?s:.*){_CLOSED}(?s:.+)/"])
 
 
 def _free_text(rules: Rules) -> str:

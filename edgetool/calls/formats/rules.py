@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from edgetool.calls.formats.base import dumps
+from edgetool.calls.formats.schema_nodes import Shape
+from edgetool.calls.formats.schema_tree import SchemaTree, arguments_of, of_answer
 from edgetool.calls.types import JsonObject, Tool
 from edgetool.errors import EngineError
 
@@ -19,11 +21,6 @@ from edgetool.errors import EngineError
 FREE_ORDER = 5
 
 _SPELLING = {"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False}
-# Keywords of an object schema that hold when its members are written one by one.
-_PLAIN = {
-    *("type", "properties", "required", "additionalProperties", "$defs", "definitions"),
-    *("title", "description", "default", "examples", "$schema", "$id", "$comment"),
-}
 
 
 class Member(NamedTuple):
@@ -59,9 +56,24 @@ class Rules:
     def define(self, name: str, body: str) -> None:
         self.lines.append(f"{name}: {body}")
 
-    def json(self, schema: Any, root: JsonObject) -> str:
-        """The rule of one JSON value, spelled as `dumps` spells it, held to a part of `root`."""
-        return self.add(f"%json {dumps(standalone(schema, root))}")
+    def json(self, schema: JsonObject) -> str:
+        """The rule of one JSON value, spelled as `dumps` spells it, held to a schema of its own."""
+        return self.add(_json(schema))
+
+    def pattern(self, regex: str, but: Sequence[str] = (), held: Sequence[str] = ()) -> str:
+        """The terminal of text that matches `regex` and all of `held`, as a whole, and is none of
+        `but`."""
+        refused = [f"~/(?:{'|'.join(map(_as_regex, but))})/"] if but else []
+        return self.terminal([f"/{one}/" for one in (regex, *held)] + refused)
+
+    def terminal(self, parts: Sequence[str]) -> str:
+        """The terminal of text that all the parts match."""
+        body = " & ".join(parts)
+        if body not in self._names:
+            self._count += 1
+            self._names[body] = f"T{self._count}"
+            self.define(self._names[body], body)
+        return self._names[body]
 
     def members(self, members: Sequence[Member], separator: str = "") -> str:
         """The rule of members in any order, up to FREE_ORDER of them; more keep their order."""
@@ -84,12 +96,9 @@ def answering(schema: JsonObject, grammar: str = "") -> str:
     value in place of the prose. What a schema of an object does not name is left out, as it is from
     arguments.
 
-    Raises EngineError for a grammar without prose.
+    Raises SchemaError for a schema that nothing fits, EngineError for a grammar without prose.
     """
-    closed = schema
-    if schema.get("properties") and schema.get("type", "object") == "object":
-        closed = {"additionalProperties": False, **schema}
-    answer = f"%json {dumps(standalone(closed, closed))}"
+    answer = _json(of_answer(schema))
     if not grammar:
         return f"start: answer\nanswer: {answer}"
     lines = grammar.splitlines()
@@ -152,6 +161,11 @@ class _Fixed:
         return tail
 
 
+def repeated(body: str, low: int, most: int | None) -> str:
+    """A grammar `low` to `most` times; None: without end."""
+    return "" if most == 0 else f"({body}){{{low},{'' if most is None else most}}}"
+
+
 def literal(text: str) -> str:
     """A Lark literal."""
     return dumps(text) if text else '""'
@@ -181,59 +195,68 @@ def json_call(rules: Rules, tool: Tool, arguments: str = "arguments") -> str:
 
 
 def json_arguments(rules: Rules, tool: Tool) -> str:
-    """The rule of a tool's arguments as a JSON object."""
-    if not is_plain(tool.parameters):
-        closed = {"additionalProperties": False, **tool.parameters}
-        return rules.json(closed, closed)
+    """The rule of a tool's arguments as a JSON object. Raises SchemaError."""
+    tree, shapes = arguments_of(tool)
+    if len(shapes) == 1 and is_plain(shapes[0]):
+        return _plain_arguments(rules, tree, shapes[0])
+    return rules.json(tree.arguments())
+
+
+def _plain_arguments(rules: Rules, tree: SchemaTree, shape: Shape) -> str:
     members = [
-        Member(f"{untrusted(dumps(name) + ': ')} {rules.json(schema, tool.parameters)}", required)
-        for name, schema, required in arguments_of(tool)
+        Member(
+            f"{untrusted(dumps(name) + ': ')} {rules.json(tree.standalone(node))}",
+            name in shape.required,
+        )
+        for name, node in shape.properties.items()
     ]
     return rules.add(f"{untrusted('{')} {rules.members(members, ', ')} {untrusted('}')}")
 
 
-def is_plain(parameters: JsonObject) -> bool:
+def is_plain(shape: Shape) -> bool:
     """Whether an object of few members says nothing about them beyond their own schemas."""
-    properties = parameters.get("properties", {})
-    return (
-        isinstance(properties, dict)
-        and len(properties) <= FREE_ORDER
-        and set(parameters) <= _PLAIN
-        and parameters.get("additionalProperties", False) is False
-        and set(parameters.get("required", ())) <= set(properties)
-        and all(schema is not False for schema in properties.values())
-    )
+    return shape.is_closed and not shape.limits and len(shape.properties) <= FREE_ORDER
 
 
-def arguments_of(tool: Tool) -> list[tuple[str, Any, bool]]:
-    """(name, schema, required) of each argument; those only `required` names take any value."""
-    properties = tool.parameters.get("properties") or {}
-    required = set(tool.required)
-    named = [(name, schema, name in required) for name, schema in properties.items()]
-    return named + [(name, {}, True) for name in tool.required if name not in properties]
+def _json(schema: JsonObject) -> str:
+    return f"%json {dumps({**schema, 'x-guidance': _SPELLING})}"
 
 
-def standalone(schema: Any, root: JsonObject) -> JsonObject:
-    """A part of `root` as a schema of its own, with what its references name."""
-    whole = {"x-guidance": _SPELLING}
-    if isinstance(schema, bool):
-        return {**whole, "allOf": [schema]}
-    if "$ref" not in dumps(schema):
-        return {**schema, **whole}
-    return {**_moved(schema), **whole, "$defs": {"root": _moved(root)}}
+def _as_regex(text: str) -> str:
+    return "".join(c if c.isalnum() and c.isascii() else f"\\x{{{ord(c):X}}}" for c in text)
 
 
-def _moved(value: Any) -> Any:
-    """References into the root now look for it under $defs."""
-    if isinstance(value, list):
-        return [_moved(inner) for inner in value]
-    if not isinstance(value, dict):
-        return value
-    return {
-        key: _reference(inner) if key == "$ref" else _moved(inner) for key, inner in value.items()
-    }
+def whole_pattern(pattern: str) -> str | None:
+    """A pattern, which matches anywhere, as one that matches a text as a whole; None where that
+    takes more than looking at its ends."""
+    inner = pattern.removeprefix("^")
+    ended = inner.endswith("$") and not inner.endswith("\\$")
+    inner = inner.removesuffix("$") if ended else inner
+    if re.search(r"[$^]", inner.replace("[^", "[")) or _has_top_level_choice(inner):
+        return None
+    inner = inner.replace(r"\/", "/").replace("/", r"\x2F")
+    return f"{'' if pattern.startswith('^') else '(?s:.*)'}{inner}{'' if ended else '(?s:.*)'}"
 
 
-def _reference(target: Any) -> Any:
-    local = isinstance(target, str) and target.startswith("#")
-    return f"#/$defs/root{target[1:]}" if local else _moved(target)
+def length_of(node: JsonObject) -> str:
+    """The repetition that gives a string its length, "*" for any."""
+    low, high = node.get("minLength", 0), node.get("maxLength")
+    if high is None and not low:
+        return "*"
+    return f"{{{low},{'' if high is None else high}}}"
+
+
+def text_patterns(node: JsonObject) -> list[str]:
+    """The patterns of a string's normal form that can be put as ones of the whole text."""
+    given = [node["pattern"]] if "pattern" in node else []
+    given += [one["pattern"] for one in node.get("allOf", ())]
+    return [whole for one in given if (whole := whole_pattern(one)) is not None]
+
+
+def _has_top_level_choice(pattern: str) -> bool:
+    depth = 0
+    for sign in re.sub(r"\\.", "", pattern):
+        depth += (sign in "([") - (sign in ")]")
+        if sign == "|" and not depth:
+            return True
+    return False

@@ -1,72 +1,73 @@
-"""JSON Schema -> grammar rules, for syntaxes that do not write their values as JSON.
+"""Normal forms of schemas -> grammar rules, for syntaxes that do not write their values as JSON.
 
-Held: type, properties (any order up to FREE_ORDER), required, items, prefixItems, minItems,
-maxItems (to 1,000), enum, const, anyOf, oneOf, allOf, local $ref, and whatever llguidance holds of
-numbers and of quoted strings. Where strings stand as they are (the Gemma family) their pattern,
-format and length are not held; `not`, `if` and dependencies are held nowhere.
+All that a normal form says is held (see schema_tree), lists up to 1,000 items. Where strings stand
+as they are (the Gemma family), format is not, nor is a pattern that is more than its ends (see
+text_patterns). An object that names properties and says nothing of others has no others.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from edgetool.calls.formats.literals import Spelling
-from edgetool.calls.formats.rules import Member, Rules, arguments_of, literal, untrusted
-from edgetool.calls.types import JsonObject, Tool
-from edgetool.errors import EngineError
+from edgetool.calls.formats.rules import (
+    Member,
+    Rules,
+    length_of,
+    literal,
+    repeated,
+    text_patterns,
+    untrusted,
+    whole_pattern,
+)
+from edgetool.calls.formats.schema_nodes import KINDS, Normal, Shape, referred
+from edgetool.calls.formats.schema_tree import SchemaTree
+from edgetool.calls.types import JsonObject
 
-_ALL = ("string", "number", "boolean", "null", "array", "object")
 _LONGEST = 1_000  # items; a longer list is as good as one without end
-_MERGED = ("anyOf", "oneOf", "allOf", "$ref", "$defs", "definitions")
+_QUOTED = r'"(?:[^"\\\x00-\x1f]|\\(?:["\\\/bfnrt]|u[0-9a-fA-F]{4}))*"'
+_BARE = r"[^:{}\[\],<\s]+(?: [^:{}\[\],<\s]+)*"
+
+# The grammar of a member: of its name (a rule or a literal) and the rule of its value.
+Pair = Callable[[str, str], str]
 
 
 class SchemaRules:
     """Grammar rules of values under one tool's schema."""
 
-    def __init__(self, rules: Rules, spelling: Spelling, root: JsonObject) -> None:
-        self.rules, self.spelling, self.root = rules, spelling, root
+    def __init__(self, rules: Rules, spelling: Spelling, tree: SchemaTree) -> None:
+        self.rules, self.spelling, self.tree = rules, spelling, tree
         self._references: dict[str, str] = {}
         self._anything: str | None = None
 
-    def value(self, schema: Any) -> str:
-        """The rule of a value. Raises EngineError for a schema that nothing fits."""
-        if schema is True or schema == {}:
+    def value(self, node: Normal) -> str:
+        """The rule of a value of this normal form, which some value has to fit."""
+        if node is True:
             return self.anything()
-        if not isinstance(schema, dict):
-            raise EngineError(f"schema {schema!r} allows no value")
-        if "$ref" in schema:
-            return self._reference(str(schema["$ref"]), schema)
-        if "const" in schema:
-            return self._constants([schema["const"]])
-        if "enum" in schema:
-            return self._constants(schema["enum"])
-        for key in ("anyOf", "oneOf"):
-            if key in schema:
-                return self._either([_merge(_without(schema), one) for one in schema[key]])
-        if "allOf" in schema:
-            merged = _without(schema)
-            for one in schema["allOf"]:
-                merged = _merge(merged, one)
-            return self.value(merged)
-        types = schema.get("type", _guess(schema))
-        if isinstance(types, list | tuple):
-            return self._either([{**schema, "type": one} for one in types])
-        return self._typed(types, schema)
+        name = referred(node)
+        if name is not None:
+            return self._reference(name)
+        if "enum" in node:
+            return self.rules.add(" | ".join(self._spelled(value) for value in node["enum"]))
+        if "anyOf" in node:
+            return self.rules.add(" | ".join(dict.fromkeys(map(self.value, node["anyOf"]))))
+        return self._typed(node["type"], node)
 
     def anything(self) -> str:
         """Any value at all."""
         if self._anything is None:
             self._anything = self.rules.reserve()
             self.rules.define(
-                self._anything, " | ".join(self._typed(kind, {"type": kind}) for kind in _ALL)
+                self._anything, " | ".join(self._typed(kind, {"type": kind}) for kind in KINDS)
             )
         return self._anything
 
-    def _either(self, schemas: list[Any]) -> str:
-        return self.rules.add(" | ".join(dict.fromkeys(self.value(one) for one in schemas)))
-
-    def _constants(self, values: list[Any]) -> str:
-        return self.rules.add(" | ".join(self._spelled(value) for value in values))
+    def _reference(self, name: str) -> str:
+        if name not in self._references:
+            self._references[name] = rule = self.rules.reserve()
+            self.rules.define(rule, self.value(self.tree.definitions[name]))
+        return self._references[name]
 
     def _spelled(self, value: Any) -> str:
         """A constant; its quotes may be a marker, its words may not."""
@@ -75,128 +76,117 @@ class SchemaRules:
             return untrusted(self.spelling.write(value))
         return f"{literal(quote)} {untrusted(value)} {literal(quote)}"
 
-    def _typed(self, kind: str, schema: JsonObject) -> str:
+    def _typed(self, kind: str, node: JsonObject) -> str:
         if kind == "boolean":
             return self.rules.add(f'"{self.spelling.true}" | "{self.spelling.false}"')
         if kind == "null":
             return self.rules.add(f'"{self.spelling.null}"')
         if kind == "array":
-            return self._array(schema)
+            return self._array(node)
         if kind == "object":
-            return self._object(schema)
+            return self.arguments(Shape.of(node))
         if kind == "string" and self.spelling.quote is not None:
-            return self.text(self.spelling.quote)
-        return self.rules.json({**_without(schema), "type": kind}, {})
+            return self.text(self.spelling.quote, node)
+        return self.rules.json(node)
 
-    def text(self, quote: str) -> str:
+    def text(self, quote: str, node: JsonObject) -> str:
         """Words between quotes that cannot be escaped: the sign they begin with is not among them.
 
         The engine's lexer does not go back, so it could not tell that sign from the quote itself.
         """
-        return self.rules.add(f"{literal(quote)} /[^{quote[0]}]*/ {literal(quote)}")
+        held = [f"(?s:{one})" for one in text_patterns(node)]
+        words = f"[^{quote[0]}]{length_of(node)}"
+        inner = self.rules.pattern(words, held=held) if held else f"/{words}/"
+        return self.rules.add(f"{literal(quote)} {inner} {literal(quote)}")
 
-    def _array(self, schema: JsonObject) -> str:
+    def _array(self, node: JsonObject) -> str:
+        prefix = [self.value(one) for one in node.get("prefixItems", ())]
+        items = node.get("items", True)
+        low, high = node.get("minItems", 0), node.get("maxItems")
+        item = None if items is False or high == len(prefix) else self.value(items)
+        most = None if high is None or high > _LONGEST else high - len(prefix)
+        body = self._rest(item, max(low - len(prefix), 0), most, first=not prefix)
+        for at in reversed(range(len(prefix))):
+            before = literal(self.spelling.separators[0]) if at else ""
+            one = self.rules.add(f"{before} {prefix[at]} {body}")
+            body = one if at < low else f"({one})?"
+        return self.rules.add(f'"[" {body} "]"')
+
+    def _rest(self, item: str | None, low: int, most: int | None, *, first: bool) -> str:
+        """Items from one on: `low` at least, `most` at the most; `first` has none before it."""
+        if item is None:
+            return ""
         separator = literal(self.spelling.separators[0])
-        fixed = [self.value(one) for one in schema.get("prefixItems", ())]
-        if fixed:
-            return self.rules.add(f'"[" {f" {separator} ".join(fixed)} "]"')
-        item = self.value(schema.get("items", True))
-        low, high = schema.get("minItems", 0), schema.get("maxItems")
-        if high == 0:
-            return self.rules.add('"[" "]"')
-        most = "" if high is None or high > _LONGEST else high - 1
-        more = f"({separator} {item}){{{max(low - 1, 0)},{most}}}"
-        some = f"{item} {more}"
-        return self.rules.add(f'"[" {some} "]"' if low else f'"[" ({some})? "]"')
+        if not first:
+            return repeated(f"{separator} {item}", low, most)
+        more = repeated(f"{separator} {item}", max(low - 1, 0), most and most - 1)
+        return f"{item} {more}" if low else f"({item} {more})?"
 
-    def _object(self, schema: JsonObject) -> str:
-        properties = schema.get("properties") or {}
-        if not properties:
-            return self._free_object(schema.get("additionalProperties", True))
-        required = schema.get("required", ())
-        members = [
-            Member(f"{self.key(name)} {self.value(properties[name])}", name in required)
-            for name in self.spelling.order(properties)
-            if properties[name] is not False or name in required
-        ]
-        body = self.rules.members(members, self.spelling.separators[0])
+    def arguments(self, shape: Shape) -> str:
+        """The rule of an object of this shape."""
+        if shape.extra is None and not shape.properties and not shape.patterns:
+            shape = Shape({}, shape.required, True, limits=shape.limits)
+        between = literal(self.spelling.separators[1])
+        body = self.members(shape, self._named, lambda key, value: f"{key} {between} {value}")
         return self.rules.add(f'"{{" {body} "}}"')
 
-    def key(self, name: str) -> str:
+    def _named(self, name: str, value: str) -> str:
         between = self.spelling.separators[1]
         if self.spelling.bare_keys:
-            return untrusted(name + between)
-        return f"{self._spelled(name)} {literal(between)}"
+            return f"{untrusted(name + between)} {value}"
+        return f"{self._spelled(name)} {literal(between)} {value}"
 
-    def _free_object(self, schema: Any) -> str:
-        if schema is False:
-            return self.rules.add('"{" "}"')
-        bare = self.spelling.bare_keys
-        key = r"/[^:{}\[\],<\s]+/" if bare else self.rules.json({"type": "string"}, {})
-        separator, between = map(literal, self.spelling.separators)
-        pair = f"{key} {between} {self.value(schema)}"
-        return self.rules.add(f'"{{" ({pair} ({separator} {pair})*)? "}}"')
+    def members(
+        self,
+        shape: Shape,
+        named: Pair,
+        free: Pair,
+        key: str | None = None,
+        separator: str | None = None,
+    ) -> str:
+        """The members of an object, or the arguments of a call.
 
-    def _reference(self, target: str, schema: JsonObject) -> str:
-        if target not in self._references:
-            found = _resolve(self.root, target)
-            self._references[target] = name = self.rules.reserve()
-            self.rules.define(name, self.value(found))
-        return self._references[target]
+        named   the grammar of a member by its name
+        free    the grammar of one whose name is no more than allowed, by the rule of its name
+        key     what such a name looks like; as in objects by default
+        separator   between members; the spelling's by default
+        """
+        between = self.spelling.separators[0] if separator is None else separator
+        names = self.spelling.order(n for n, one in shape.properties.items() if one is not False)
+        found = [
+            Member(named(name, self.value(shape.properties[name])), name in shape.required)
+            for name in names
+        ]
+        more = self._more(shape, free, key, between)
+        return self.rules.members([*found, *more], between)
 
+    def _more(self, shape: Shape, free: Pair, key: str | None, between: str) -> list[Member]:
+        """Members that nothing names, together."""
+        pairs = [
+            free(self._key(key, list(shape.properties), pattern), self.value(one))
+            for pattern, one in shape.patterns.items()
+            if one is not False
+        ]
+        if shape.extra is not None and shape.extra is not False:
+            names = [*shape.properties]
+            pairs.append(free(self._key(key, names, None), self.value(shape.extra)))
+        low = shape.limits.get("minProperties", 0) - len(shape.required)
+        most = shape.limits.get("maxProperties")
+        if not pairs or (most is not None and most <= len(shape.required)):
+            return []
+        pair = self.rules.add(" | ".join(pairs))
+        separator = literal(between) if between else ""
+        upper = None if most is None else most - len(shape.required) - 1
+        more = repeated(f"{separator} {pair}", max(low - 1, 0), upper)
+        return [Member(f"{pair} {more}", low > 0)]
 
-def call_arguments(rules: Rules, tool: Tool, spelling: Spelling) -> list[tuple[str, str, bool]]:
-    """(name, rule of its value, required) of each argument of a tool."""
-    values = SchemaRules(rules, spelling, tool.parameters)
-    return [
-        (name, values.value(schema), required)
-        for name, schema, required in arguments_of(tool)
-        if schema is not False or required
-    ]
-
-
-def resolve(root: JsonObject, schema: Any) -> Any:
-    """What a schema that is a reference stands for; itself otherwise."""
-    for _ in range(32):
-        if not isinstance(schema, dict) or "$ref" not in schema:
-            return schema
-        schema = _resolve(root, str(schema["$ref"]))
-    return {}
-
-
-def _resolve(root: JsonObject, target: str) -> Any:
-    found: Any = root
-    path = target.removeprefix("#").strip("/")
-    if not target.startswith("#"):
-        raise EngineError(f"$ref '{target}' leaves the schema; only '#/...' is followed")
-    for part in filter(None, path.split("/")):
-        part = part.replace("~1", "/").replace("~0", "~")
-        if not isinstance(found, dict) or part not in found:
-            raise EngineError(f"$ref '{target}' names nothing in the schema")
-        found = found[part]
-    return found
-
-
-def _guess(schema: JsonObject) -> str | tuple[str, ...]:
-    """The type a schema has in mind without saying so."""
-    if "properties" in schema:
-        return "object"
-    if "items" in schema or "prefixItems" in schema:
-        return "array"
-    return _ALL
-
-
-def _without(schema: JsonObject) -> JsonObject:
-    return {key: value for key, value in schema.items() if key not in _MERGED}
-
-
-def _merge(one: JsonObject, other: Any) -> Any:
-    if not isinstance(other, dict):
-        return one if other is True else other
-    merged = {**one, **other}
-    for key in ("properties",):
-        if key in one and key in other:
-            merged[key] = {**one[key], **other[key]}
-    if "required" in one and "required" in other:
-        merged["required"] = [*one["required"], *other["required"]]
-    return merged
+    def _key(self, key: str | None, names: Sequence[str], pattern: str | None) -> str:
+        """The rule of a name that is none of `names`."""
+        if key is None and not self.spelling.bare_keys:
+            if pattern is not None:
+                return self.rules.json({"type": "string", "pattern": pattern})
+            if not names:
+                return self.rules.json({"type": "string"})
+            return self.rules.pattern(_QUOTED, [self.spelling.text(name) for name in names])
+        held = whole_pattern(pattern) if pattern is not None else None
+        return self.rules.pattern(key or _BARE, names, [] if held is None else [held])

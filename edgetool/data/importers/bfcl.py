@@ -14,8 +14,9 @@ from typing import Any
 
 from edgetool.calls.dialects import json_schema
 from edgetool.calls.types import ExpectedCall, JsonObject, Tool
+from edgetool.calls.validation import misfit
 from edgetool.data import bfcl
-from edgetool.data.check import Problem, mapping, misfit
+from edgetool.data.check import Problem, mapping
 from edgetool.data.draft import Draft, json_list
 from edgetool.errors import UsageError
 

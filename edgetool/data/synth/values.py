@@ -15,7 +15,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from edgetool.calls.types import JsonObject, Tool
-from edgetool.data.check import misfit
+from edgetool.calls.validation import misfit
 from edgetool.data.words import pseudo_word
 
 _DEEPEST = 6

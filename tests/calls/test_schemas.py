@@ -1,0 +1,186 @@
+"""Every call syntax against schemas as they are met: it can write what fits and nothing else."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from edgetool.calls import formats
+from edgetool.calls.formats.schema_parts import SchemaError
+from edgetool.calls.formats.schema_tree import of_tool
+from edgetool.calls.tools import tool_from_json
+from edgetool.calls.types import Tool, ToolCall
+from edgetool.calls.validation import call_fits, fault
+from tests.calls.schema_cases import CASES
+
+llguidance = pytest.importorskip("llguidance")
+
+SYNTAXES = [formats.get(name) for name in formats.names()]
+# Objects of more members than any order is affordable for keep the order of their schema.
+ORDERED = {"many_props"}
+# No grammar says these; the call is checked once it is there.
+LEFT_OPEN = {"pat_look": "pattern", "arr_contains": "contains"}
+
+
+@pytest.fixture(scope="module")
+def engine():
+    tokenizer = llguidance.LLTokenizer("byte")
+
+    def compiled(syntax, tool):
+        grammar = llguidance.LLMatcher.grammar_from_lark(syntax.grammar([tool], required=True))
+        matcher = llguidance.LLMatcher(tokenizer, grammar, log_level=0)
+        assert not matcher.is_error(), matcher.get_error()
+        return matcher
+
+    return compiled
+
+
+def writes(matcher, text: str) -> bool:
+    one, signs = matcher.deep_copy(), list(text.encode())
+    if one.validate_tokens(signs) < len(signs):
+        return False
+    return bool(one.consume_tokens(signs) and one.is_accepting())
+
+
+def tool_of(parameters) -> Tool:
+    return tool_from_json({"name": "do_it", "description": "d", "parameters": parameters})
+
+
+def reads(syntax, arguments, tool) -> bool:
+    """Whether what is written for these arguments is read as them, and not as something else."""
+    call = ToolCall("do_it", arguments)
+    parsed = syntax.parse(syntax.render([call]), [tool])
+    return [json.dumps(c.arguments, sort_keys=True) for c in parsed.calls] == [
+        json.dumps(arguments, sort_keys=True)
+    ]
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda s: s.NAME)
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+def test_what_fits_can_be_written_and_nothing_else(engine, syntax, case):
+    tool = tool_of(case.parameters)
+    matcher = engine(syntax, tool)
+    for arguments in case.good[: 0 if case.name in ORDERED else None]:
+        assert writes(matcher, syntax.render([ToolCall("do_it", arguments)])), arguments
+        assert reads(syntax, arguments, tool), arguments
+    for arguments in case.bad[: 0 if case.name in LEFT_OPEN else None]:
+        if reads(syntax, arguments, tool):  # qwen3_coder writes the text "None" and null alike
+            assert not writes(matcher, syntax.render([ToolCall("do_it", arguments)])), arguments
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+def test_the_judge_takes_what_fits_and_refuses_what_does_not(case):
+    tool = tool_of(case.parameters)
+    for arguments in case.good:
+        if "nullable" not in case.name:
+            assert call_fits(ToolCall("do_it", arguments), [tool]), arguments
+            assert fault(ToolCall("do_it", arguments), [tool]) is None
+    for arguments in case.bad:
+        assert not call_fits(ToolCall("do_it", arguments), [tool]), arguments
+        assert fault(ToolCall("do_it", arguments), [tool])
+
+
+@pytest.mark.parametrize(("name", "keyword"), LEFT_OPEN.items())
+def test_what_no_grammar_holds_is_named(name, keyword):
+    [case] = [case for case in CASES if case.name == name]
+    tree = of_tool(tool_of(case.parameters))
+    assert tree.shapes()
+    assert [one.keyword for one in tree.open] == [keyword]
+
+
+BROKEN = [
+    {"$ref": "#/$defs/Gone"},
+    {"$ref": "https://example.org/a.json"},
+    {"$ref": "#/$defs/A/1"},
+    {"$ref": 3},
+    {"anyOf": []},
+    {"anyOf": "x"},
+    {"enum": []},
+    {"properties": ["a"], "type": "object"},
+    {"required": None, "type": "object"},
+    {"type": 3},
+    {"type": "colour"},
+    {"pattern": "("},
+    {"items": [True, {"$ref": "#/$defs/Gone"}]},
+    {"minimum": "low", "type": "integer"},
+    {"not": {}},
+    {"$ref": "#/properties/a"},
+    {"allOf": [{"$ref": "#/properties/a"}]},
+    {"anyOf": [{"$ref": "#/properties/a"}, {"$ref": "#/properties/a"}]},
+    {"type": "object", "properties": {"b": {"$ref": "#"}}, "required": ["b"]},
+    True,
+    False,
+    None,
+    7,
+    [],
+]
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda s: s.NAME)
+@pytest.mark.parametrize("schema", BROKEN, ids=str)
+def test_no_schema_makes_a_parser_raise(syntax, schema):
+    tool = Tool("do_it", "d", {"type": "object", "properties": {"a": schema}})
+    for value in ("x", "3"):
+        parsed = syntax.parse(syntax.render([ToolCall("do_it", {"a": value})]), [tool])
+        assert [call.name for call in parsed.calls] == ["do_it"]
+    call_fits(ToolCall("do_it", {"a": "x"}), [tool])
+
+
+@pytest.mark.parametrize("schema", BROKEN[:2], ids=str)
+def test_what_a_broken_reference_stands_for_is_read_as_text(schema):
+    syntax = formats.get("qwen3_coder")
+    tool = Tool("do_it", "d", {"type": "object", "properties": {"a": schema}})
+    [call] = syntax.parse(syntax.render([ToolCall("do_it", {"a": "3"})]), [tool]).calls
+    assert call.arguments == {"a": "3"}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        (
+            {"properties": {"a": {"$ref": "#/$defs/Gone"}}},
+            r"tool 'do_it': parameters\.properties\.a: \$ref '#/\$defs/Gone' names nothing",
+        ),
+        (
+            {"properties": {"a": {"enum": []}}, "required": ["a"]},
+            r"tool 'do_it': parameters\.properties\.a: no value fits",
+        ),
+        (
+            {"$ref": "#/$defs/N", "$defs": {"N": {"type": "object", "properties": {
+                "next": {"$ref": "#/$defs/N"}}, "required": ["next"]}}},
+            r"tool 'do_it': parameters: .*never ends",
+        ),
+        (
+            {"allOf": [{"properties": {"a": {"type": "string"}}, "required": ["a"]},
+                       {"properties": {"a": {"type": "integer"}}}]},
+            r"tool 'do_it': .*\.properties\.a: no value fits",
+        ),
+    ],
+    ids=["dangling", "empty enum", "endless", "contradiction"],
+)  # fmt: skip
+@pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda s: s.NAME)
+def test_a_schema_that_nothing_fits_says_where(syntax, parameters, said):
+    with pytest.raises(SchemaError, match=said):
+        syntax.grammar([Tool("do_it", "d", {"type": "object", **parameters})])
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda s: s.NAME)
+def test_an_optional_argument_that_nothing_fits_is_left_out(engine, syntax):
+    properties = {"a": {"type": "string", "enum": []}, "b": {"type": "integer"}}
+    matcher = engine(syntax, tool_of({"type": "object", "properties": properties}))
+    assert writes(matcher, syntax.render([ToolCall("do_it", {"b": 1})]))
+    assert not writes(matcher, syntax.render([ToolCall("do_it", {"a": "", "b": 1})]))
+
+
+FORMATS = """binary password path url uri-reference regex color base64 idn-email json-pointer int32
+int64 float double byte iri uri-template directory-path file-path set""".split()
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda s: s.NAME)
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_format_that_is_not_known_holds_nothing(engine, syntax, name):
+    kind = {"type": "object", "properties": {"a": {"type": "string", "format": name}}}
+    matcher = engine(syntax, tool_of(kind))
+    assert writes(matcher, syntax.render([ToolCall("do_it", {"a": "notes.txt"})]))
+    assert of_tool(tool_of(kind)).open == ()
