@@ -3,7 +3,10 @@
     OpenAI   {"type": "function", "function": {"name", "description", "parameters": JSON Schema}}
     BFCL     the bare function; its schema says `dict`, `float`, `tuple`, `any` for JSON's types
     tables   "parameters": {"city": {"type": "List[str], optional", "description", "default"}},
-             types written as Python would: xLAM, Seal-Tools, API-Bank
+             types written as Python would: xLAM, Seal-Tools, API-Bank; smolagents' `inputs` and
+             Cohere's `parameter_definitions`
+    others   MCP's `inputSchema`, Anthropic's `input_schema`, Bedrock's `toolSpec`; Gemini's types
+             in capitals and its `nullable`
 
 The same reading serves a user's tools.json, the importers of data sets and the suites. What data
 sets get wrong (a type nobody knows, `required: true`) is mended when `lenient`; in a user's own
@@ -18,29 +21,37 @@ from typing import Any
 
 from edgetool.calls.nulls import without_null_keywords
 from edgetool.calls.reading import reading
+from edgetool.calls.type_names import JSON_TYPES, is_any, says_optional, type_schema
 from edgetool.calls.types import JsonObject
 
-JSON_TYPES = frozenset(("object", "array", "string", "number", "integer", "boolean", "null"))
-_TYPES = {
-    **dict.fromkeys(("dict", "dictionary", "map", "hashmap", "mapping"), "object"),
-    **dict.fromkeys(("list", "tuple", "set", "arraylist", "sequence", "iterable"), "array"),
-    **dict.fromkeys(("str", "char", "text", "date", "time", "datetime", "url", "email"), "string"),
-    **dict.fromkeys(("float", "double", "decimal"), "number"),
-    **dict.fromkeys(("int", "long"), "integer"),
-    **dict.fromkeys(("none", "nonetype"), "null"),
-    "bool": "boolean",
-}
-_ANY = re.compile(r"\bany\b", re.IGNORECASE)
 # Keywords whose value is a map of schemas, a list of them, or one.
 _MAPS = ("properties", "$defs", "definitions", "patternProperties")
 _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
 _SCHEMAS = ("items", "additionalProperties", "not")
 _KEYWORDS = frozenset((*_MAPS, "$ref", "anyOf", "oneOf", "allOf", "additionalProperties"))
-_GENERIC = re.compile(r"(\w+)\s*\[(.*)\]", re.DOTALL)
 _UNSPELLABLE = re.compile(r"[^\w.\-]+")
 _NAMES = ("name", "api_name", "apiCode")
 _DESCRIPTIONS = ("description", "api_description")
-_PARAMETERS = ("parameters", "input_parameters", "inputSchema", "input_schema", "arguments")
+_PARAMETERS = (
+    "parameters",
+    "parametersJsonSchema",
+    "input_parameters",
+    "inputSchema",
+    "input_schema",
+    "inputs",
+    "parameter_definitions",
+    "arguments",
+)
+_WRAPPERS = ("function", "toolSpec")
+# Counts, which Gemini's JSON writes as text: 64-bit numbers do not fit JavaScript's.
+_COUNTS = (
+    "minItems",
+    "maxItems",
+    "minLength",
+    "maxLength",
+    "minProperties",
+    "maxProperties",
+)
 
 
 @dataclass(frozen=True)
@@ -54,13 +65,15 @@ class Raw:
 
 
 def bare(entry: JsonObject) -> Raw:
-    """The parts of a tool, with or without OpenAI's wrapper."""
-    if isinstance(entry.get("function"), dict):
-        entry = entry["function"]
+    """The parts of a tool, with or without OpenAI's or Bedrock's wrapper."""
+    entry = next((entry[key] for key in _WRAPPERS if isinstance(entry.get(key), dict)), entry)
+    parameters = _first(entry, _PARAMETERS) or {}
+    if isinstance(parameters, dict) and parameters.keys() == {"json"}:  # Bedrock
+        parameters = parameters["json"]
     return Raw(
         _first(entry, _NAMES),
         _first(entry, _DESCRIPTIONS) or "",
-        _first(entry, _PARAMETERS) or {},
+        parameters,
         entry.get("required"),
     )
 
@@ -92,59 +105,31 @@ def json_schema(value: Any, *, lenient: bool = False) -> Any:
             schema[key] = [json_schema(one, lenient=lenient) for one in inner]
         elif key in _SCHEMAS:
             schema[key] = json_schema(inner, lenient=lenient)
+        elif key in _COUNTS and isinstance(inner, str) and inner.isdecimal():
+            schema[key] = int(inner)
         elif not (lenient and key == "optional"):
             schema[key] = inner
+    schema = _with_null(schema) if isinstance(schema.get("nullable"), bool) else schema
     return _mended(schema, value.get("properties")) if lenient else schema
+
+
+def _with_null(schema: JsonObject) -> JsonObject:
+    """OpenAPI's, Gemini's and smolagents' `nullable` in JSON Schema's words."""
+    schema = dict(schema)
+    if schema.pop("nullable"):
+        if isinstance(schema.get("type"), str):
+            schema["type"] = [schema["type"], "null"]
+        if isinstance(schema.get("enum"), list) and None not in schema["enum"]:
+            schema["enum"] = [*schema["enum"], None]
+    return schema
 
 
 def _type(written: Any, lenient: bool) -> JsonObject:
     if not isinstance(written, str):
         return _kept_type(written) if lenient else {"type": written}
     schema = type_schema(written)
-    unknown = not schema and not _ANY.search(written)
+    unknown = not schema and not is_any(written)
     return {"type": written} if unknown and not lenient else schema
-
-
-def type_schema(text: str) -> JsonObject:
-    """'List[int], optional' -> {"type": "array", "items": {"type": "integer"}}; unknown -> {}."""
-    name = re.sub(r",?\s*\boptional\b(?!\[)", "", text, flags=re.IGNORECASE).strip() or text.strip()
-    generic = _GENERIC.fullmatch(name)
-    if generic:
-        return _generic(generic[1].lower(), _arguments(generic[2]))
-    if "|" in name:
-        return _any_of(name.split("|"))
-    lower = name.lower().removeprefix("typing.")
-    kind = lower if lower in JSON_TYPES else _TYPES.get(lower)
-    return {"type": kind} if kind else {}
-
-
-def _generic(head: str, arguments: list[str]) -> JsonObject:
-    if head in ("optional", "union"):
-        return _any_of([a for a in arguments if a.lower() != "none"])
-    if head == "literal":
-        return {"enum": [argument.strip("'\"") for argument in arguments]}
-    schema = type_schema(head)
-    inner = type_schema(arguments[0]) if len(set(arguments) - {"..."}) == 1 else {}
-    return {**schema, "items": inner} if schema.get("type") == "array" and inner else schema
-
-
-def _any_of(names: list[str]) -> JsonObject:
-    schemas = [type_schema(name) for name in names]
-    if len(schemas) == 1:
-        return schemas[0]
-    return {"anyOf": schemas} if all(schemas) else {}
-
-
-def _arguments(text: str) -> list[str]:
-    """'str, Dict[str, int]' -> ['str', 'Dict[str, int]']: commas inside brackets do not count."""
-    parts, depth = [""], 0
-    for char in text:
-        depth += (char == "[") - (char == "]")
-        if char == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += char
-    return [part.strip() for part in parts if part.strip()]
 
 
 def is_table(parameters: JsonObject) -> bool:
@@ -177,7 +162,8 @@ def _needed(cell: JsonObject) -> bool:
     said = cell.get("required")
     if isinstance(said, bool):
         return said
-    return "default" not in cell and "optional" not in str(cell.get("type", "")).lower()
+    optional = cell.get("optional") is True or cell.get("nullable") is True
+    return "default" not in cell and not optional and not says_optional(str(cell.get("type", "")))
 
 
 def _kept_type(kind: Any) -> JsonObject:

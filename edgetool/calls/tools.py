@@ -13,6 +13,7 @@ import jsonschema_rs
 
 from edgetool.calls.dialects import bare, parameters_schema
 from edgetool.calls.formats.base import dumps
+from edgetool.calls.tool_lists import entries_of, no_list, no_tool
 from edgetool.calls.types import JsonObject, Tool
 from edgetool.errors import UsageError
 
@@ -35,6 +36,8 @@ def tool_from_json(value: Any, where: str = "tool") -> Tool:
     """
     if not isinstance(value, dict) or not isinstance(value.get("function", {}), dict):
         raise ToolError(f"{where}: {_shown(value)} is no tool; give an object with a name")
+    if problem := no_tool(value):
+        raise ToolError(f"{where}: {problem}")
     raw = bare(value)
     if not isinstance(raw.name, str) or not raw.name.strip():
         raise ToolError(f"{where}: name {_shown(raw.name)} must be text")
@@ -50,8 +53,10 @@ def tool_from_json(value: Any, where: str = "tool") -> Tool:
 
 
 def tools_from_json(value: Any, where: str = "tools") -> tuple[Tool, ...]:
-    """A list of tools, or {"tools": [...]}. Raises ToolError."""
-    entries = value.get("tools", [value]) if isinstance(value, dict) else value
+    """The tools of a list, however it is wrapped. Raises ToolError."""
+    if problem := no_list(value):
+        raise ToolError(f"{where}: {problem}")
+    entries = entries_of(value)
     if not isinstance(entries, list):
         raise ToolError(f"{where}: {_shown(value)} is no list of tools")
     return tuple(tool_from_json(entry, f"{where}[{i}]") for i, entry in enumerate(entries))

@@ -16,7 +16,7 @@ rewards = group("Reward functions: list them, try them.")
 
 @tools.command("lint")
 def lint_tools(
-    path: Annotated[Path, typer.Argument(metavar="TOOLS.json", help="A list of tools.")],
+    path: Annotated[Path, typer.Argument(metavar="TOOLS", help="JSON, or a Python file.")],
     syntax: Annotated[
         str | None, typer.Option(help="Compile the grammars of this call syntax too.")
     ] = None,

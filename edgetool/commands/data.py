@@ -213,7 +213,7 @@ def show(
 
 @app.command()
 def synth(
-    tools: Annotated[Path, typer.Argument(metavar="TOOLS.json", help="A list of tools.")],
+    tools: Annotated[Path, typer.Argument(metavar="TOOLS", help="JSON, or a Python file.")],
     out: OutOption,
     rows: Annotated[int, typer.Option(min=1, help="How many.")] = 100,
     endpoint: Annotated[
@@ -230,8 +230,8 @@ def synth(
     """Make rows for your own tools, offline or with a model."""
     from contextlib import nullcontext
 
-    from edgetool.data.rows import load_tools
     from edgetool.data.synth.rows import Plan, synthesize
+    from edgetool.data.tool_files import load_tools
 
     plan = Plan(rows, irrelevance, offered, seed=seed)
     rejected = out.with_name("rejected.jsonl")

@@ -13,6 +13,7 @@ from edgetool.calls.formats.base import INVALID, dumps, loads
 from edgetool.calls.formats.schema_tree import of_tool
 from edgetool.calls.nulls import without_null_keywords, without_padding
 from edgetool.calls.parts import joined_text
+from edgetool.calls.tool_lists import no_tool
 from edgetool.calls.types import ExpectedCall, Message, Tool
 from edgetool.calls.validation import misfit
 from edgetool.errors import UsageError
@@ -57,6 +58,8 @@ def text_of_parts(field: str, content: Any) -> Any:
 def tool_of(field: str, value: Any) -> Tool:
     """A tool in OpenAI's form ({"type": "function", "function": {...}}) or the bare function."""
     entry = mapping(field, value)
+    if problem := no_tool(entry):
+        raise Problem(field, entry, problem)
     function = entry.get("function")
     function = entry if function is None else mapping(f"{field}.function", function)
     name = function.get("name")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgetool.calls.dialects import bare, parameters_schema, spellable
+from edgetool.calls.tool_lists import entries_of, no_tool
 from edgetool.calls.types import Example, JsonObject, Message, Tool
 from edgetool.data.check import (
     Problem,
@@ -77,7 +78,7 @@ def _tools(raw: Sequence[Any]) -> tuple[tuple[Tool, ...], dict[str, str]]:
     """The tools, each once, and original name -> spelled name."""
     tools: dict[str, Tool] = {}
     spelled = {}
-    for i, value in enumerate(raw):
+    for i, value in enumerate(entries_of(list(raw))):
         key = marshal.dumps(value, 2)  # to look the tool up by; never read back
         name, tool = _known.get(key) or _learn(key, f"tools[{i}]", value)
         spelled[name] = tool.name
@@ -101,7 +102,10 @@ def _learn(key: bytes, field: str, value: Any) -> tuple[str, Tool]:
 
 
 def _tool(field: str, value: Any) -> tuple[str, Tool]:
-    raw = bare(mapping(field, json_value(field, value) if isinstance(value, str) else value))
+    entry = mapping(field, json_value(field, value) if isinstance(value, str) else value)
+    if problem := no_tool(entry):
+        raise Problem(field, entry, problem)
+    raw = bare(entry)
     name = spellable(raw.name) if isinstance(raw.name, str) else raw.name
     parameters = parameters_schema(raw, lenient=True)
     function = {"name": name, "description": raw.description, "parameters": parameters}

@@ -18,7 +18,8 @@ from typing import BinaryIO
 from edgetool.calls.types import Example, Tool
 from edgetool.data.check import Problem
 from edgetool.data.nearness import Pool
-from edgetool.data.rows import load_tools, parse_row, require_rows, stream_rows, write_rows
+from edgetool.data.rows import parse_row, require_rows, stream_rows, write_rows
+from edgetool.data.tool_files import load_tools
 from edgetool.errors import DataError, UsageError
 
 _FILE_BITS = 48  # of a place: the lower ones are the offset in the file
@@ -74,12 +75,12 @@ def mix(
 
 
 def pool_of(paths: list[Path]) -> Pool:
-    """The tools of rows (.jsonl) and of lists of tools (.json)."""
+    """The tools of rows (.jsonl) and of lists of tools (.json, .py)."""
     return Pool(tool for path in paths for tool in _tools_in(path))
 
 
 def _tools_in(path: Path) -> Iterator[Tool]:
-    if path.suffix == ".json":
+    if path.suffix in (".json", ".py"):
         yield from load_tools(path)
     else:
         yield from (tool for row in stream_rows(path) for tool in row.tools)

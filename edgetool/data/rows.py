@@ -17,9 +17,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from edgetool.calls.formats.base import INVALID, dumps, loads
+from edgetool.calls.formats.base import dumps
 from edgetool.calls.history import with_objects
-from edgetool.calls.tools import tools_from_json
 from edgetool.calls.types import RULES, STRICT, Example, ExpectedCall, Tool
 from edgetool.data.check import (
     Problem,
@@ -240,20 +239,3 @@ def write_rows(path: Path, examples: Iterable[Example]) -> None:
     with building_files([path]) as (part,), open_text(part) as file:
         for example in examples:
             file.write(line_of(example))
-
-
-def load_tools(path: Path) -> tuple[Tool, ...]:
-    """The tools of a JSON file, in any dialect `calls.tools` knows.
-
-    Raises UsageError for a file that is not there or a tool that cannot be offered, DataError for
-    one that is no JSON.
-    """
-    if not path.is_file():
-        raise UsageError(f"no tools at {path}; give a JSON file with a list of tools")
-    try:
-        value = loads(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise DataError([f"{path}: not UTF-8 ({error})"]) from None
-    if value is INVALID:
-        raise DataError([f"{path}: not JSON; give a list of tools"])
-    return tools_from_json(value, str(path))

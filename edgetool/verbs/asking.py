@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgetool.calls.formats.base import CUT
-from edgetool.calls.python_tools import functions_of_file, tool_from_function
 from edgetool.calls.runtime import Sampling
 from edgetool.calls.types import Tool, ToolCall
-from edgetool.data.rows import load_tools
+from edgetool.data.tool_files import load_tools
 from edgetool.errors import PromptTooLong, UsageError
 from edgetool.serve.chat import Chat
 from edgetool.serve.executing import Functions, Ran, Turn, converse
@@ -67,12 +66,8 @@ def run_ask(model: Path, asking: Asking) -> bool:
 
 
 def tools_from(path: Path | None) -> tuple[Tool, ...]:
-    """The tools of a JSON file, or of the functions of a Python file, which is run."""
-    if path is None:
-        return ()
-    if path.suffix == ".py":
-        return tuple(tool_from_function(one) for one in functions_of_file(path).values())
-    return load_tools(path)
+    """The tools of a file as `load_tools` takes it, none without one."""
+    return () if path is None else load_tools(path)
 
 
 def _functions(asking: Asking) -> Functions | None:

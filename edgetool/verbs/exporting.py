@@ -11,7 +11,7 @@ from rich.console import Console
 
 from edgetool.calls.types import Tool
 from edgetool.cpu import tune
-from edgetool.data.rows import load_tools
+from edgetool.data.tool_files import load_tools
 from edgetool.errors import EdgetoolError, UsageError
 from edgetool.export import card, converter, modelfile
 from edgetool.export.lm_studio import PUBLISHER

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edgetool.calls.lint import Finding, lint
 from edgetool.calls.types import Tool
-from edgetool.data.rows import load_tools
+from edgetool.data.tool_files import load_tools
 
 
 def run_lint(path: Path, syntax: str | None) -> bool:

@@ -8,7 +8,7 @@ import pytest
 
 from edgetool.data import sources
 from edgetool.data.check import Problem
-from edgetool.data.rows import load_rows, load_tools, parse_row, row_of, write_rows
+from edgetool.data.rows import load_rows, parse_row, row_of, write_rows
 from edgetool.errors import DataError, UsageError
 from tests.conftest import user, weather_tool
 
@@ -225,14 +225,6 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path, 
         write_rows(path, broken())
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["rows.jsonl"]
-
-
-def test_tools_are_read_bare_or_in_openai_form(tmp_path):
-    path = tmp_path / "tools.json"
-    path.write_text(json.dumps([WEATHER, {"name": "ping"}]))
-    first, second = load_tools(path)
-    assert first == weather_tool()
-    assert second.parameters == {"type": "object", "properties": {}}
 
 
 def test_demo_is_a_source_by_name():

@@ -164,6 +164,13 @@ def test_an_empty_file_is_said_to_be_empty(tmp_path, words, text):
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["rows.jsonl"]
 
 
+def test_synth_makes_rows_for_the_functions_of_a_python_file(tmp_path):
+    (tmp_path / "mine.py").write_text('def ring(minutes: int) -> None:\n    """Set a timer."""\n')
+    out = tmp_path / "made.jsonl"
+    assert "5 rows" in typed("synth", tmp_path / "mine.py", "--out", out, "--rows", 5)
+    assert json.loads(out.read_text().splitlines()[0])["tools"][0]["function"]["name"] == "ring"
+
+
 @pytest.mark.parametrize(
     ("words", "remedy"),
     [

@@ -1,0 +1,116 @@
+"""Lists of tools as SDKs, servers and files wrap them -> the tools alone.
+
+    [...]  {"tools": [...]}  {"functions": [...]}      OpenAI, LangChain, Anthropic
+    {"functionDeclarations": [...]}                    Gemini, alone or in a list
+    {"jsonrpc": "2.0", "result": {"tools": [...]}}     a server's answer to tools/list (MCP)
+    {"toolConfig": {"tools": [{"toolSpec": ...}]}}     Bedrock
+
+What is no list of tools, though it looks like one, is told as what it is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgetool.calls.types import JsonObject
+
+_LISTS = ("tools", "functions", "functionDeclarations", "function_declarations")
+_WRAPPERS = ("result", "toolConfig", "tool_config", "params")
+_DECLARATIONS = ("functionDeclarations", "function_declarations")
+# Gemini's own tools have no name; the key says which one it is.
+_GEMINI_HOSTED = (
+    "googleSearch",
+    "googleSearchRetrieval",
+    "codeExecution",
+    "urlContext",
+    "googleMaps",
+    "enterpriseWebSearch",
+    "fileSearch",
+    "computerUse",
+)
+# Types of an entry that has parameters of its own: a tool for whoever asks.
+_OWN_TYPES = ("function", "custom", "object", "tool")
+_PARAMETERS = ("parameters", "inputSchema", "input_schema", "input_parameters", "inputs")
+
+
+def entries_of(value: Any) -> Any:
+    """The list of tools in a value as files hold it; what is none is given back as it came."""
+    for _ in range(4):  # as deep as any wraps its list
+        inner = _unwrapped(value)
+        if inner is None:
+            break
+        value = inner
+    if isinstance(value, dict):
+        value = [value]
+    if not isinstance(value, list):
+        return value
+    return [entry for one in value for entry in _declared(one)]
+
+
+def _unwrapped(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return None
+    for key in _LISTS:
+        if isinstance(value.get(key), list):
+            return value[key]
+    if isinstance(value.get("name"), str):
+        return None  # a tool may have a field of one of these names
+    return next((value[key] for key in _WRAPPERS if isinstance(value.get(key), dict)), None)
+
+
+def _declared(entry: Any) -> list[Any]:
+    """Gemini lists its declarations inside each entry, perhaps beside a tool of its own."""
+    if not isinstance(entry, dict):
+        return [entry]
+    lists = [entry[key] for key in _DECLARATIONS if isinstance(entry.get(key), list)]
+    if not lists:
+        return [entry]
+    rest = {key: one for key, one in entry.items() if key not in _DECLARATIONS}
+    return [*lists[0], *([rest] if rest else [])]
+
+
+def no_tool(entry: JsonObject) -> str | None:
+    """What an entry is that looks like a tool and is none, and what to do; None for a tool."""
+    kind = entry.get("type")
+    if isinstance(kind, str) and kind not in _OWN_TYPES and not _has_parameters(entry):
+        return _hosted(kind)
+    if isinstance(entry.get("custom"), dict):
+        return "is a custom tool of OpenAI, which takes plain text; write it as a function"
+    for key in _GEMINI_HOSTED:
+        snake = "".join(f"_{char.lower()}" if char.isupper() else char for char in key)
+        if key in entry or snake in entry:
+            return _hosted(key)
+    return None
+
+
+def _hosted(name: str) -> str:
+    return (
+        f"is '{name}', a tool built into its provider's API, which no model here can call; leave "
+        "it out, or write a function that does the same"
+    )
+
+
+def _has_parameters(entry: JsonObject) -> bool:
+    return isinstance(entry.get("function"), dict) or any(key in entry for key in _PARAMETERS)
+
+
+def no_list(value: Any) -> str | None:
+    """What a document is that looks like a list of tools and is none, and what to do."""
+    if not isinstance(value, dict):
+        return None
+    if "openapi" in value or "swagger" in value:
+        return OPENAPI
+    if isinstance(value.get("mcpServers"), dict):
+        return (
+            "is a list of MCP servers, not of tools; save a server's answer to tools/list and give "
+            "that file"
+        )
+    if isinstance(value.get("error"), dict) and "jsonrpc" in value:
+        return f"is an error of a server, not a list of tools: {value['error'].get('message')}"
+    return None
+
+
+OPENAPI = (
+    "is an OpenAPI description, which is not read yet; write a tool for each operation that is to "
+    'be called: [{"name": ..., "description": ..., "parameters": {...}}]'
+)
