@@ -65,6 +65,13 @@ def export(
         Path | None, typer.Option(metavar="BASE.gguf", help="Try --adapter-only out with it.")
     ] = None,
     ollama: Annotated[bool, typer.Option("--ollama", help="Write a Modelfile, too.")] = False,
+    ollama_template: Annotated[
+        bool,
+        typer.Option(
+            "--ollama-template",
+            help="With a TEMPLATE, for an Ollama too old to run the file's own.",
+        ),
+    ] = False,
     lmstudio: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="LM Studio's models folder.")
     ] = None,
@@ -87,7 +94,8 @@ def export(
     options = ExportOptions(
         quants=quant or (), out=out, merge_into=merge_into, data=data, rows=rows,
         imatrix=imatrix, max_drop=max_drop, adapter_only=adapter_only, beside=beside,
-        ollama=ollama, lm_studio=lmstudio, warm=warm, template=template, converter=converter,
+        ollama=ollama or ollama_template, ollama_template=ollama_template,
+        lm_studio=lmstudio, warm=warm, template=template, converter=converter,
         **({"publisher": publisher} if publisher else {}),
     )  # fmt: skip
     run_export(run, options, console())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +21,15 @@ from edgetool.commands.common import (
 )
 
 app = group()
+INTERRUPTED = 130  # what a shell reports of a command that Ctrl-C ended
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
 
 
 @app.command()
@@ -94,8 +105,9 @@ def sft(
     resolved = load_config(config, with_template(set_, template))
     from edgetool.verbs.training import run_sft
 
-    if run_sft(resolved, console(), resume=resume).interrupted:
-        raise typer.Exit(130)
+    with _interruptible():
+        if run_sft(resolved, console(), resume=resume).interrupted:
+            raise KeyboardInterrupt
 
 
 @app.command()
@@ -121,6 +133,7 @@ def train(
     if dry_run:
         run_dry(resolved, console())
         return
-    done = run_training(resolved, console(), resume=resume, init_adapter=init_adapter)
-    if done.interrupted:
-        raise typer.Exit(130)
+    with _interruptible():
+        done = run_training(resolved, console(), resume=resume, init_adapter=init_adapter)
+        if done.interrupted:
+            raise KeyboardInterrupt

@@ -13,16 +13,17 @@ from functools import partial
 from typing import Any
 
 from edgetool.calls.formats import CallSyntax
-from edgetool.calls.formats.base import dumps
 from edgetool.calls.prompt import render_prompt
 from edgetool.calls.types import Message, Tool, ToolCall
 from edgetool.errors import ModelError
 from edgetool.export.go_tools import (
+    FUNCTION,
     PROBES,
     Unreadable,
     calls_in_go,
     each,
     literal,
+    marker_of,
     tools_in_go,
     when,
 )
@@ -31,6 +32,9 @@ from edgetool.export.go_tools import (
 SYSTEM, USER, AGAIN = "Wsystem7", "Wuser7", "Wagain7"
 ASSISTANT, RESULT = "Wassistant7", "Wresult7"
 CALLS = (ToolCall("Wone7", {"Wargument7": "Wvalue7"}), ToolCall("Wtwo7", {"Wargument8": 8}))
+
+
+_INSTEAD = "type --ollama without --ollama-template, and Ollama runs the file's own chat template"
 
 
 @dataclass
@@ -64,15 +68,21 @@ def go_template(
     variables   what the template sees besides messages and tools; Ollama puts the token that
                 begins a text there itself, so bos_token stays empty
 
-    Raises ModelError when not even plain turns can be read off.
+    Raises ModelError when not even plain turns can be read off, and for a syntax whose calls Ollama
+    finds in no completion: behind a template of its own it looks for a name and JSON arguments.
     """
+    try:
+        _calls_of(syntax)
+    except Unreadable as error:
+        raise ModelError(
+            f"call syntax '{syntax.NAME}' has no template for Ollama ({error}); {_INSTEAD}"
+        ) from error
     say = partial(_say, template, {**(variables or {}), "bos_token": ""})
     try:
         frame = _frame(say)
     except (Unreadable, ModelError) as error:
         raise ModelError(
-            f"the chat template cannot be turned into one for Ollama ({error}); "
-            "leave --ollama out: llama.cpp and LM Studio read the chat template itself"
+            f"the chat template cannot be turned into one for Ollama ({error}); {_INSTEAD}"
         ) from error
     notes: list[str] = []
     head = _head(say, frame, syntax, notes)
@@ -82,7 +92,7 @@ def go_template(
     assistant = (
         literal(frame.assistant_start)
         + "{{ .Content }}"
-        + when(".ToolCalls", calls)
+        + calls
         + when("not $last", literal(frame.assistant_end))
     )
     result = literal(result_start) + "{{ .Content }}" + literal(result_end)
@@ -177,15 +187,15 @@ def _head(say: Any, frame: Frame, syntax: CallSyntax, notes: list[str]) -> str:
         shown = _plain_tools(syntax)
         in_both = system.replace("{{ .System }}", "{{ .System }}" + shown, 1)
         in_tools = literal(frame.system_start) + shown.lstrip("\n") + literal(frame.system_end)
-    if "{{ .Function }}" in in_tools:
-        notes.append("Ollama writes the JSON of tools without the blanks that training had")
+    if FUNCTION in in_tools:
+        notes.append("Ollama writes the JSON of tools in its own order, without training's blanks")
     without = when(".System", system, literal(frame.head))
     return when(".Tools", when(".System", in_both, in_tools), without)
 
 
 def _plain_tools(syntax: CallSyntax) -> str:
     example = syntax.render([ToolCall("tool_name", {"argument": "value"})])
-    listed = each(".Tools", "{{ . }}\n")
+    listed = each(".Tools", "{{ json . }}\n")
     return f"\n\nYou may call these tools:\n{listed}Call a tool like this:\n{literal(example)}"
 
 
@@ -199,14 +209,17 @@ def _calls(say: Any, frame: Frame, syntax: CallSyntax, notes: list[str]) -> str:
     try:
         text = _split(say([_USER, turn]), USER)[1]
         text = _after(text, frame.user_end + frame.assistant_start)
-        return calls_in_go(_before(text, frame.assistant_end), CALLS)
+        written = _before(text, frame.assistant_end)
+        return calls_in_go(written, CALLS, marker_of(syntax.render(CALLS), CALLS))
     except (Unreadable, ModelError) as error:
         notes.append(f"earlier calls are shown in call syntax '{syntax.NAME}': {error}")
-    try:
-        return calls_in_go(syntax.render(CALLS), CALLS)
-    except Unreadable as error:
-        notes[-1] = f"earlier calls are shown as plain JSON: call syntax '{syntax.NAME}': {error}"
-        return calls_in_go("\n".join(dumps(call.as_json()) for call in CALLS), CALLS)
+        return _calls_of(syntax)
+
+
+def _calls_of(syntax: CallSyntax) -> str:
+    """The calls of a turn as the syntax itself writes them."""
+    text = syntax.render(CALLS)
+    return calls_in_go(text, CALLS, marker_of(text, CALLS))
 
 
 def _result(say: Any, frame: Frame, notes: list[str]) -> tuple[str, str]:

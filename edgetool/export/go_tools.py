@@ -30,6 +30,7 @@ PROBES = (
 
 
 NEITHER = "its tools are neither JSON nor plain words"
+FUNCTION = "{{ json .Function }}"  # without `json`, Ollama 0.14 and later write Go's own notation
 IS_STRING = 'eq (print $p.Type) "string"'
 Field = tuple[str, str]  # the word that a probe has there, and the Go that writes it
 
@@ -79,8 +80,8 @@ def _with_system(text: str, system: str | None) -> str:
 def _json_tools(text: str) -> tuple[int, int, str] | None:
     """Where the tools lie as JSON objects, and the Go that writes any number of them."""
     for whole, go in (
-        (True, '{"type": "function", "function": {{ .Function }}}'),
-        (False, "{{ .Function }}"),
+        (True, '{"type": "function", "function": ' + FUNCTION + "}"),
+        (False, FUNCTION),
     ):
         wanted = [tool.as_openai() if whole else tool.as_openai()["function"] for tool in PROBES]
         spans = [_find_json(text, value) for value in wanted]
@@ -161,18 +162,38 @@ def _of_type(text: str) -> str:
     return literal(text).replace("integer", "{{ $p.Type }}")
 
 
-def calls_in_go(text: str, calls: Sequence[ToolCall]) -> str:
-    """Two rendered calls -> the Go that writes any number of them.
+def marker_of(text: str, calls: Sequence[ToolCall]) -> str:
+    """What Ollama looks for in a completion, given rendered calls: the text before the first name,
+    up to a brace; a brace where there is no such text."""
+    return text[: text.find(calls[0].name)].partition("{")[0].strip() or "{"
 
-    Raises Unreadable when a call's name is not there, followed by its arguments as JSON.
+
+def calls_in_go(text: str, calls: Sequence[ToolCall], marker: str) -> str:
+    """Two rendered calls -> the Go that writes any number of them, and nothing where there is none.
+
+    Ollama takes the first text behind `if .ToolCalls` for the marker of a call in a completion. So
+    that is the text before the first call, not the one between two, and it begins with `marker`:
+    what a template writes before, such as an empty thought, has a condition of its own.
+
+    Raises Unreadable when a call's name is not there, followed by its arguments as JSON, or when
+    the marker is not before it.
     """
     one, two = calls
     first, second = _find_json(text, one.arguments), _find_json(text, two.arguments)
     names = text.find(one.name), text.find(two.name)
     if not first or not second or not 0 <= names[0] < first[0] < names[1] < second[0]:
         raise Unreadable("it does not write a call's name and then its arguments as JSON")
-    opening = literal(text[: names[0]])
+    opening = text[: names[0]]
+    if marker not in opening:
+        raise Unreadable(f"it does not write {marker!r} before its calls")
+    start = opening.find(marker)
+    if not opening[:start].strip():
+        start = 0
     middle = literal(text[names[0] + len(one.name) : first[0]])
     between, ending = literal(text[first[1] : names[1]]), literal(text[second[1] :])
     call = "{{ $c.Function.Name }}" + middle + "{{ $c.Function.Arguments }}"
-    return each("$n, $c := .ToolCalls", when("$n", between, opening) + call) + ending
+    begun = when("not $n", literal(opening[start:]), between)
+    written = when(".ToolCalls", each("$n, $c := .ToolCalls", begun + call) + ending)
+    if not start:
+        return written
+    return "{{ $calls := .ToolCalls }}" + when("$calls", literal(opening[:start])) + written

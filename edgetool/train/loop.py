@@ -9,6 +9,7 @@ runs/<name>/tensorboard/                  when asked for
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from edgetool.calls.types import Example
 from edgetool.errors import ConfigError, EdgetoolError, UsageError
 from edgetool.files import read_log
 from edgetool.train import begun, checkpoint
+from edgetool.train.activity import Activity, duration
 from edgetool.train.metrics import METRICS, MetricsFile, tensorboard_writer
 from edgetool.train.policy import Policy
 from edgetool.train.ranks import ALONE, Ranks
@@ -64,6 +66,7 @@ class AnyStepper(Protocol):
 
     num_tokens: int
     begun: begun.Begun | None
+    activity: Activity
 
     @property
     def policy(self) -> Policy: ...
@@ -118,6 +121,7 @@ def train(
     on_step: OnStep | None = None,
     on_note: Callable[[str], None] | None = None,
     ranks: Ranks = ALONE,
+    activity: Activity | None = None,
 ) -> TrainResult:
     """Train the policy's adapter with GRPO and leave it in `output_dir`/adapter.
 
@@ -125,9 +129,11 @@ def train(
     on_step   called after every step, e.g. Panel.show
     on_note   called with lines worth saying: rows left out, where a run goes on
     ranks     the processes that train together; the first of them writes all files
+    activity  is kept to what the run does right now
 
     The first Ctrl-C or SIGTERM ends the run after the rollout or the iteration at hand; what is
     done of the step goes into a checkpoint, and `resume` gives the result of an uninterrupted run.
+    Who insists (see stop.py) gets KeyboardInterrupt, and has the newest checkpoint.
 
     Raises UsageError when the folder holds a run already, ConfigError when a resumed run's settings
     differ, PromptTooLong and DataError as prepare_rows does.
@@ -137,10 +143,11 @@ def train(
     say = on_note or (lambda _: None)
     if not rewards:
         raise UsageError("no reward functions; name at least one")
-    rows = prepare_rows(policy, examples, settings)
+    activity = activity or Activity()
+    rows = prepare_rows(policy, examples, settings, activity)
     if note := rows.note():
         say(note)
-    stepper = Stepper(policy, rows.rows, rewards, settings, say, ranks)
+    stepper = Stepper(policy, rows.rows, rewards, settings, say, ranks, activity)
     return run_steps(stepper, rows, output_dir, resume=resume, on_step=on_step, on_note=say)
 
 
@@ -157,13 +164,14 @@ def run_steps(
     policy, settings, ranks = stepper.policy, stepper.settings, stepper.ranks
     first = _begin(output_dir, stepper, resume, on_note)
     run = _Run(output_dir, stepper, first, on_step or (lambda _: None))
-    with StopRequest() as stop:
-        done = run.go(stop)
     adapter = None
-    if done == settings.max_steps:
-        adapter = output_dir / "adapter"
-        if ranks.first:
-            checkpoint.save_adapter(policy, adapter)
+    with StopRequest(on_note, lambda: stepper.activity.text, run.at_stake) as stop:
+        done = run.go(stop)
+        if done == settings.max_steps:
+            adapter = output_dir / "adapter"
+            if ranks.first:
+                with stop.saving("the trained adapter"):
+                    checkpoint.save_adapter(policy, adapter)
     ranks.any(False)  # nobody leaves before the files are there
     newest = checkpoint.newest(run.checkpoints)
     return TrainResult(done, adapter, newest, done < settings.max_steps, run.last, rows)
@@ -237,31 +245,43 @@ class _Run:
         wanted = "tensorboard" in self.settings.report_to and self.ranks.first
         self.writer = tensorboard_writer(output_dir / "tensorboard") if wanted else None
         self.last: Mapping[str, float] = {}
+        self.done = self.saved = first
+        self.saved_at = time.monotonic()
         self.not_finite: list[list[str]] = []  # the rows of each
 
     def go(self, stop: StopRequest) -> int:
         """Run the steps that are left; returns how many are done in all."""
-        saved, done, torn = self.first, self.first, False
+        torn = False
         try:
-            while done < self.settings.max_steps and not self.ranks.any(stop.wanted):
+            while self.done < self.settings.max_steps and not self.ranks.any(stop.wanted):
                 try:
-                    report = self.stepper.run(done, lambda: stop.wanted)
+                    report = self.stepper.run(self.done, lambda: stop.wanted)
                 except Interrupted:
                     break
-                done += 1
+                self.done += 1
                 self._log(report)
                 self._check_finite(report)
-                if done % self.settings.save_steps == 0:
-                    saved = self._save(done)
-        except KeyboardInterrupt:  # the second one; it may have hit an optimizer step half-way
+                if self.done % self.settings.save_steps == 0:
+                    self._save(stop)
+        except KeyboardInterrupt:  # somebody insisted; it may have hit an optimizer step half-way
             torn = True
             raise
         finally:
             if self.writer is not None:
                 self.writer.close()
-            if not torn and (saved != done or self.stepper.begun is not None):
-                self._save(done)
-        return done
+            if not torn and (self.saved != self.done or self.stepper.begun is not None):
+                self._save(stop)
+        return self.done
+
+    def at_stake(self) -> str:
+        """What is done and in no checkpoint, in words."""
+        steps = [f"steps {self.saved + 1} to {self.done}"] if self.done > self.saved + 1 else []
+        steps = [f"step {self.done}"] if self.done == self.saved + 1 else steps
+        if self.done < self.settings.max_steps:
+            steps.append(f"what is done of step {self.done + 1}")
+        kept = f"step {self.saved} is saved" if self.saved else "nothing is saved yet"
+        spent = duration(time.monotonic() - self.saved_at)
+        return f"{' and '.join(steps)}, {spent} of work ({kept})"
 
     def _check_finite(self, report: AnyReport) -> None:
         """Raises EdgetoolError when one update after the other could not be applied."""
@@ -287,12 +307,17 @@ class _Run:
                     self.writer.add_scalar(f"train/{name}", value, report.step)
         self.on_step(report)
 
-    def _save(self, done: int) -> int:
-        if not self.ranks.first:
-            return done
-        stepper = self.stepper
-        progress = checkpoint.Progress(done, stepper.num_tokens, self.told, stepper.state())
-        half_done = stepper.begun
-        extra = (lambda folder: half_done.write(folder, stepper.rows)) if half_done else None
-        checkpoint.save(self.checkpoints, stepper.policy, stepper.optimizer, progress, extra)
-        return done
+    def _save(self, stop: StopRequest) -> None:
+        stepper, what = self.stepper, f"the checkpoint of step {self.done}"
+        stepper.activity.begin(f"saving {what}")
+        if self.ranks.first:
+            progress = checkpoint.Progress(
+                self.done, stepper.num_tokens, self.told, stepper.state()
+            )
+            half_done = stepper.begun
+            extra = (lambda folder: half_done.write(folder, stepper.rows)) if half_done else None
+            with stop.saving(what):
+                checkpoint.save(
+                    self.checkpoints, stepper.policy, stepper.optimizer, progress, extra
+                )
+        self.saved, self.saved_at = self.done, time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,11 +14,15 @@ from rich.panel import Panel as Box
 from rich.table import Table
 from rich.text import Text
 
+from edgetool.train.activity import Activity, duration
 from edgetool.train.loop import AnyReport
 from edgetool.train.scoring import Scored
 from edgetool.train.step import StepReport
 
 SAMPLES = 4
+TICK = 0.5  # seconds between two looks at what the run does
+# A log that has been silent for so long says what the run does; each time it waits twice as long.
+QUIET, MOST_QUIET = 3.0, 60.0
 
 
 @dataclass(frozen=True)
@@ -31,10 +36,12 @@ class View:
 class Panel:
     """Shows steps while a `with` block runs; hand `show` to train as `on_step`.
 
-    On a terminal a panel is redrawn in place. Elsewhere, in a log file say, every
-    `logging_steps`-th step is a line.
+    On a terminal a panel is redrawn in place, and below it stands what the run does right now.
+    Elsewhere, in a log file say, every `logging_steps`-th step is a line, and what the run does is
+    one where it has been silent for long.
 
-    view   how; None: as a step of GRPO
+    view       how; None: as a step of GRPO
+    activity   for those who do the work to tell
     """
 
     def __init__(
@@ -43,29 +50,56 @@ class Panel:
         self.console = console or Console()
         self.view = view or View(line, draw)
         self.logging_steps = logging_steps
+        self.activity = Activity()
         self._live: Live | None = None
+        self._box: RenderableType = Text()
         self._clock = _Clock()
+        self._over, self._spoken_at, self._patience = threading.Event(), 0.0, QUIET
 
     def __enter__(self) -> Panel:
         if self.console.is_terminal:
             self._live = Live(console=self.console, auto_refresh=False)
             self._live.start()
+        self._spoken_at = time.monotonic()
+        # A thread of its own: who does the work is often in one call for seconds.
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self._watcher.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._watcher.join()
         if self._live is not None:
+            self._live.update(self._box, refresh=True)
             self._live.stop()
             self._live = None
 
+    def _watch(self) -> None:
+        while not self._over.wait(TICK):
+            silent = time.monotonic() - self._spoken_at
+            if self._live is not None:
+                self._redraw()
+            elif silent >= self._patience:
+                self._patience = min(2 * self._patience, MOST_QUIET)
+                self.note(f"{self.activity.text} ...")
+
+    def _redraw(self) -> None:
+        assert self._live is not None
+        below = Text(f"{self.activity.text} ...", "dim", no_wrap=True, overflow="ellipsis")
+        self._live.update(Group(self._box, below), refresh=True)
+
     def note(self, line: str) -> None:
         """Say a line above the panel."""
+        self._spoken_at = time.monotonic()
         self.console.print(Text(line))
 
     def show(self, report: AnyReport) -> None:
         left = self._clock.left(report)
         if self._live is not None:
-            self._live.update(self.view.draw(report, left), refresh=True)
+            self._box = self.view.draw(report, left)
+            self._redraw()
         elif report.step % self.logging_steps == 0 or report.step == report.max_steps:
+            self._spoken_at, self._patience = time.monotonic(), MOST_QUIET
             self.console.print(Text(self.view.line(report, left)), soft_wrap=True)
 
 
@@ -94,7 +128,7 @@ def line(report: StepReport, seconds_left: float) -> str:
     return (
         f"step {report.step}/{report.max_steps}  reward {m['reward']:.3f} ± {m['reward_std']:.3f}  "
         f"valid {m['valid']:.0%}  tool {m['right_tool']:.0%}  exact {m['exact']:.0%}  "
-        f"skipped {m['frac_reward_zero_std']:.0%}  {m['tokens_per_second']:.0f} tok/s  "
+        f"equal rewards in {_equal_groups(report)} groups  {m['tokens_per_second']:.0f} tok/s  "
         f"{memory(m)}  {m['step_time']:.1f} s  left {duration(seconds_left)}"
     )
 
@@ -111,17 +145,21 @@ def framed(report: AnyReport, seconds_left: float, body: RenderableType) -> Box:
 
 def _numbers(report: StepReport) -> Table:
     m = report.metrics
-    groups = len(report.sampled.rows)
-    skipped = round(m["frac_reward_zero_std"] * groups)
     table = Table.grid(padding=(0, 2))
     table.add_row(
         "reward", f"{m['reward']:.3f} ± {m['reward_std']:.3f}", "loss", f"{m['loss']:.4f}"
     )
     table.add_row("valid", f"{m['valid']:.1%}", "right tool", f"{m['right_tool']:.1%}")
-    table.add_row("exact", f"{m['exact']:.1%}", "equal groups", f"{skipped} of {groups}")
+    table.add_row("exact", f"{m['exact']:.1%}", "equal groups", _equal_groups(report))
     table.add_row("tokens/s", f"{m['tokens_per_second']:.0f}", "memory", memory(m))
     table.add_row("entropy", f"{m['entropy']:.3f}", "length", f"{m['completions/mean_length']:.0f}")
     return table
+
+
+def _equal_groups(report: StepReport) -> str:
+    """Groups whose completions were all paid the same, which teaches nothing: '3 of 8'."""
+    groups = len(report.sampled.rows)
+    return f"{round(report.metrics['frac_reward_zero_std'] * groups)} of {groups}"
 
 
 def _samples(report: StepReport) -> Table:
@@ -145,13 +183,3 @@ def memory(metrics: Mapping[str, float]) -> str:
     resident = f"{metrics['rss_mb'] / 1024:.2f} GiB"
     device = metrics["device_mb"]
     return f"{resident} + {device / 1024:.2f} GiB on the device" if device else resident
-
-
-def duration(seconds: float) -> str:
-    """'42 s', '3 min 05 s', '2 h 10 min'."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,12 +63,14 @@ def rollout(
     sampling: Sampling,
     seeds: Sequence[Sequence[int]],
     constraints: Sequence[Constraint] | None = None,
+    on_token: Callable[[int], None] = lambda _: None,
 ) -> list[list[Written]]:
     """Write completions of B prompts, G each.
 
     seeds         [B][G], one generator's seed per completion, so that what a completion draws does
                   not depend on what else is in the batch
     constraints   [B], only with G = 1
+    on_token      told the number, from 1, of the token that all completions have just got
 
     Returns [B][G]. Raises ValueError for empty prompts or groups of unequal size.
     """
@@ -80,7 +82,7 @@ def rollout(
             part = slice(start, start + per_batch)
             held = None if constraints is None else constraints[part]
             batch = _Batch(policy, network, prompts[part], seeds[part], sampling, held)
-            results += batch.run()
+            results += batch.run(on_token)
     return results
 
 
@@ -130,9 +132,10 @@ class _Batch:
         self.step = Step(policy, network, cache)
         self.logits = network.logits(hidden).repeat_interleave(self.group_size, dim=0)  # [S, V]
 
-    def run(self) -> list[list[Written]]:
+    def run(self, on_token: Callable[[int], None]) -> list[list[Written]]:
         for position in range(self.sampling.max_completion_length):
             live = self._take(position)
+            on_token(position + 1)
             going = bool(live.any())  # waits for the device, too
             if position == 0:
                 self.first_at = time.perf_counter()

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from edgetool.calls.types import Example
 from edgetool.errors import DataError, PromptTooLong
+from edgetool.train.activity import Activity
 from edgetool.train.policy import Policy
 from edgetool.train.settings import GRPOSettings, StepSettings
 
@@ -60,14 +61,20 @@ class Rows(Generic[R]):
         )
 
 
-def prepare_rows(policy: Policy, examples: Sequence[Example], settings: GRPOSettings) -> Rows[Row]:
+def prepare_rows(
+    policy: Policy,
+    examples: Sequence[Example],
+    settings: GRPOSettings,
+    activity: Activity | None = None,
+) -> Rows[Row]:
     """Render and tokenize every prompt; set aside those that are too long.
 
     Raises PromptTooLong when `too_long` is "refuse", or when no row is left. Raises DataError when
     there are no examples.
     """
     limit = prompt_limit(policy, settings)
-    rows = [Row(e, tuple(policy.prompter.ids(e.messages, e.tools))) for e in examples]
+    taken = (activity or Activity()).over(examples, "reading rows", "row")
+    rows = [Row(e, tuple(policy.prompter.ids(e.messages, e.tools))) for e in taken]
     return set_aside(rows, limit, settings, what="prompts", key="max_prompt_length")
 
 

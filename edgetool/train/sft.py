@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from edgetool.calls.types import Example
+from edgetool.train.activity import Activity
 from edgetool.train.begun import Begun
 from edgetool.train.fitting import Memory
 from edgetool.train.gradient import (
@@ -50,6 +51,7 @@ def fine_tune(
     on_step: OnStep | None = None,
     on_note: Callable[[str], None] | None = None,
     ranks: Ranks = ALONE,
+    activity: Activity | None = None,
 ) -> TrainResult:
     """Train the policy's adapter on the rows' completions and leave it in `output_dir`/adapter.
 
@@ -59,10 +61,11 @@ def fine_tune(
     differ, and what `prepare_supervised` raises.
     """
     say = on_note if on_note and ranks.first else lambda _: None
-    rows = prepare_supervised(policy, examples, settings)
+    activity = activity or Activity()
+    rows = prepare_supervised(policy, examples, settings, activity)
     if note := rows.note():
         say(note)
-    stepper = SFTStepper(policy, rows.rows, settings, say, ranks)
+    stepper = SFTStepper(policy, rows.rows, settings, say, ranks, activity)
     return run_steps(stepper, rows, output_dir, resume=resume, on_step=on_step, on_note=say)
 
 
@@ -88,8 +91,10 @@ class SFTStepper:
         settings: SFTSettings,
         on_note: Callable[[str], None] | None = None,
         ranks: Ranks = ALONE,
+        activity: Activity | None = None,
     ) -> None:
         self.policy, self.rows, self.settings, self.ranks = policy, rows, settings, ranks
+        self.activity = activity or Activity()
         self.optimizer = make_optimizer(policy, settings)
         self.memory = Memory(on_note, "sft", "max_length")
         self.num_tokens = 0
@@ -113,7 +118,7 @@ class SFTStepper:
         groups = grouped(rows)
         rate = set_learning_rate(self.optimizer, step, settings)
         with seeded_dropout(self.policy, settings.seed, step, "dropout"):
-            trained = self._update(groups)
+            trained = self._update(groups, step + 1)
         read = sum(len(group.prompt) + sum(map(len, group.completions)) for group in groups)
         self.num_tokens += read
         seconds = time.perf_counter() - started
@@ -128,7 +133,7 @@ class SFTStepper:
         }
         return SFTReport(step + 1, settings.max_steps, metrics, rows)
 
-    def _update(self, groups: Sequence[Group]) -> dict[str, float]:
+    def _update(self, groups: Sequence[Group], number: int) -> dict[str, float]:
         """One optimizer step on all completions, and what is to be said of it."""
         policy, ranks = self.policy, self.ranks
         tokens = sum(len(ids) for group in groups for ids in group.completions)
@@ -142,7 +147,8 @@ class SFTStepper:
             sums.add_(torch.tensor([float(loss.detach()), *seen.sum(dim=0).tolist()]))
 
         with learning(policy, self.optimizer):
-            for part in micro_batches_of(policy, groups, self.settings, ranks):
+            parts = micro_batches_of(policy, groups, self.settings, ranks)
+            for part in self.activity.over(parts, f"step {number}: learning", "pass"):
                 self.memory.fit(part, accumulate)
             norm = optimizer_step(policy, self.optimizer, self.settings, ranks)
         loss, entropy, right = ranks.sum(sums).tolist()

@@ -13,6 +13,7 @@ import torch
 from edgetool.calls.runtime import Sampling
 from edgetool.rewards.batch import Attempt, TrainerState
 from edgetool.train import grpo
+from edgetool.train.activity import Activity
 from edgetool.train.begun import Begun
 from edgetool.train.faults import require_few
 from edgetool.train.fitting import Memory
@@ -67,8 +68,10 @@ class Stepper:
         settings: GRPOSettings,
         on_note: Callable[[str], None] | None = None,
         ranks: Ranks = ALONE,
+        activity: Activity | None = None,
     ) -> None:
         self.policy, self.rows, self.rewards, self.settings = policy, rows, rewards, settings
+        self.activity = activity or Activity()
         self.weights = Weights([r.weight for r in rewards], [r.schedule for r in rewards])
         self.optimizer = make_optimizer(policy, settings)
         self.memory, self.ranks = Memory(on_note), ranks
@@ -149,9 +152,11 @@ class Stepper:
                 raise Interrupted
 
     def _iterate(self, update: Update, step: int) -> None:
-        iteration = update.state.iteration
+        iteration, count = update.state.iteration, self.settings.num_iterations
+        which = f", iteration {iteration + 1} of {count}" if count > 1 else ""
+        self.activity.begin(f"step {step + 1}: learning{which}", "pass", len(update.parts))
         with seeded_dropout(self.policy, self.settings.seed, step, "dropout", iteration):
-            update.iterate()
+            update.iterate(self.activity.reach)
 
     def _sample(self, step: int) -> Sampled:
         """The step's groups, those of equal rewards replaced where that is asked for."""
@@ -195,7 +200,9 @@ class Stepper:
         sampling = Sampling(
             settings.max_completion_length, settings.temperature, settings.top_p, settings.top_k
         )
-        written = self._roll_out_parts([row.prompt for row in rows], sampling, seeds)
+        number = state.global_step + 1
+        written = self._roll_out_parts([row.prompt for row in rows], sampling, seeds, number)
+        self.activity.begin(f"step {number}: scoring {len(rows) * len(seeds[0])} completions")
         flat = [(row.example, w) for row, group in zip(rows, written, strict=True) for w in group]
         attempts = [Attempt(example, w.text, w.token_ids) for example, w in flat]
         scored = [  # [N]
@@ -216,14 +223,23 @@ class Stepper:
         return Sampled.of(rows, written, [scored[i * size :][:size] for i in range(len(rows))])
 
     def _roll_out_parts(
-        self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[Sequence[int]]
+        self,
+        prompts: Sequence[Sequence[int]],
+        sampling: Sampling,
+        seeds: Sequence[Sequence[int]],
+        number: int,
     ) -> list[list[Written]]:
-        """Completions of all prompts, `prompts_per_step` prompts at a time."""
-        size = self.settings.prompts_per_step
+        """Completions of all prompts, `prompts_per_step` prompts at a time, in step `number`."""
+        size, limit = self.settings.prompts_per_step, f"at most {sampling.max_completion_length}"
         written: list[list[Written]] = []
         for start in range(0, len(prompts), size):
             part = slice(start, start + size)
-            written += rollout(self.policy, prompts[part], sampling, seeds[part])
+            of = f" (prompts {start + 1} to {start + len(prompts[part])} of {len(prompts)})"
+            count = sum(map(len, seeds[part]))
+            what = f"step {number}: writing {count} completions"
+            self.activity.begin(what + of * (len(prompts) > size), "token", limit)
+            reach = self.activity.reach
+            written += rollout(self.policy, prompts[part], sampling, seeds[part], on_token=reach)
         return written
 
     def _batch(self, sampled: Sampled) -> tuple[Batch, torch.Tensor]:

@@ -18,6 +18,7 @@ from edgetool.calls.formats import CallSyntax
 from edgetool.calls.match import judge_example
 from edgetool.calls.types import Example
 from edgetool.errors import ConfigError, DataError
+from edgetool.train.activity import Activity
 from edgetool.train.policy import Policy
 from edgetool.train.rows import Row, Rows, set_aside
 from edgetool.train.settings import NO_CALL_TEXT, SFTSettings
@@ -38,7 +39,10 @@ class SupervisedRow(Row):
 
 
 def prepare_supervised(
-    policy: Policy, examples: Sequence[Example], settings: SFTSettings
+    policy: Policy,
+    examples: Sequence[Example],
+    settings: SFTSettings,
+    activity: Activity | None = None,
 ) -> Rows[SupervisedRow]:
     """Render and tokenize every prompt and completion; set aside those that are too long.
 
@@ -47,7 +51,8 @@ def prepare_supervised(
     """
     no_call = no_call_text(policy.prompter.syntax, settings)
     stops = {calls: closing_id(policy, calls=calls) for calls in (True, False)}
-    rows = [_row(policy, example, no_call, stops[bool(example.calls)]) for example in examples]
+    taken = (activity or Activity()).over(examples, "reading rows", "row")
+    rows = [_row(policy, example, no_call, stops[bool(example.calls)]) for example in taken]
     _require_right(policy, rows)
     limit = min(policy.context_length, settings.max_length or policy.context_length)
     what = "prompts with their completions"

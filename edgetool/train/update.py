@@ -128,17 +128,23 @@ class Update:
             self.iterate()
         return self.state.metrics
 
-    def iterate(self) -> None:
-        """One optimizer step. What an exception cuts short leaves weights and state untouched."""
+    def iterate(self, on_pass: Callable[[int], None] = lambda _: None) -> None:
+        """One optimizer step. What an exception cuts short leaves weights and state untouched.
+
+        on_pass   told the number, from 1, of the pass through `parts` that begins
+        """
         if self.batch.groups:
             self.counted = UpdateMetrics()
             with learning(self.policy, self.optimizer):
-                self._each_part(self._accumulate)
+                self._each_part(self._accumulate, on_pass)
                 self._apply()
         self.state.iteration += 1
 
-    def _each_part(self, work: Callable[[list[Group]], None]) -> None:
-        for groups in self.parts:
+    def _each_part(
+        self, work: Callable[[list[Group]], None], on_pass: Callable[[int], None] = lambda _: None
+    ) -> None:
+        for number, groups in enumerate(self.parts, start=1):
+            on_pass(number)
             self.memory.fit(groups, work)
 
     def _accumulate(self, groups: list[Group]) -> None:

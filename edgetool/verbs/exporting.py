@@ -67,6 +67,7 @@ class ExportOptions:
     max_drop    points of exact match a file may lose against the adapter
     adapter_only, beside   only the adapter as GGUF, and a base GGUF to try it out with
     ollama      write a Modelfile, too
+    ollama_template   with a TEMPLATE, for an Ollama that runs no chat templates itself
     lm_studio   its models folder, to put the files into under `publisher`
     template    of a model, as `template_choice.choose` is asked for one
     converter   a llama.cpp checkout, whose script is used instead of edgetool's own export
@@ -83,6 +84,7 @@ class ExportOptions:
     adapter_only: bool = False
     beside: Path | None = None
     ollama: bool = False
+    ollama_template: bool = False
     lm_studio: Path | None = None
     publisher: str = PUBLISHER
     warm: Path | None = None
@@ -128,7 +130,7 @@ def _export(
     if options.adapter_only:
         return [run_adapter_only(subject, out, rows, options.beside, console)]
     if options.ollama:
-        check_ollama(subject)
+        check_ollama(subject, template=options.ollama_template)
     if not rows.examples:
         console.print(f"not measured: {rows.why}")
     found = survey(
@@ -156,7 +158,8 @@ def _export(
     _say_dropped(receipt.get("dropped", ()), console)
     ship(
         files, subject, out, console, ollama=options.ollama,
-        lm_studio=options.lm_studio, publisher=options.publisher,
+        ollama_template=options.ollama_template, lm_studio=options.lm_studio,
+        publisher=options.publisher,
     )  # fmt: skip
     if tools:
         warm_files([file.path for file in files if not file.rejected], tools, console)

@@ -35,9 +35,9 @@ def warm_files(paths: Sequence[Path], tools: Sequence[Tool], console: Console) -
             console.print(f"{warm.path}  {warm.tokens} tokens of tools  {size:.1f} MB")
 
 
-def check_ollama(subject: Subject) -> None:
+def check_ollama(subject: Subject, *, template: bool) -> None:
     """Raises ModelError, before any work is done, when no Modelfile could be written."""
-    modelfile("model.gguf", subject.plan(), ModelFolder.open(subject.base))
+    modelfile("model.gguf", subject.plan(), ModelFolder.open(subject.base), template=template)
 
 
 def ship(
@@ -47,6 +47,7 @@ def ship(
     console: Console,
     *,
     ollama: bool,
+    ollama_template: bool,
     lm_studio: Path | None,
     publisher: str,
 ) -> None:
@@ -56,8 +57,14 @@ def ship(
     if not good:
         return
     if ollama:
-        for note in write_modelfile(out, good[0].path.name, plan, ModelFolder.open(subject.base)):
-            console.print(f"Modelfile: {note}")
+        folder, name = ModelFolder.open(subject.base), good[0].path.name
+        for note in write_modelfile(out, name, plan, folder, template=ollama_template):
+            console.print(f"Modelfile: {note}", markup=False)
+        if not ollama_template:
+            console.print(
+                "Modelfile: Ollama runs the file's own chat template; "
+                "for one too old for that, add --ollama-template"
+            )
         console.print(f"try: ollama create {out.resolve().name.lower()} -f {out}/Modelfile")
     if lm_studio:
         for path in lay_out(good, plan, lm_studio, publisher):

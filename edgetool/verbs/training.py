@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import filecmp
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from edgetool.data import sources
 from edgetool.errors import ModelError, UsageError
 from edgetool.export.plan import check_exportable
 from edgetool.train import sft_panel, unsloth
+from edgetool.train.checkpoint import newest
 from edgetool.train.init_adapter import find_adapter, start_from
 from edgetool.train.load import LoadSettings, load_policy
 from edgetool.train.loop import AnyReport, OnStep, TrainResult, require_fresh, train
@@ -143,29 +145,47 @@ def _run(
         on_step: OnStep = panel.show
         if isinstance(settings, GRPOSettings):
             on_step = _watched(panel, config, base, loading)
-        policy = _load(config, base, loading)
-        prompter = policy.prompter
-        say_template(prompter.choice, console)
-        console.print(f"call syntax: {describe(prompter.syntax, prompter.template)}")
-        if start:
-            start_from(policy, start, panel.note)
-        if ranks.first:
-            RunFolder.create(
-                config, base, policy_dtype(policy), verb, start, template=prompter.template
-            )
         with panel:
-            result = method(
-                policy,
-                examples,
-                output_dir=output_dir,
-                resume=resume,
-                on_step=on_step,
-                on_note=panel.note,
-                ranks=ranks,
-            )
+            panel.activity.begin(f"loading {config.model}")
+            policy = _load(config, base, loading)
+            prompter = policy.prompter
+            say_template(prompter.choice, console)
+            panel.note(f"call syntax: {describe(prompter.syntax, prompter.template)}")
+            if start:
+                start_from(policy, start, panel.note)
+            if ranks.first:
+                RunFolder.create(
+                    config, base, policy_dtype(policy), verb, start, template=prompter.template
+                )
+            with _saying_what_is_left(RunFolder(output_dir), verb, panel.note):
+                result = method(
+                    policy,
+                    examples,
+                    output_dir=output_dir,
+                    resume=resume,
+                    on_step=on_step,
+                    on_note=panel.note,
+                    ranks=ranks,
+                    activity=panel.activity,
+                )
     if ranks.first:
         _say_how_it_ended(result, RunFolder(output_dir), console)
     return result
+
+
+@contextmanager
+def _saying_what_is_left(run: RunFolder, verb: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Whoever ends a run at once learns what there is to go on from."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        kept = newest(run.path / "checkpoints")
+        say(
+            f"ended at once; go on after {kept} with: {run.resume_command}"
+            if kept
+            else f"ended at once, before anything was saved; `edgetool {verb}` starts again"
+        )
+        raise
 
 
 def _watched(panel: Panel, config: Config, base: str, loading: LoadSettings) -> OnStep:

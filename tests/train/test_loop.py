@@ -19,6 +19,7 @@ from edgetool.calls.formats import Parsed
 from edgetool.calls.types import Example
 from edgetool.errors import ConfigError, EdgetoolError, PromptTooLong, UsageError
 from edgetool.train import checkpoint, scoring, step
+from edgetool.train.activity import Activity
 from edgetool.train.load import LoadSettings, load_policy
 from edgetool.train.loop import TrainResult, train
 from edgetool.train.policy import Policy
@@ -175,6 +176,29 @@ def test_a_second_run_in_the_same_folder_is_refused(start: Start, tmp_path: Path
     start(tmp_path / "run", max_steps=1)
     with pytest.raises(UsageError, match="--resume"):
         start(tmp_path / "run", max_steps=1)
+
+
+def test_a_run_says_what_it_does_while_it_does_it(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    for name in ("begin", "reach"):
+        real = getattr(Activity, name)
+
+        def noted(self: Activity, *told: Any, real: Any = real) -> None:
+            real(self, *told)
+            seen.append(self.text)
+
+        monkeypatch.setattr(Activity, name, noted)
+    start(tmp_path / "run", max_steps=1, save_steps=1)
+    for text in (
+        "reading rows, row 3 of 3",
+        "step 1: writing 8 completions, token 1 of at most 8",
+        "step 1: scoring 8 completions",
+        "step 1: learning, pass 1 of 1",
+        "saving the checkpoint of step 1",
+    ):
+        assert text in seen
 
 
 def test_metrics_without_a_checkpoint_are_not_written_over_unasked(

@@ -9,7 +9,9 @@ from rich.console import Console
 from edgetool.calls.formats import Parsed
 from edgetool.calls.match import judge
 from edgetool.calls.types import Example
-from edgetool.train.panel import Panel, View, draw, duration
+from edgetool.train import panel as panel_module
+from edgetool.train.activity import Activity, duration
+from edgetool.train.panel import Panel, View, draw
 from edgetool.train.rollout import Written
 from edgetool.train.rows import Row
 from edgetool.train.sampled import Sampled
@@ -58,6 +60,33 @@ def test_a_log_gets_one_line_per_logged_step() -> None:
     assert shown(10, terminal=False, every=3) != ""  # the last step always
 
 
+def test_a_line_says_of_what_groups_were_equal() -> None:
+    assert "equal rewards in 1 of 1 groups" in shown(3, terminal=False)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_before_the_first_step_is_done_it_says_what_is_being_done(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(panel_module, "TICK", 0.01)
+    monkeypatch.setattr(panel_module, "QUIET", 0.02)
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=terminal, width=100, color_system=None)
+    with Panel(console) as panel:
+        panel.activity.begin("step 1: writing 64 completions", "token", "at most 256")
+        panel.activity.reach(12)
+        time.sleep(0.2)
+    assert "step 1: writing 64 completions, token 12 of at most 256 ..." in out.getvalue()
+
+
+def test_a_log_that_is_spoken_to_says_nothing_beside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(panel_module, "TICK", 0.01)
+    out = io.StringIO()
+    with Panel(Console(file=out)):
+        time.sleep(0.1)
+    assert out.getvalue() == ""
+
+
 def test_what_is_left_does_not_count_the_reading_of_rows_before_the_first_step() -> None:
     left: list[float] = []
     view = View(lambda _, seconds: left.append(seconds) or "", draw)
@@ -83,3 +112,12 @@ def test_completions_are_shown_as_they_are_not_as_markup() -> None:
 )
 def test_durations(seconds: float, expected: str) -> None:
     assert duration(seconds) == expected
+
+
+def test_items_are_counted_as_they_are_taken() -> None:
+    activity, seen = Activity(), []
+    for _ in activity.over(["a", "b"], "reading rows", "row"):
+        seen.append(activity.text)
+    assert seen == ["reading rows, row 1 of 2", "reading rows, row 2 of 2"]
+    activity.begin("saving")
+    assert activity.text == "saving"

@@ -1,4 +1,5 @@
-// Runs a template as Ollama does: Go's text/template over .System, .Tools and .Messages.
+// Runs a template as Ollama does: Go's text/template over .System, .Tools and .Messages, and finds
+// the text that begins a call, which is the first one behind `if .ToolCalls`.
 //
 // JSON is spaced as in the prompts of training, so that only the layout is compared; Ollama itself
 // writes it without blanks.
@@ -9,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"text/template"
+	"text/template/parse"
 )
 
 type Kind string
@@ -28,14 +30,10 @@ type Function struct {
 	Text        string
 }
 
-func (f Function) String() string { return f.Text }
-
 type Tool struct {
 	Function Function
 	Text     string
 }
-
-func (t Tool) String() string { return t.Text }
 
 type Arguments string
 
@@ -64,6 +62,12 @@ type Input struct {
 }
 
 func spaced(value any) string {
+	switch known := value.(type) {
+	case Function:
+		return known.Text
+	case Tool:
+		return known.Text
+	}
 	text, err := json.Marshal(value)
 	if err != nil {
 		panic(err)
@@ -71,12 +75,80 @@ func spaced(value any) string {
 	return strings.ReplaceAll(string(text), "\",\"", "\", \"")
 }
 
+func branches(node parse.Node) (*parse.BranchNode, bool) {
+	switch known := node.(type) {
+	case *parse.IfNode:
+		return &known.BranchNode, true
+	case *parse.RangeNode:
+		return &known.BranchNode, true
+	}
+	return nil, false
+}
+
+func inside(list *parse.ListNode) []parse.Node {
+	if list == nil {
+		return nil
+	}
+	return list.Nodes
+}
+
+func ifCalls(nodes []parse.Node) *parse.BranchNode {
+	for _, node := range nodes {
+		branch, ok := branches(node)
+		if !ok {
+			continue
+		}
+		if branch.NodeType == parse.NodeIf && strings.Contains(branch.Pipe.String(), ".ToolCalls") {
+			return branch
+		}
+		for _, list := range []*parse.ListNode{branch.List, branch.ElseList} {
+			if found := ifCalls(inside(list)); found != nil {
+				return found
+			}
+		}
+	}
+	return nil
+}
+
+func firstText(nodes []parse.Node) string {
+	for _, node := range nodes {
+		if text, ok := node.(*parse.TextNode); ok {
+			if strings.TrimSpace(string(text.Text)) != "" {
+				return string(text.Text)
+			}
+			continue
+		}
+		branch, ok := branches(node)
+		if !ok {
+			return ""
+		}
+		if found := firstText(inside(branch.List)); found != "" {
+			return found
+		}
+		return firstText(inside(branch.ElseList))
+	}
+	return ""
+}
+
+func tag(nodes []parse.Node) string {
+	text := ""
+	if branch := ifCalls(nodes); branch != nil {
+		text, _, _ = strings.Cut(firstText(inside(branch.List)), "{")
+	}
+	if text = strings.TrimSpace(text); text == "" {
+		return "{"
+	}
+	return text
+}
+
+type Output struct{ Text, Tag string }
+
 func main() {
 	var inputs []Input
 	if err := json.NewDecoder(os.Stdin).Decode(&inputs); err != nil {
 		panic(err)
 	}
-	texts := []string{}
+	outputs := []Output{}
 	for _, input := range inputs {
 		functions := template.FuncMap{"json": spaced}
 		parsed := template.Must(template.New("").Funcs(functions).Parse(input.Template))
@@ -84,7 +156,7 @@ func main() {
 		if err := parsed.Execute(&text, input.Values); err != nil {
 			panic(err)
 		}
-		texts = append(texts, text.String())
+		outputs = append(outputs, Output{text.String(), tag(parsed.Tree.Root.Nodes)})
 	}
-	json.NewEncoder(os.Stdout).Encode(texts)
+	json.NewEncoder(os.Stdout).Encode(outputs)
 }
