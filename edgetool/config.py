@@ -13,6 +13,7 @@ Configuration stops here: the code behind it gets plain values.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import difflib
 from collections.abc import Mapping, Sequence
@@ -25,12 +26,19 @@ from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from edgetool.data.sources import DEMO
 from edgetool.errors import ConfigError, UsageError
+from edgetool.train.foreign_keys import FOREIGN, advice, in_section
 from edgetool.train.settings import GRPOSettings, LoraSettings, RewardSettings, SFTSettings
 
 
 @dataclass(frozen=True)
 class DataSettings:
-    """Row sources: `demo` or a path to JSONL. *_rows: use only the first so many."""
+    """Rows to train on, and rows to measure on.
+
+    train             `demo`, or a file of rows to train on
+    validation        `demo`, or a file of held-out rows, which evaluation and export measure on
+    train_rows        use only the first so many; None: all
+    validation_rows   use only the first so many; None: all
+    """
 
     train: str = DEMO
     validation: str = DEMO
@@ -53,6 +61,13 @@ Reward = Annotated[RewardSettings, BeforeValidator(_weight_alone)]
 class Config:
     """Everything a training run is told.
 
+    model         a card's name, a transformers folder, a hub id, or nano
+    output_dir    the run's folder, where everything is written
+    load_in_4bit  quantize the base to NF4 with double quantization
+    data          the rows
+    lora          the adapter
+    grpo          `edgetool train`
+    sft           `edgetool sft`, a warm start
     attn_implementation   of the training pass: sdpa, or flex_attention, which skips what a
                   completion does not see (NVIDIA GPU)
     backend       plain, or unsloth: its patches under our trainer, on an NVIDIA GPU
@@ -103,14 +118,55 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
 
 def build_config(values: Mapping[str, Any], where: str) -> Config:
     """Plain values -> Config. Raises ConfigError naming every unknown key and bad value."""
-    problems = [f"{where}: {problem}" for problem in _unknown_keys(values, Config)]
-    try:
-        config = TypeAdapter(Config).validate_python(values)
-    except ValidationError as error:
-        problems += [f"{where}: {_describe(entry)}" for entry in error.errors()]
-    if problems:
-        raise ConfigError("\n".join(problems))
+    problems = _unknown_keys(values, Config)
+    config, wrong = _checked(values)
+    problems += [problem for problem in wrong if problem not in problems]
+    if config is None or problems:
+        raise ConfigError("\n".join(f"{where}: {problem}" for problem in problems))
     return config
+
+
+def _checked(values: Mapping[str, Any]) -> tuple[Config | None, list[str]]:
+    """The configuration, or None, and all bad values.
+
+    A settings class stops at its first one: it is set aside, and the rest is checked again.
+    """
+    rest: Any = copy.deepcopy(values)
+    problems: list[str] = []
+    named: set[tuple[Any, ...]] = set()
+    while True:
+        try:
+            return TypeAdapter(Config).validate_python(rest), problems
+        except ValidationError as error:
+            removed = False
+            for entry in error.errors():
+                at = _place(entry)
+                if at in named:  # a value that its absence makes wrong has been spoken of
+                    continue
+                named.add(at)
+                problems.append(_describe(entry))
+                removed |= _remove(rest, at)
+            if not removed:
+                return None, problems
+
+
+def _place(error: Any) -> tuple[Any, ...]:
+    """The keys that lead to a bad value; a settings class names its own in the message."""
+    if error["type"] != "value_error":
+        return tuple(error["loc"])
+    name = error["msg"].removeprefix("Value error, ").partition(" = ")[0]
+    return (*error["loc"], name.partition(".")[0])
+
+
+def _remove(values: Any, at: Sequence[Any]) -> bool:
+    """Take the value at these keys away, or the outermost that is there instead of keys."""
+    *parents, last = at
+    for depth, parent in enumerate(parents):
+        inner = values.get(parent) if isinstance(values, dict) else None
+        if not isinstance(inner, dict):
+            return _remove(values, at[: depth + 1]) if depth + 1 < len(at) and inner else False
+        values = inner
+    return isinstance(values, dict) and values.pop(last, None) is not None
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
@@ -134,8 +190,7 @@ def _unknown_keys(values: Mapping[str, Any], kind: Any, prefix: str = "") -> lis
     problems = []
     for key, value in values.items():
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
-            hint = f"did you mean '{prefix}{near[0]}'?" if near else f"known: {', '.join(known)}"
+            hint = key_hint(str(key), prefix, list(known))
             problems.append(f"unknown key '{prefix}{key}'; {hint}")
         elif dataclasses.is_dataclass(known[key]) and isinstance(value, Mapping):
             problems += _unknown_keys(value, known[key], f"{prefix}{key}.")
@@ -146,12 +201,45 @@ def _unknown_keys(values: Mapping[str, Any], kind: Any, prefix: str = "") -> lis
     return problems
 
 
+def key_hint(key: str, prefix: str, known: Sequence[str]) -> str:
+    """What to write instead of a key that `prefix`, "grpo." for one, does not have.
+
+    known   the keys that it has
+    """
+    section = prefix.rstrip(".")
+    if told := advice(key, section):
+        return told
+    if homes := homes_of(key):
+        return f"write {homes}"
+    if near := difflib.get_close_matches(key, known, n=1, cutoff=0.6):
+        return f"did you mean '{prefix}{near[0]}'?"
+    elsewhere = [name for section in _SECTIONS.values() for name in get_type_hints(section)]
+    if near := difflib.get_close_matches(key, [*elsewhere, *FOREIGN], n=1, cutoff=0.75):
+        return f"for {near[0]}: {advice(near[0], section) or f'write {homes_of(near[0])}'}"
+    return f"known: {', '.join(known)}; `edgetool config` says what they do"
+
+
+_SECTIONS = {"data": DataSettings, "lora": LoraSettings, "grpo": GRPOSettings, "sft": SFTSettings}
+
+
+def homes_of(name: str) -> str:
+    """Where the configuration has a key of this name, as the user writes it; "" for nowhere."""
+    homes = [f"{section}." for section, kind in _SECTIONS.items() if name in get_type_hints(kind)]
+    if name in get_type_hints(Config):
+        return name
+    if homes == ["grpo.", "sft."]:
+        return in_section(f"*.{name}", "")
+    return " or ".join(f"{home}{name}" for home in homes)
+
+
 def _describe(error: Any) -> str:
     """One pydantic error in our words."""
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "missing":
         return f"'{key}' is missing"
     message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "tuple_type":
+        message = f"expected a list, such as [{error['input']}]"
     if error["type"] == "value_error":  # from a settings class, which names key and value itself
         return f"{key}: {message}"
     return f"{key} = {error['input']!r}: {message}"

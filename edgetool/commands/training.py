@@ -93,6 +93,19 @@ def doctor(
 
 
 @app.command()
+def config(
+    key: Annotated[
+        str | None, typer.Argument(help="Only this key or section, such as grpo.beta or lora.")
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """All keys of a configuration: defaults, types, what each does."""
+    from edgetool.verbs.config_keys import run_config
+
+    run_config(key, console(), as_json=json_)
+
+
+@app.command()
 def sft(
     config: ConfigOption,
     set_: SetOption = None,

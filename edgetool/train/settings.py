@@ -17,16 +17,28 @@ RESTARTS = "cosine_with_restarts"
 SCHEDULERS = ("constant", "linear", "cosine", RESTARTS)
 OPTIMIZERS = ("adamw_torch", "adamw_8bit")
 LOSS_TYPES = ("grpo", "dr_grpo", "dapo", "bnpo", "cispo")
-IMPORTANCE_SAMPLING_LEVELS = ("token", "sequence")
-SCALE_REWARDS = ("group", "batch", "none")
-TOO_LONG = ("skip", "refuse")
 REPORTERS = ("tensorboard",)
+# What a setting of words may be.
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "lr_scheduler_type": SCHEDULERS,
+    "optim": OPTIMIZERS,
+    "too_long": ("skip", "refuse"),
+    "report_to": REPORTERS,
+    "loss_type": LOSS_TYPES,
+    "importance_sampling_level": ("token", "sequence"),
+    "scale_rewards": ("group", "batch", "none"),
+}
 NO_CALL_TEXT = "No tool fits."
 
 
 @dataclass(frozen=True)
 class LoraSettings:
     """Low-rank adaptation (arXiv:2106.09685): W x + (lora_alpha / r) B A x, A and B in float32.
+
+    r               the rank: more learns more and takes more memory
+    lora_alpha      the adapter is scaled by lora_alpha / r
+    lora_dropout    share of the adapter's inputs that a training pass leaves out
+    target_modules  all-linear, or a list of module names
 
     Raises ValueError naming the key, its value and what is allowed.
     """
@@ -58,6 +70,8 @@ class RewardSettings:
     weight   its scores are multiplied by it
     until    the weight is `then` once its mean over the last `window` steps has reached this, and
              stays so; None: it never changes
+    then     the weight from that step on
+    window   steps its mean is taken over
 
     Raises ValueError naming the key, its value and what is allowed.
     """
@@ -79,6 +93,19 @@ class RewardSettings:
 class StepSettings:
     """What every way of training needs to know of its optimizer steps.
 
+    max_steps       optimizer steps of the whole run
+    learning_rate   of AdamW, at its highest
+    lr_scheduler_type             how the rate falls over the run
+    warmup_steps    steps in which the rate rises to learning_rate
+    max_grad_norm   a longer gradient is shortened to this
+    weight_decay    of AdamW
+    adam_beta1      of AdamW's first moment
+    adam_beta2      of AdamW's second moment
+    adam_epsilon    of AdamW
+    gradient_checkpointing        compute activations twice and hold fewer of them
+    save_steps      a checkpoint is written every so many steps; the two newest are kept
+    logging_steps   a line of metrics is written every so many steps
+    seed            of the adapter, the order of rows, sampling and dropout
     too_long        what happens to rows that are longer than allowed: skip them, or refuse to start
     packed_tokens   tokens in one forward of the training pass, padding included; less takes less
                     memory, and the gradient stays the same. None: 2048 on a CPU, whose caches like
@@ -130,10 +157,10 @@ class StepSettings:
         _within("weight_decay", self.weight_decay, 0)
         for name in ("adam_beta1", "adam_beta2"):
             _within(name, getattr(self, name), 0, 1, open_high=True)
-        _one_of("lr_scheduler_type", self.lr_scheduler_type, SCHEDULERS)
-        _one_of("optim", self.optim, OPTIMIZERS)
+        for name, allowed in CHOICES.items():
+            if hasattr(self, name) and name != "report_to":
+                _one_of(name, getattr(self, name), allowed)
         self._check_scheduler()
-        _one_of("too_long", self.too_long, TOO_LONG)
         for name in self.report_to:
             _one_of("report_to", name, REPORTERS)
 
@@ -184,6 +211,16 @@ class SFTSettings(StepSettings):
 class GRPOSettings(StepSettings):
     """One GRPO run (arXiv:2402.03300).
 
+    num_generations      G, completions of each prompt; a reward counts against their mean
+    num_iterations       optimizer steps on one rollout
+    beta                 weight of the KL term that holds the policy to its start
+    epsilon              the ratio of new to old probability is clipped to 1 - epsilon
+    loss_type            how the losses of tokens are averaged
+    mask_truncated_completions   leave completions that hit max_completion_length out of the loss
+    temperature          of sampling
+    top_p                sample from the most probable tokens that hold this share; 1: all
+    top_k                sample from so many most probable tokens; 0: all
+    max_completion_length   tokens; a longer completion is cut and counts as unfinished
     prompts_per_step     B, prompts per optimizer batch; each gets num_generations completions
     max_prompt_length    tokens; None: what the model's context leaves beside a completion
     dynamic_sampling     rounds in which groups of equal rewards make way for other rows' groups
@@ -232,16 +269,11 @@ class GRPOSettings(StepSettings):
         super().__post_init__()
         self._check_counts()
         self._check_numbers()
-        _one_of("loss_type", self.loss_type, LOSS_TYPES)
-        _one_of(
-            "importance_sampling_level", self.importance_sampling_level, IMPORTANCE_SAMPLING_LEVELS
-        )
         if self.loss_type == "cispo" and self.epsilon_high is None:
             raise ValueError(
                 "epsilon_high = null: loss_type 'cispo' needs it, the cap on the ratio of new to "
                 "old probability; 5.0 is usual"
             )
-        _one_of("scale_rewards", self.scale_rewards, SCALE_REWARDS)
 
     def _check_counts(self) -> None:
         # One completion has no group to be compared with: its advantage would always be zero.
