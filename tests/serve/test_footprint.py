@@ -148,8 +148,8 @@ def test_what_serve_announces_is_what_it_holds(shaped, tmp_path, shape):
         announced = float(re.search(r"about ([\d.]+) MiB", hosted.said[0])[1])
         _ask_eight_times(hosted.url)
         held = sum(_proportional(pid) for pid in _family(hosted.process.pid))
-    # never more than announced, and at most a quarter less
-    assert 0.75 * announced < held < announced
+    # never more than announced; less by what other processes here share of the same libraries
+    assert 0.65 * announced < held < announced
 
 
 def _ask_eight_times(url: str) -> None:
