@@ -8,7 +8,7 @@
     ├── ModelError           a model folder or GGUF file that cannot be used
     │   └── NoSuchModel      ... because there is none: exit code 2
     └── EngineError          llama.cpp or a grammar engine failed on valid input
-        └── Busy             ... for now: its queue is full
+        └── Busy             ... for now: its queue is full, or it is being started again
 
 A message says what is wrong, where, the offending value and what to type next.
 """
@@ -63,8 +63,15 @@ class NoSuchModel(ModelError):
 
 
 class EngineError(EdgetoolError):
-    """An inference or grammar engine failed on input that was valid."""
+    """An inference or grammar engine failed on input that was valid.
+
+    retry_seconds   when it may do better
+    """
+
+    def __init__(self, message: str, retry_seconds: int = 1) -> None:
+        super().__init__(message)
+        self.retry_seconds = retry_seconds
 
 
 class Busy(EngineError):
-    """The engine has as much to do as it may keep waiting; ask again later."""
+    """No job can be taken for now: the queue is full, or the engine is being started again."""

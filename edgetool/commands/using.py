@@ -94,6 +94,10 @@ def serve(
     With --engine llama-server the calls are held by llama.cpp's own grammar: schemas it cannot
     hold are refused, an answer may be cut at max_tokens, no token is written without asking the
     model or guessed from your words, and the tools' prompt is not kept on disk.
+
+    An engine that ends or hangs is replaced: meanwhile /health and all requests answer 503 and
+    say when to ask again. One that cannot be started any more ends the server with exit code 1,
+    so that systemd or docker may start it anew.
     """
     from edgetool.commands.targets import gguf_of
     from edgetool.verbs.hosting import run_serve

@@ -9,20 +9,33 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from edgetool.errors import EdgetoolError, ModelError, UsageError
+from edgetool.errors import EdgetoolError, EngineError, ModelError, UsageError
 
-# A child that says nothing for so long, though it was asked, is taken for dead.
+# A child that says nothing for so long while it loads, or on a row of an evaluation, is taken for
+# dead; one that serves shows signs of life (see `pulse.py`).
 SILENCE_SECONDS = 600.0
 _PACKAGE = Path(__file__).resolve().parents[2]
 _TAIL = 400  # characters of a crashed child's stderr that are shown
+
+
+@lru_cache(maxsize=1)
+def _spawner(pid: int) -> ThreadPoolExecutor:
+    """The thread that starts all children of this process, and lives as long as it does.
+
+    Linux ends a child with the thread that started it (`pulse.die_with_parent`).
+    """
+    return ThreadPoolExecutor(1, thread_name_prefix=f"spawner-{pid}")
 
 
 class Child:
@@ -34,13 +47,21 @@ class Child:
 
     def __init__(self, module: str, settings: dict[str, Any]) -> None:
         self._module, self._settings = module, settings
-        self._saying = threading.Lock()
-        self._start()
+        self._turn, self._over = threading.Lock(), False
+        with self._turn:
+            self._start()
 
     def _start(self) -> None:
         path = os.pathsep.join(filter(None, [str(_PACKAGE), os.environ.get("PYTHONPATH")]))
         self._noise = tempfile.TemporaryFile()  # noqa: SIM115 - closed in stop
-        self._process = subprocess.Popen(
+        self._process = _spawner(os.getpid()).submit(self._spawn, path).result()
+        self._outbox: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        sending = (self._outbox, self._process.stdin)
+        threading.Thread(target=_send, args=sending, daemon=True).start()
+        self.say(self._settings)
+
+    def _spawn(self, path: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
             [sys.executable, "-m", self._module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -49,7 +70,6 @@ class Child:
             start_new_session=True,  # Ctrl-C is for us: the pipe's end tells the child
             env={**os.environ, "PYTHONPATH": path},
         )
-        self.say(self._settings)
 
     @property
     def pid(self) -> int:
@@ -66,13 +86,8 @@ class Child:
         return message
 
     def say(self, message: dict[str, Any]) -> None:
-        assert self._process.stdin is not None
-        try:
-            with self._saying:
-                self._process.stdin.write(json.dumps(message) + "\n")
-                self._process.stdin.flush()
-        except (BrokenPipeError, ValueError):  # it is gone: `hear` will tell
-            pass
+        """Have it told, in order; does not wait for a child that is slow to listen."""
+        self._outbox.put(message)
 
     def hear(self) -> dict[str, Any] | None:
         """The child's next message; None when it has ended or keeps silent for too long."""
@@ -98,19 +113,30 @@ class Child:
             os.killpg(self._process.pid, signal.SIGKILL)  # its session is its own
 
     def restart(self) -> str:
-        """Replace a child that crashed; returns what is known of why."""
-        self._process.wait()
+        """Replace a child that crashed; returns what is known of why.
+
+        Raises EngineError after `stop`, and as `hello` does.
+        """
         words = self.last_words()
-        self.stop()
-        self._start()
+        with self._turn:
+            if self._over:
+                raise EngineError(f"{words}; it was stopped for good meanwhile")
+            self._end()
+            self._start()
         self.hello()
         return words
 
     def stop(self) -> None:
-        """End it: by closing its pipe, and by force a second later. May be called twice."""
-        if self._process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.close()
+        """End it for good: by closing its pipe, and by force a second later. May be called twice.
+
+        A `restart` on its way in another thread comes to nothing.
+        """
+        with self._turn:
+            self._over = True
+            self._end()
+
+    def _end(self) -> None:
+        self._outbox.put(None)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=1)
         self.kill()  # also what it started and left behind
@@ -120,11 +146,22 @@ class Child:
     def last_words(self) -> str:
         """What is known of why it ended; waits for its end."""
         self._process.wait()
-        self._noise.seek(0)
-        said = self._noise.read().decode("utf-8", "replace").strip()[-_TAIL:]
+        said = ""
+        with contextlib.suppress(ValueError):  # closed under our hands
+            self._noise.seek(0)
+            said = self._noise.read().decode("utf-8", "replace").strip()[-_TAIL:]
         return f"the engine's process ended with {self._process.returncode}" + (
             f": {said}" if said else ""
         )
+
+
+def _send(outbox: queue.SimpleQueue[dict[str, Any] | None], pipe: IO[str]) -> None:
+    """Write what is in the outbox until None comes, which closes the pipe."""
+    # A child that is gone: `hear` will tell.
+    with contextlib.suppress(BrokenPipeError), pipe:
+        while (message := outbox.get()) is not None:
+            pipe.write(json.dumps(message) + "\n")
+            pipe.flush()
 
 
 def advice(returncode: int) -> str:

@@ -43,6 +43,7 @@ class Engine:
                 where their caches would take more than CACHE_BYTES
     gpu         put layers on a GPU, as many as fit, where llama.cpp has a backend for one
     kept        tokens of the prompt read last that were in the cache already
+    decoded     micro-batches that went through the model
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Engine:
         self._size = self.llama.n_vocab()
         self._chunks: list[list[int]] = [[] for _ in range(sequences)]  # prompt tokens to reuse
         self._length = [0] * sequences  # tokens in the cache
-        self.kept = 0
+        self.kept = self.decoded = 0
         self._batch = _Batch(max(CHUNK, sequences))
         self.can_retract = can_retract(self.llama._model.model)
 
@@ -200,6 +201,7 @@ class Engine:
             raise EngineError(
                 f"llama.cpp could not read {len(entries)} tokens: llama_decode gave {status}"
             )
+        self.decoded += 1
 
     def _logits(self, place: int) -> Logits:
         import llama_cpp

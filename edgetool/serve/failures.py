@@ -27,6 +27,7 @@ class Failure:
     kind: str = INVALID_REQUEST
     param: str | None = None
     code: str | None = None
+    retry_seconds: int = RETRY_SECONDS
 
     @property
     def body(self) -> JsonObject:
@@ -35,12 +36,12 @@ class Failure:
 
     @property
     def headers(self) -> dict[str, str]:
-        return {"retry-after": str(RETRY_SECONDS)} if self.status == 503 else {}
+        return {"retry-after": str(self.retry_seconds)} if self.status == 503 else {}
 
 
 def failure(error: EdgetoolError) -> Failure:
     """What a client is told of an error: 400 where the request is at fault, 503 where the engine
-    is, which may do better in a second."""
+    is, which may do better soon."""
     text = str(error)
     if isinstance(error, BadRequest):
         return Failure(400, text, param=error.param, code=error.code)
@@ -49,8 +50,7 @@ def failure(error: EdgetoolError) -> Failure:
     # A ModelError in a server that runs: the template refuses this conversation.
     if isinstance(error, UsageError | ModelError | SchemaError):
         return Failure(400, text)
-    if isinstance(error, Busy):
-        return Failure(503, text, SERVER_ERROR, code="engine_overloaded")
     if isinstance(error, EngineError):
-        return Failure(503, text, SERVER_ERROR, code="engine_failed")
+        code = "engine_overloaded" if isinstance(error, Busy) else "engine_failed"
+        return Failure(503, text, SERVER_ERROR, code=code, retry_seconds=error.retry_seconds)
     return Failure(500, text, SERVER_ERROR)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 from edgetool.calls.prompt import Prompter
 from edgetool.errors import EdgetoolError, EngineError, ModelError, UsageError
@@ -32,6 +33,7 @@ from edgetool.serve.opening import (
     trained_context,
     without_templates,
 )
+from edgetool.serve.pulse import WRITING, Marks, beat, die_with_parent
 from edgetool.serve.scribe import Say, listen, refused, told_by_parent
 from edgetool.serve.session import CONTEXT, chosen_by, prompter_of, require_room, text_ids
 from edgetool.serve.upstream import Hearing, command, complaint, environment, grammar_of, request
@@ -82,9 +84,12 @@ async def _work(settings: dict[str, Any], say: Say) -> None:
                     "context": spelling.limit,
                     "sequences": sequences,
                     "chat_template": asdict(chosen_by(spelling.prompter)),
+                    "patience": {},
                 }
             )
-            await Relay(spelling, client, server, say).serve()
+            relay = Relay(spelling, client, server, say)
+            beat(say, relay.marks)
+            await relay.serve()
     finally:
         await server.stop()
 
@@ -142,6 +147,7 @@ class Server:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
+                preexec_fn=die_with_parent,
             )
         except OSError as error:
             raise UsageError(f"{run[0]}: cannot be run: {error.strerror}") from error
@@ -171,6 +177,14 @@ class Server:
         said = b"".join(self._tail).decode("utf-8", "replace").strip()[-_TAIL:]
         return f"llama-server ended with {code}" + (f": {said}" if said else "")
 
+    def seconds(self) -> float | None:
+        """Processor time it has taken; None once it is gone."""
+        try:
+            times = psutil.Process(self._process.pid).cpu_times()
+        except psutil.Error:
+            return None
+        return float(times.user + times.system)
+
     async def stop(self) -> None:
         """End it at once: it has nothing to save."""
         if self._process.returncode is None:
@@ -186,6 +200,11 @@ class Relay:
     ) -> None:
         self._spelling, self._client, self._server, self._say = spelling, client, server, say
         self._tasks: dict[int, asyncio.Task[None]] = {}
+
+    def marks(self) -> Marks:
+        """What is gone on with, for another thread to tell. A llama-server that has work and takes
+        no processor time is stopped; of its steps it says nothing, so a loop in it is not seen."""
+        return {WRITING: self._server.seconds() if self._tasks else None}
 
     async def serve(self) -> None:
         """Until the parent closes the pipe. A llama-server that ended ends this process."""

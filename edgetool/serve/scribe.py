@@ -3,11 +3,11 @@
 Driven by `writer.py`. Lines of JSON go both ways:
 
     -> {"path", "context", "threads", "sequences", "call_syntax", "template", "warm"}
-    <- {"syntax", "context", "sequences", "chat_template", "warm"}
+    <- {"syntax", "context", "sequences", "chat_template", "warm", "patience"}
        or {"refused": ..., "usage": bool}
     -> {"job": 7, "wanted": {...}}    {"cancel": 7}
     <- {"job": 7, "delta": {...}}     as often as something was written
-    <- {"alive": true}                between prompts
+    <- {"alive": {"writing": ...}}    every second, see `pulse.py`
     <- {"job": 7, "done": {...}}      or {"job": 7, "refused": ..., "usage": bool}
 
 Nothing else may reach the pipe: what libraries print goes to stderr.
@@ -20,6 +20,7 @@ import os
 import queue
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -32,12 +33,15 @@ from edgetool.errors import EdgetoolError, PromptTooLong, UsageError
 from edgetool.serve.constrained import ConstraintMaker, for_llama
 from edgetool.serve.drafting import Drafter, words_of
 from edgetool.serve.jobs import AUTO, NONE, REQUIRED, Delta, Done, Job, job_from_json
+from edgetool.serve.opening import CHUNK
+from edgetool.serve.pulse import WRITING, Marks, beat, die_with_parent, patience_for
 from edgetool.serve.session import LlamaSession, chosen_by
 from edgetool.serve.speech import Speech
 from edgetool.serve.warm import warm_up
 from edgetool.serve.writing import Batch
 
 Say = Callable[[dict[str, Any]], None]
+_GRACE_SECONDS = 2.0  # for what is written to be ended in order
 Told = dict[str, Any] | None  # None: the pipe is closed
 
 
@@ -48,11 +52,15 @@ def main() -> None:
 
 def listen(work: Callable[[dict[str, Any], Say], None]) -> None:
     """Have `work` done with the parent's settings, and what it says sent to the parent."""
+    die_with_parent()
     pipe = os.fdopen(os.dup(1), "w", encoding="ascii", buffering=1)
     os.dup2(2, 1)
+    turn = threading.Lock()
 
     def say(message: dict[str, Any]) -> None:
-        pipe.write(json.dumps(message) + "\n")
+        line = json.dumps(message) + "\n"
+        with turn:
+            pipe.write(line)
 
     try:
         work(json.loads(sys.stdin.readline()), say)
@@ -66,6 +74,7 @@ def _work(settings: dict[str, Any], say: Say) -> None:
     tools = [Tool(**tool) for tool in settings.pop("warm")]
     with LlamaSession(Path(settings.pop("path")), gpu=True, **settings) as session:
         scribe = Scribe(session, say)
+        patience = {WRITING: patience_for(_step_seconds(session))}
         warm = warm_up(session, tools) if tools else None
         engine = session.engine
         say(
@@ -75,21 +84,25 @@ def _work(settings: dict[str, Any], say: Say) -> None:
                 "sequences": engine.sequences,
                 "chat_template": asdict(chosen_by(session.prompter)),
                 "warm": warm and {"tokens": warm.tokens, "loaded": warm.loaded},
+                "patience": patience,
             }
         )
+        beat(say, scribe.marks)
         told = told_by_parent()
         while scribe.hear(told):
             scribe.round()
 
 
 def told_by_parent() -> queue.Queue[Told]:
-    """What the parent says, as it comes in."""
+    """What the parent says, as it comes in. Soon after the end of it this process ends."""
     told: queue.Queue[Told] = queue.Queue()
 
     def read() -> None:
         for line in sys.stdin:
             told.put(json.loads(line))
         told.put(None)
+        time.sleep(_GRACE_SECONDS)  # whatever is going on in the other threads
+        os._exit(1)
 
     threading.Thread(target=read, daemon=True).start()
     return told
@@ -124,11 +137,13 @@ class Scribe:
         self._batch: Batch[int] = Batch(session)
         self._waiting: deque[_Task] = deque()
         self._tasks: dict[int, _Task] = {}
+        self._rounds, self._idle = 0, True
         self._made: ConstraintMaker | None = None
 
     def hear(self, told: queue.Queue[Told]) -> bool:
         """Take note of what was said; waits when there is nothing to do. False: it is over."""
         while not told.empty() or not (self._tasks or self._waiting):
+            self._idle = not (self._tasks or self._waiting)
             message = told.get()
             if message is None:
                 return False
@@ -137,13 +152,19 @@ class Scribe:
             else:
                 job = job_from_json(message["wanted"])
                 self._waiting.append(_Task(message["job"], job, Speech(job.stop)))
+        self._idle = False
         return True
+
+    def marks(self) -> Marks:
+        """What this process is at, for another thread to tell."""
+        step = self._rounds + self._session.engine.decoded
+        return {WRITING: None if self._idle else step}
 
     def round(self) -> None:
         """Read one prompt where there is room for it, and go a step on with everything."""
+        self._rounds += 1
         if self._waiting and self._batch.free:
             self._begin(self._waiting.popleft())
-            self._say({"alive": True})  # reading a prompt may take a minute
         over = self._batch.round()
         finished = {number for number, _ in over}
         for number, task in list(self._tasks.items()):
@@ -227,6 +248,17 @@ class Scribe:
             completion, task.prompt_tokens, task.cached, completion.passes or 0, stopped=stopped
         )
         self._say({"job": task.number, "done": asdict(done)})
+
+
+def _step_seconds(session: LlamaSession) -> float:
+    """How long one micro-batch takes this model, the second time. The cache is empty behind it."""
+    tokens = [0] * max(1, min(CHUNK, session.engine.context - 1))
+    for _ in range(2):
+        started = time.perf_counter()
+        session.engine.read(tokens)
+    took = time.perf_counter() - started
+    session.engine.forget()
+    return took
 
 
 def refused(error: EdgetoolError, *, usage: bool = False) -> dict[str, Any]:

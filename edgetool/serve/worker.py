@@ -30,6 +30,7 @@ from edgetool.errors import EdgetoolError, UsageError
 from edgetool.serve.arms import Arms
 from edgetool.serve.constrained import for_llama
 from edgetool.serve.gbnf import GBNFMaker
+from edgetool.serve.pulse import die_with_parent
 from edgetool.serve.runtime import GGUFRuntime
 from edgetool.serve.session import LlamaSession, chosen_by
 from edgetool.serve.writing import Batch
@@ -39,6 +40,7 @@ Say = Callable[[dict[str, Any]], None]
 
 def main() -> None:
     """Serve the parent until it closes the pipe."""
+    die_with_parent()
     pipe = os.fdopen(os.dup(1), "w", encoding="ascii", buffering=1)
     os.dup2(2, 1)
 

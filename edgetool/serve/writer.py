@@ -1,7 +1,7 @@
 """A model in a child process, for a server's event loop: jobs in, events out.
 
-The child may end at any moment; that costs the jobs that were in it, and the next ones find a new
-child. One that keeps ending is not started again and again.
+The child may end at any moment, or hang and be ended; that costs the jobs that were in it, and the
+next ones find a new child. `restarts.py` says when, `pulse.py` what hanging is.
 """
 
 from __future__ import annotations
@@ -9,26 +9,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import math
 import threading
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import asdict
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from edgetool.calls.template_choice import ChatTemplate
 from edgetool.calls.types import Tool
 from edgetool.errors import Busy, EdgetoolError, EngineError, PromptTooLong, UsageError
-from edgetool.serve.child import SILENCE_SECONDS, Child
+from edgetool.serve.child import Child
 from edgetool.serve.jobs import Delta, Event, Job, done_from_json
+from edgetool.serve.pulse import BEAT_SECONDS, Watchdog
+from edgetool.serve.restarts import Restarts
 
+# What a child runs: llama-cpp-python, or a llama-server.
+SCRIBE, RELAY = "edgetool.serve.scribe", "edgetool.serve.relay"
 # Completions written side by side. Each needs a KV cache of its own.
 SEQUENCES = 8
 # Jobs that may wait for a place; the next one is told to come back later.
 WAITING = 64
-# A child that ends this often within so many seconds is broken, not unlucky.
-MAX_CRASHES, CRASH_SECONDS = 3, 60.0
+# Beats without a word from the child after which /health no longer calls it well.
+QUIET = 3
 
 
 class ChildWriter:
@@ -39,6 +43,8 @@ class ChildWriter:
     waiting     jobs that may wait beyond those
     binary      a llama-server that writes them in place of llama-cpp-python
     warm        tools whose part of the prompt is read before the first job, or taken from disk
+    tell        is told in a sentence when the child ends and is started again
+    lost        why the child is given up for good; None as a rule. `on_lost` is called with it
 
     Raises ModelError for a file that cannot be used.
     """
@@ -55,6 +61,7 @@ class ChildWriter:
         waiting: int = WAITING,
         warm: Sequence[Tool] = (),
         binary: Path | None = None,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         settings: dict[str, Any] = {
             "path": str(path),
@@ -68,9 +75,8 @@ class ChildWriter:
             settings["warm"] = [asdict(tool) for tool in warm]
         else:
             settings["binary"] = str(binary)
-        module = "edgetool.serve.scribe" if binary is None else "edgetool.serve.relay"
         self.path = path
-        self._child = Child(module, settings)
+        self._child = Child(SCRIBE if binary is None else RELAY, settings)
         try:
             said = self._child.hello()
         except EdgetoolError:
@@ -83,12 +89,17 @@ class ChildWriter:
         self._numbers = itertools.count()
         self._inboxes: dict[int, _Inbox] = {}
         self._lock = threading.Lock()
-        self._crashes: deque[float] = deque(maxlen=MAX_CRASHES)
-        self._heard = time.monotonic()
-        self._closed = self._restarting = False
-        self._broken: str | None = None
+        self._restarts, self._tell = Restarts(), tell
+        self._watchdog = Watchdog(said["patience"])
+        self._started = time.monotonic()
+        self._closed = threading.Event()
+        self._down: _Down | None = None  # while there is no child
+        self._hung: str | None = None
+        self.lost: str | None = None
+        self.on_lost: Callable[[], None] = lambda: None
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+        threading.Thread(target=self._watch, daemon=True).start()
 
     def __enter__(self) -> ChildWriter:
         return self
@@ -98,14 +109,17 @@ class ChildWriter:
 
     def close(self) -> None:
         """End the child; jobs on the way fail."""
-        self._closed = True
+        self._closed.set()
         self._child.stop()
         self._reader.join(timeout=5)
 
     @property
     def trouble(self) -> str | None:
         """Why no job can be taken now, None when one can."""
-        return self._broken or ("the engine is being started again" if self._restarting else None)
+        if self.lost is not None or self._down is not None:
+            return self.lost or str(self._down)
+        quiet = self._watchdog.silent
+        return f"the engine has said nothing for {quiet} s" if quiet > QUIET else None
 
     @property
     def load(self) -> int:
@@ -128,7 +142,7 @@ class ChildWriter:
         try:
             self._child.say({"job": number, "wanted": asdict(job)})
             while not over:
-                event = await self._next(inbox)
+                event = await inbox.get()
                 over = not isinstance(event, Delta)
                 if isinstance(event, EdgetoolError):
                     raise event
@@ -139,38 +153,35 @@ class ChildWriter:
             if not over:
                 self._child.say({"cancel": number})
 
-    async def _next(self, inbox: _Inbox) -> Event | EdgetoolError:
-        """What comes next of a job. A child that says nothing to anybody for too long is ended."""
-        while True:
-            try:
-                return await asyncio.wait_for(inbox.get(), SILENCE_SECONDS)
-            except asyncio.TimeoutError:
-                if time.monotonic() - self._heard >= SILENCE_SECONDS:
-                    self._child.kill()  # the reader will tell
-
     def _open(self) -> tuple[int, _Inbox]:
         with self._lock:
-            if self._broken is not None:
-                raise EngineError(self._broken)
-            if self._restarting:
-                raise Busy("the engine is being started again; ask again in a moment")
+            if self.lost is not None:
+                raise EngineError(self.lost)
+            if self._down is not None:
+                raise Busy(f"{self._down}; ask again then", self._down.seconds)
             if len(self._inboxes) >= self._room:
                 raise Busy(f"{len(self._inboxes)} requests are waiting already; ask again later")
-            if not self._inboxes:
-                self._heard = time.monotonic()  # nothing was asked of it until now
             number, inbox = next(self._numbers), _Inbox()
             self._inboxes[number] = inbox
             return number, inbox
 
     def _read(self) -> None:
         """Hand the child's messages out until the writer is closed; restart a child that ended."""
-        while not self._closed and self._broken is None:
+        while not self._closed.is_set() and self.lost is None:
             message = self._child.listen()
             if message is not None:
-                self._heard = time.monotonic()
+                self._watchdog.heard(message)
                 self._hand_out(message)
-            elif not self._closed:
+            elif not self._closed.is_set():
                 self._restart()
+
+    def _watch(self) -> None:
+        """End a child that hangs; the reader will notice."""
+        while not self._closed.wait(BEAT_SECONDS) and self.lost is None:
+            hangs = None if self._down is not None else self._watchdog.tick()
+            if hangs is not None:
+                self._hung = f"the engine's process hung ({hangs}) and was ended"
+                self._child.kill()
 
     def _hand_out(self, message: dict[str, Any]) -> None:
         inbox = self._inboxes.get(message.get("job", -1))
@@ -186,21 +197,55 @@ class ChildWriter:
 
     def _restart(self) -> None:
         """The child is gone, and its jobs with it."""
-        words = self._child.last_words()
+        words = self._hung or self._child.last_words()
+        pause = self._restarts.ended(time.monotonic() - self._started)
+        self._go_down(words, pause)
+        while not self._closed.wait(pause):
+            try:
+                self._child.restart()
+            except EdgetoolError as error:
+                pause = self._restarts.failed()
+                if self._restarts.given_up:
+                    self._lose(f"the engine could not be started again: {error}")
+                    return
+                self._go_down(str(error), pause)
+            else:
+                self._come_up()
+                return
+
+    def _go_down(self, words: str, pause: float) -> None:
         with self._lock:
-            self._restarting = True
+            self._down = down = _Down(words, time.monotonic() + pause)
             for inbox in self._inboxes.values():
-                inbox.put(EngineError(f"{words}; it is being started again, so ask again"))
-        self._crashes.append(time.monotonic())
-        often = len(self._crashes) == MAX_CRASHES
-        if often and self._crashes[-1] - self._crashes[0] < CRASH_SECONDS:
-            self._broken = f"{words}; it ended {MAX_CRASHES} times in a minute and was given up"
-            return
-        try:
-            self._child.restart()
-        except EdgetoolError as error:
-            self._broken = f"the engine could not be started again: {error}"
-        self._restarting = False
+                inbox.put(EngineError(f"{down}, so ask again", down.seconds))
+        self._tell(str(down))
+
+    def _come_up(self) -> None:
+        self._watchdog.begin()
+        self._started, self._hung = time.monotonic(), None
+        self._down = None
+        self._tell("the engine works again")
+
+    def _lose(self, words: str) -> None:
+        self.lost = words
+        self.on_lost()
+
+
+@dataclass(frozen=True)
+class _Down:
+    """There is no child: why, and when the next one is started (`time.monotonic`)."""
+
+    words: str
+    until: float
+
+    @property
+    def seconds(self) -> int:
+        """How long to wait before asking again."""
+        return max(1, math.ceil(self.until - time.monotonic()))
+
+    def __str__(self) -> str:
+        later = self.until > time.monotonic()
+        return f"{self.words}; it is started again {f'in {self.seconds} s' if later else 'now'}"
 
 
 class _Inbox:

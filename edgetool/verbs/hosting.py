@@ -6,11 +6,13 @@ import contextlib
 import json
 import os
 import shlex
+import socket
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from edgetool.calls.types import Tool
-from edgetool.errors import NoSuchModel, UsageError
+from edgetool.errors import EngineError, NoSuchModel, UsageError
 from edgetool.serve.footprint import LLAMA_SERVER, OURS, Opening, footprint, readable
 from edgetool.serve.http import ChatServer
 from edgetool.serve.listening import HOST, PORT, bind, is_loopback, server
@@ -45,7 +47,8 @@ def run_serve(
     offer_tools   requests that bring no tools get those of `tools`
 
     Raises UsageError for a host that others can reach without `api_key`, for a key that is none,
-    for a busy port and for an engine that is not here, ModelError for a file that cannot be used.
+    for a busy port and for an engine that is not here, ModelError for a file that cannot be used,
+    EngineError once an engine that ended cannot be started again.
     """
     host, port = host or HOST, PORT if port is None else port
     require_key(host, api_key)
@@ -57,7 +60,7 @@ def run_serve(
         opening = OURS if binary is None else LLAMA_SERVER
         print(memory_line(model, context or CONTEXT, opening), flush=True)
         with ChildWriter(
-            model, context=context, template=template, warm=offered, binary=binary
+            model, context=context, template=template, warm=offered, binary=binary, tell=_tell
         ) as writer:
             front = ChatServer(
                 writer, model.stem, offered, api_key=api_key, offer_tools=offer_tools
@@ -71,10 +74,22 @@ def run_serve(
             if offered and not offer_tools:
                 print(f"tools on the page: {names_of(offered)}; {_HOW_TO_OFFER}")
             print(welcome(url, front, locked=bool(api_key)), flush=True)
-            # uvicorn ends well and then raises the signal once more
-            with contextlib.suppress(KeyboardInterrupt):
-                app = front.app(page_routes(front.tools, front.guarded))
-                server(app).run(sockets=[listening])
+            _run(front, writer, listening)
+
+
+def _run(front: ChatServer, writer: ChildWriter, listening: socket.socket) -> None:
+    """Answer until interrupted. Raises EngineError where the engine is lost for good."""
+    own = server(front.app(page_routes(front.tools, front.guarded)))
+    writer.on_lost = lambda: setattr(own, "should_exit", True)
+    # uvicorn ends well and then raises the signal once more
+    with contextlib.suppress(KeyboardInterrupt):
+        own.run(sockets=[listening])
+    if writer.lost is not None:
+        raise EngineError(writer.lost)
+
+
+def _tell(sentence: str) -> None:
+    print(f"engine: {sentence}", file=sys.stderr, flush=True)
 
 
 def binary_of(engine: str | None) -> Path | None:
