@@ -11,14 +11,17 @@ from rich.console import Console
 from edgetool import catalogue
 from edgetool.catalogue import NANO, Recommended
 from edgetool.config import build_config
+from edgetool.data.held_out import HeldOut, hold_out
+from edgetool.data.sources import DEMO
 from edgetool.errors import UsageError
-from edgetool.files import write_text
+from edgetool.files import write_text, writing
 from edgetool.verbs.prompting import say_template, template_of
 
 SLM_TOOL_USE = "slm-tool-use"
 RECIPES = (SLM_TOOL_USE,)
 # The models of arXiv:2509.04518; the first unless another is asked for.
 PAPER_MODELS = ("Qwen2.5-1.5B-Instruct", "Qwen2.5-3B-Instruct", "Llama-3.2-3B-Instruct")
+XLAM = "xlam.jsonl"
 DEMO_REWARDS = {"paper": 0.25, "exact": 0.75, "abstain": 1.0}
 
 
@@ -37,8 +40,9 @@ def run_init(
 
     template   as `template_choice.choose` is asked for one
 
-    Raises UsageError when the file is there already, for a model that must not be trained and for
-    an unknown recipe.
+    Rows to measure on are held out of the user's own, see `held_out`.
+    Raises UsageError when the file is there already, for a model that must not be trained, for an
+    unknown recipe and for rows that are not there; DataError for rows that cannot be used.
     """
     if out.exists() and not force:
         raise UsageError(f"{out} is there already; add --force to replace it, or name another")
@@ -46,13 +50,22 @@ def run_init(
         raise UsageError(f"--recipe {recipe}: known: {', '.join(RECIPES)}")
     chosen = model or (PAPER_MODELS[0] if recipe else NANO)
     catalogue.require_trainable(chosen)
+    if recipe and chosen not in PAPER_MODELS:
+        raise UsageError(
+            f"--recipe {recipe} --model {chosen}: the paper has {', '.join(PAPER_MODELS)}"
+        )
     say_template(template_of(chosen, template), console)
     name = out.stem
-    text = _paper(chosen, data, name) if recipe else _plain(chosen, data, vram, name)
+    settings = None if recipe else _settings_for(chosen, vram)
+    rows = None if data in (None, DEMO) else hold_out(data)
+    text = _plain(chosen, rows, vram, name, settings) if settings else _paper(chosen, rows, name)
     if template:
         text += f"\ntemplate: {_quoted(template)}  # the chat template\n"
     build_config(yaml.safe_load(text), str(out))  # whoever gets it need not find out later
-    write_text(out, text)
+    with writing(out, option=None):
+        write_text(out, text)
+    if rows:
+        console.print(rows.sentence, markup=False)
     console.print(f"wrote {out}; next: edgetool train --config {out} --dry-run", markup=False)
 
 
@@ -71,10 +84,10 @@ def _settings_for(model: str, vram: int) -> Recommended:
     return found
 
 
-def _plain(model: str, data: str | None, vram: int, name: str) -> str:
-    found = _settings_for(model, vram)
-    on_demo = data is None
-    rewards = DEMO_REWARDS if on_demo else {"paper": 1.0}
+def _plain(model: str, rows: HeldOut | None, vram: int, name: str, found: Recommended) -> str:
+    rewards = DEMO_REWARDS if rows is None else {"paper": 1.0}
+    rows = rows or hold_out(DEMO)
+    same = rows.train == rows.validation != DEMO
     return f"""\
 # Written by `edgetool init`. `edgetool train --config` runs it; every key can also be set on the
 # command line, as in --set grpo.max_steps=50. Keys that are not here keep their defaults.
@@ -83,8 +96,8 @@ output_dir: {_quoted(f"runs/{name}")}
 
 # Rows: `demo`, or a file with one JSON object a line: messages, tools, calls.
 data:
-  train: {_quoted(data or "demo")}
-  validation: demo{"" if on_demo else "  # better: rows of yours that are not trained on"}
+  train: {_quoted(rows.train)}
+  validation: {_quoted(rows.validation)}{"  # better: rows that are not trained on" if same else ""}
 
 # Reward functions and their weights. paper: arXiv:2509.04518's graded one; exact: 1 for a call
 # that is right to the last argument; abstain: whether calling at all was right.
@@ -123,11 +136,7 @@ def _quoted(text: str) -> str:
     return yaml.safe_dump(text, default_flow_style=True, width=1000).splitlines()[0]
 
 
-def _paper(model: str, data: str | None, name: str) -> str:
-    if model not in PAPER_MODELS:
-        raise UsageError(
-            f"--recipe {SLM_TOOL_USE} --model {model}: the paper has {', '.join(PAPER_MODELS)}"
-        )
+def _paper(model: str, rows: HeldOut | None, name: str) -> str:
     return f"""\
 # arXiv:2509.04518, "Advancing SLM Tool-Use Capability using Reinforcement Learning", as far as it
 # says; what it does not say is marked (ours).
@@ -137,10 +146,10 @@ load_in_4bit: true                     # (ours): the paper names LoRA and a T4
 
 # 4,000 rows of Salesforce/xlam-function-calling-60k (CC-BY-4.0), in edgetool's rows.
 data:
-  train: {_quoted(data or "xlam.jsonl")}
+  train: {_quoted(rows.train if rows else XLAM)}
   train_rows: 4000
-  validation: {_quoted(data or "xlam.jsonl")}
-  validation_rows: 300                 # (ours); better: rows that are not trained on
+  validation: {_quoted(rows.validation if rows else XLAM)}
+  validation_rows: 300                 # (ours)
 
 rewards: {{paper: 1.0}}                  # 0.125 valid + 0.375 names + 0.5 arguments
 
