@@ -113,7 +113,7 @@ def choose(
     if why is None:
         return ChatTemplate(own)
     if broken:
-        raise ModelError(f"{where}: its chat template is broken ({why}); {_way_out()}")
+        raise ModelError(f"{where}: its chat template is broken ({why}); {way_out()}")
     family = family_of(own)
     if wanted == OWN or family is None:
         raise ModelError(_refusal(where, why, family))
@@ -264,16 +264,17 @@ def _variables(turns: list[dict[str, Any]], tools: list[dict[str, Any]] | None) 
 
 def _nothing_there(where: object, markers: Collection[str]) -> str:
     known = [name for name, family in FAMILIES.items() if family.end in markers]
-    advice = f"its tokens look like {known[0]}: --template {known[0]}" if known else _way_out()
+    advice = f"its tokens look like {known[0]}: --template {known[0]}" if known else way_out()
     return f"{where}: no chat template, so nobody can say how its prompts look; {advice}"
 
 
 def _refusal(where: object, why: str, family: str | None) -> str:
     told = f"{where}: its chat template shows the model no tools ({why})"
     if family is None:
-        return f"{told}, and its turns are of no family that edgetool knows; {_way_out()}"
+        return f"{told}, and its turns are of no family that edgetool knows; {way_out()}"
     return f"{told}; leave --template own out, and edgetool's own {family} template is used"
 
 
-def _way_out() -> str:
+def way_out() -> str:
+    """What to type where a model has no template that shows tools."""
     return f"name one with --template: {', '.join(FAMILIES)}, or a file of your own in Jinja"

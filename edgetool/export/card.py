@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgetool.calls.template_choice import FAMILIES
 from edgetool.files import write_text
 
 FILE = "README.md"
@@ -102,9 +103,19 @@ def _body(origin: Origin, receipt: Mapping[str, Any]) -> str:
     rows = f" on {origin.rows}" if origin.rows and origin.method else ""
     return (
         f"# {origin.name}\n\n{origin.base}{trained}{rows}, to call tools. "
-        f"Call syntax: `{origin.syntax}`.\n\n"
+        f"Call syntax: `{origin.syntax}`.{_template(receipt)}\n\n"
         f"{_files(receipt)}\n{_measured(receipt)}\n"
         "Made with edgetool; `receipt.json` says what went in and what came out.\n"
+    )
+
+
+def _template(receipt: Mapping[str, Any]) -> str:
+    """Whose chat template the files have, where it is not the base model's."""
+    name = receipt.get("chat_template")
+    if name not in FAMILIES:
+        return ""
+    return (
+        f" Chat template: edgetool's own for {FAMILIES[name].shown} turns, which shows the tools."
     )
 
 

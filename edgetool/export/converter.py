@@ -67,6 +67,7 @@ def export_converted(
     """
     chosen = choose(quants)
     weights = TrainedWeights.open(base, adapter, merge_into, policy_dtype)
+    used = weights.base.choose_template(template).text
     if adapter and merge_into == "nf4":
         _require_known_layers(weights)
     targets = {quant: out_dir / f"model.{quant.name}.gguf" for quant in chosen}
@@ -77,7 +78,7 @@ def export_converted(
         require_space(out_dir, _estimate(weights, chosen))
         claims.enter_context(claiming_folder(staging))
         claims.enter_context(claiming(*parts.values()))
-        whole = _convert(script, weights, staging, _template(weights, template))
+        whole = _convert(script, weights, staging, used)
         mismatches = _other_tokens(whole, weights)
         for quant in chosen:
             _quantize(whole, parts[quant.name], quant)
@@ -109,18 +110,11 @@ def _estimate(weights: TrainedWeights, quants: Sequence[Quant]) -> int:
     return int(count * (copies * FLOAT32 + quantized))
 
 
-def _template(weights: TrainedWeights, wanted: str | None) -> str | None:
-    """The chat template to write; None: the model has none, and none was asked for."""
-    if weights.base.own_template is None and wanted is None:
-        return None
-    return weights.base.chat_template(wanted).text
-
-
-def _convert(script: Path, weights: TrainedWeights, staging: Path, template: str | None) -> Path:
+def _convert(script: Path, weights: TrainedWeights, staging: Path, template: str) -> Path:
     """The script's F32 file. Without an adapter it reads the model's own folder, unless another
     chat template takes the place of the model's own."""
     model = weights.base.path.resolve()
-    if weights.adapter or (template is not None and template != weights.base.own_template):
+    if weights.adapter or template != weights.base.own_template:
         model = staging / "model"
         model.mkdir()
         write_merged(weights, model, "float32", template)

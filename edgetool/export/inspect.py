@@ -10,7 +10,7 @@ from typing import Any
 
 from edgetool.calls import formats
 from edgetool.calls.formats import SYNTAX_KEY
-from edgetool.calls.template_choice import why_tools_are_hidden
+from edgetool.calls.template_choice import family_of, why_tools_are_hidden
 from edgetool.errors import ModelError
 from edgetool.export.gguf_reader import MALFORMED, open_gguf
 
@@ -34,11 +34,14 @@ class ToolSupport:
 
     why           it does not: there is no template, or what it did with a tool
     call_syntax   what the file names, or what its template teaches
+    replacement   the family whose template edgetool takes instead, where it does not; None: it
+                  takes none
     """
 
     renders: bool
     why: str | None
     call_syntax: str | None
+    replacement: str | None = None
 
 
 @dataclass(frozen=True)
@@ -126,4 +129,4 @@ def _tool_support(template: str | None, named: Any) -> ToolSupport:
         return ToolSupport(False, "no chat template in the file", None)
     syntax = named if isinstance(named, str) else formats.detect(template).NAME
     problem = why_tools_are_hidden(template)
-    return ToolSupport(problem is None, problem, syntax)
+    return ToolSupport(problem is None, problem, syntax, problem and family_of(template))

@@ -58,7 +58,7 @@ def merge(
     weights = TrainedWeights.open(base, adapter, merge_into, policy_dtype)
     find_architecture(weights.base.config, base)
     _ = weights.base.tokenizer
-    chosen = weights.base.chat_template(template)
+    chosen = weights.base.choose_template(template)
     shapes = weights.shapes
     count = sum(int(np.prod(shape, dtype=np.int64)) for shape in shapes.values())
     with writing(out):
@@ -69,7 +69,7 @@ def merge(
     return out
 
 
-def write_merged(weights: TrainedWeights, folder: Path, dtype: str, template: str | None) -> None:
+def write_merged(weights: TrainedWeights, folder: Path, dtype: str, template: str) -> None:
     """The merged model's files into an empty folder, `template` as its only chat template."""
     shapes = weights.shapes
     _copy_companions(weights.base, folder, dtype)
@@ -86,10 +86,8 @@ def _copy_companions(folder: ModelFolder, out: Path, dtype: str) -> None:
             shutil.copyfile(inside(folder.path, name), out / name)
 
 
-def _write_template(folder: ModelFolder, out: Path, template: str | None) -> None:
+def _write_template(folder: ModelFolder, out: Path, template: str) -> None:
     """One template in the place of all: what trained it is what everybody renders."""
-    if template is None:
-        return
     (out / TEMPLATE).write_text(template, encoding="utf-8")
     settings = {key: value for key, value in folder.tokenizer_config.items() if key != IN_CONFIG}
     if IN_CONFIG in folder.tokenizer_config:

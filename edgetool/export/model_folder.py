@@ -144,7 +144,12 @@ class ModelFolder:
         found = {name: self.find(file) for name, file in names.items()}
         return {name: file.read_text(encoding="utf-8") for name, file in found.items() if file}
 
-    def chat_template(self, wanted: str | None = None) -> ChatTemplate:
+    @property
+    def chat_template(self) -> ChatTemplate:
+        """The chat template that is used where none is asked for, as `choose_template` does."""
+        return self.choose_template(None)
+
+    def choose_template(self, wanted: str | None) -> ChatTemplate:
         """The chat template to export, as `template_choice.choose` is asked for one.
 
         Raises ModelError where none shows the model its tools.

@@ -36,7 +36,7 @@ def check_exportable(model: str | Path, template: str | None = None) -> Path:
     folder = ModelFolder.open(resolve(model))
     architecture = find_architecture(folder.config, folder.path)
     shape = read_shape(folder.config, architecture, folder.path)
-    chosen = folder.chat_template(template)
+    chosen = folder.choose_template(template)
     read_vocabulary(folder, shape.vocab_size, chosen.text)
     stored = {name: tensor.shape for name, tensor in computed_tensors(folder).items()}
     _names(stored, architecture, shape, folder.path)
@@ -59,7 +59,7 @@ def make_plan(
     tensors = {new: weights.tensors[old].shape for new, old in names.items()}
     tensors |= {new: values.shape for new, values in _computed(shape).items()}
     parameters = sum(int(np.prod(size, dtype=np.int64)) for size in tensors.values())
-    chosen = folder.chat_template(template)
+    chosen = folder.choose_template(template)
     vocabulary = read_vocabulary(folder, shape.vocab_size, chosen.text)
     metadata = describe(folder, parameters, name=name, finetune=finetune)
     return Plan(

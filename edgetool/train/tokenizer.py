@@ -9,7 +9,7 @@ from typing import Any
 
 from edgetool.calls import formats
 from edgetool.calls.prompt import Prompter
-from edgetool.calls.template_choice import choose, select
+from edgetool.calls.template_choice import ChatTemplate, choose, select
 from edgetool.errors import ModelError
 
 
@@ -53,8 +53,7 @@ def hf_prompter(
 
     Raises ModelError when no template shows the model its tools, or it has none.
     """
-    markers = marker_ids(tokenizer)
-    chosen = choose(select(tokenizer.chat_template), template, where=model, markers=markers)
+    chosen, markers = chat_template(tokenizer, model, template), marker_ids(tokenizer)
     syntax = formats.get(call_syntax) if call_syntax else formats.detect(chosen.text)
     names = {key: str(value) for key, value in tokenizer.special_tokens_map.items()}
 
@@ -62,6 +61,12 @@ def hf_prompter(
         return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
     return Prompter(chosen.text, tuple(markers), encode, syntax, names, choice=chosen)
+
+
+def chat_template(tokenizer: Any, model: str, wanted: str | None = None) -> ChatTemplate:
+    """The template of a tokenizer's prompts, as `template_choice.choose` is asked for one."""
+    own = select(tokenizer.chat_template)
+    return choose(own, wanted, where=model, markers=marker_ids(tokenizer))
 
 
 def marker_ids(tokenizer: Any) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from edgetool.data import demo
 from edgetool.errors import UsageError
 from edgetool.eval import provenance
 from edgetool.serve.constrained import for_llama
-from edgetool.serve.session import LlamaSession
+from edgetool.serve.session import LlamaSession, chosen_by
 from edgetool.train.memory import peak_resident_mb
 
 MIB = 2**20
@@ -50,6 +51,8 @@ def run_bench_device(
         )
     examples = demo.examples("validation", rows)
     with LlamaSession(model) as session:
+        if note := chosen_by(session.prompter).note:
+            print(f"edgetool: {note}", file=sys.stderr)
         found = [
             _measure(session, examples, max_completion_length, constrained=constrained)
             for constrained in (False, True)

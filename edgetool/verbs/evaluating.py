@@ -142,11 +142,14 @@ def run_eval(
         _tell_skipped(category, reasons, console)
     if fresh:
         (folder / KEPT_FILE).unlink(missing_ok=True)
+    templates: dict[str, str] = {}
     with Kept(folder / KEPT_FILE) as kept, _told_how_to_go_on(console):
         finished = [
             arm
             for held in _saying_templates(
-                open_runtimes(target, base=base, model=model, template=template), console
+                open_runtimes(target, base=base, model=model, template=template),
+                templates,
+                console,
             )
             for category, examples in rows.by_category.items()
             for arm in run_arms(
@@ -160,7 +163,13 @@ def run_eval(
         arms=finished,
         job_seconds=time.perf_counter() - started,
         metrics=run.metrics() if (run := RunFolder.around(Path(target))) else [],
-        config={"target": target, **asked, "samples": samples, **asdict(sampling)},
+        config={
+            "target": target,
+            **asked,
+            **templates,
+            "samples": samples,
+            **asdict(sampling),
+        },
         fidelity={},
         examples=rows.all,
         skipped=rows.skipped,
@@ -171,13 +180,16 @@ def run_eval(
     return path
 
 
-def _saying_templates(runtimes: Iterable[Held], console: Console) -> Iterator[Held]:
-    """The runtimes; what took the place of a model's own template is said once."""
-    said = None
+def _saying_templates(
+    runtimes: Iterable[Held], templates: dict[str, str], console: Console
+) -> Iterator[Held]:
+    """The runtimes; what took the place of a model's own template is said once, and kept in
+    `templates` for the report."""
     for held in runtimes:
-        if held.template != said:
-            say_template(held.template, console)
-        said = held.template
+        used = held.template
+        if used is not None and used.note and "chat_template" not in templates:
+            say_template(used, console)
+            templates["chat_template"] = used.name
         yield held
 
 

@@ -102,8 +102,7 @@ def run_export(path: str, options: ExportOptions, console: Console) -> list[Expo
     tools = load_tools(options.warm) if options.warm else ()
     tune()
     subject = Subject.at(path, options.template, exportable=options.converter is None)
-    if options.converter is None:
-        say_template(subject.chat_template(), console)
+    say_template(subject.chat_template(), console)
     out = _out_folder(path, subject, options)
     prepare(out, console, *LEFTOVERS)
     with writing(out):
@@ -149,7 +148,7 @@ def _export(
         template=subject.template,
         importance=found.importance.weights if found.importance else None,
         judge=found.judge if rows.examples else None,
-        notes=found.notes,
+        notes={**found.notes, "chat_template": subject.chat_template().name},
     )
     for file in files:
         console.print(f"{file.path}  {file.size / 2**20:.1f} MB  sha256 {file.sha256[:12]}…")

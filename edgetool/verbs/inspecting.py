@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from edgetool.calls.template_choice import way_out
 from edgetool.export.inspect import Inspection, inspect_gguf
 
 
@@ -54,7 +55,10 @@ def _tensors(found: Inspection) -> Table:
 def _tools(found: Inspection) -> str:
     if found.tools.renders:
         return f"tools render; call syntax: {_printable(str(found.tools.call_syntax))}"
-    return f"tools do not render: {_printable(str(found.tools.why))}"
+    said = f"tools do not render: {_printable(str(found.tools.why))}"
+    if found.tools.replacement:
+        return f"{said}; run, serve and eval use edgetool's own {found.tools.replacement} template"
+    return f"{said}; {way_out()}"
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -29,4 +29,4 @@ def template_of(model: str, wanted: str | None = None) -> ChatTemplate | None:
         return None
     folder = ModelFolder.open(path)
     known = folder.own_template or folder.tokenizer_config or wanted
-    return folder.chat_template(wanted) if known else None
+    return folder.choose_template(wanted) if known else None

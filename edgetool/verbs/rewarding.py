@@ -17,13 +17,14 @@ from edgetool.calls.formats import CallSyntax
 from edgetool.calls.formats.base import dumps
 from edgetool.calls.mistakes import explain
 from edgetool.calls.types import Example, ToolCall
-from edgetool.config import load_config
+from edgetool.config import Config, load_config
 from edgetool.data import sources
 from edgetool.errors import UsageError
 from edgetool.rewards.named import takes_batches
 from edgetool.train.scoring import Scored, WeightedReward, score
 from edgetool.train.settings import RewardSettings
 from edgetool.train.weights import Schedule
+from edgetool.verbs.prompting import say_template, template_of
 
 
 def weighted_rewards(settings: Mapping[str, RewardSettings]) -> list[WeightedReward]:
@@ -77,13 +78,15 @@ def try_rewards(
 
     data    where the row is; the configuration's validation rows without one
     row     the row's id; the first row without one
+    call_syntax   None: the configuration's, or the one that reads most of the completion
     names   rewards to try; those of the configuration, or all that can be named, without any
     """
     settings = {name: RewardSettings() for name in names or rewards.names()}
     weighted = bool(names or config)
     if config is not None:
         resolved = load_config(config)
-        call_syntax, data = call_syntax or resolved.call_syntax, data or resolved.data.validation
+        call_syntax = call_syntax or resolved.call_syntax or _taught_to(resolved, console)
+        data = data or resolved.data.validation
         settings = {
             name: resolved.rewards.get(name, RewardSettings()) for name in names or resolved.rewards
         }
@@ -101,6 +104,13 @@ def try_rewards(
         _line(console, f"         {line}")
     _show_scores(scored, functions, console, weighted=weighted)
     return scored
+
+
+def _taught_to(config: Config, console: Console) -> str | None:
+    """The call syntax of a configuration's model; None where the model is not here yet."""
+    chosen = template_of(config.model, config.template)
+    say_template(chosen, console)
+    return formats.detect(chosen.text).NAME if chosen else None
 
 
 def _row(data: str, wanted: str | None) -> Example:

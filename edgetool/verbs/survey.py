@@ -107,7 +107,7 @@ class Subject:
 
     def chat_template(self) -> ChatTemplate:
         """Raises ModelError where no template shows tools."""
-        return ModelFolder.open(self.base).chat_template(self.template)
+        return ModelFolder.open(self.base).choose_template(self.template)
 
     @property
     def sampling(self) -> Sampling:

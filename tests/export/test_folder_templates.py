@@ -57,4 +57,4 @@ def test_a_merged_folder_has_the_template_that_took_its_place(
     merged = merge(model_copy, adapter, tmp_path / "merged")
     assert (merged / "chat_template.jinja").read_text(encoding="utf-8") == KIT
     assert "chat_template" not in json.loads((merged / "tokenizer_config.json").read_text())
-    assert not ModelFolder.open(merged).chat_template().replaced
+    assert not ModelFolder.open(merged).chat_template.replaced

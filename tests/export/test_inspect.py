@@ -12,7 +12,7 @@ import pytest
 from edgetool.calls.template_choice import why_tools_are_hidden
 from edgetool.errors import ModelError
 from edgetool.export import inspect
-from edgetool.export.inspect import inspect_gguf
+from edgetool.export.inspect import ToolSupport, inspect_gguf
 from edgetool.export.run import export_gguf
 
 
@@ -44,7 +44,7 @@ def test_a_file_is_described_whole(exported: Path, tiny_model: Path) -> None:
 def test_the_description_is_json(exported: Path) -> None:
     again = json.loads(json.dumps(inspect_gguf(exported).as_json(), allow_nan=False))
     assert again["tokenizer"]["pre"] == "gpt-2"
-    assert again["tools"] == {"renders": True, "why": None, "call_syntax": "hermes"}
+    assert again["tools"] == vars(ToolSupport(True, None, "hermes"))
 
 
 def test_the_syntax_a_file_names_counts_more_than_its_template(

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from edgetool.calls.prompt import Prompter
+from edgetool.calls.runtime import Sampling
 from edgetool.calls.template_choice import choose
 from edgetool.calls.types import Example
-from edgetool.config import build_config
+from edgetool.config import build_config, load_config
 from edgetool.data.rows import write_rows
 from edgetool.errors import ModelError, UsageError
 from edgetool.export import run as export_run
@@ -27,8 +28,11 @@ from edgetool.serve.session import LlamaSession
 from edgetool.serve.writer import ChildWriter
 from edgetool.train.tokenizer import hf_prompter, load_tokenizer
 from edgetool.verbs.asking import Asking, run_ask
+from edgetool.verbs.evaluating import Rows, run_eval
 from edgetool.verbs.exporting import ExportOptions, run_export
+from edgetool.verbs.inspecting import run_inspect
 from edgetool.verbs.planning import run_plan
+from edgetool.verbs.rewarding import try_rewards
 from edgetool.verbs.starting import run_init
 from edgetool.verbs.survey import Subject
 from edgetool.verbs.training import open_policy, run_dry, run_sft
@@ -122,7 +126,7 @@ def test_templates_are_found_in_both_places_by_training_and_export(
     path = folder(None)
     found = json.loads((path / where).read_text()) if (path / where).is_file() else {}
     (path / where).write_text(json.dumps({**found, "chat_template": TAGGED}))
-    assert trained_prompter(path).template == ModelFolder.open(path).chat_template().text == TAGGED
+    assert trained_prompter(path).template == ModelFolder.open(path).chat_template.text == TAGGED
 
 
 def test_a_strangers_file_gets_the_template_when_it_is_opened(
@@ -234,3 +238,49 @@ def test_a_run_keeps_the_template_it_was_trained_with(
     assert trained_prompter(merged).template == KIT
     with pytest.raises(UsageError, match="keeps the template it was trained with"):
         Subject.at(str(tmp_path / "run"), "chatml")
+
+
+def test_receipt_and_card_name_the_template(folder: Folder, tmp_path: Path, console: Said) -> None:
+    out = tmp_path / "out"
+    run_export(str(folder()), ExportOptions(quants=["F16"], out=out), console)
+    assert json.loads((out / "receipt.json").read_text())["chat_template"] == "chatml"
+    assert "edgetool's own for ChatML turns" in (out / "README.md").read_text()
+    assert console.text.count("shows the model no tools") == 1
+
+
+def test_inspect_says_what_is_used_instead(
+    strangers_gguf: Callable[[str], Path], console: Said
+) -> None:
+    path = strangers_gguf(DEAF)
+    assert inspect_gguf(path).tools.replacement == "chatml"
+    run_inspect(path, console, as_json=False, tensors=False)
+    assert "run, serve and eval use edgetool's own chatml template" in console.text
+
+
+def test_an_evaluation_says_it_once_and_its_report_has_it(
+    strangers_gguf: Callable[[str], Path], tmp_path: Path, examples: list[Example], console: Said
+) -> None:
+    sampling = Sampling(max_completion_length=2)
+    report = run_eval(
+        str(strangers_gguf(DEAF)), Rows({"": tuple(examples)}), ["free", "constrained"], console,
+        base=False, sampling=sampling, out=tmp_path / "report",
+    )  # fmt: skip
+    assert console.text.count("shows the model no tools") == 1
+    assert json.loads(report.read_text())["config"]["chat_template"] == "chatml"
+
+
+def test_reward_try_reads_a_completion_as_the_configurations_model_writes_it(
+    folder: Folder, tmp_path: Path, console: Said
+) -> None:
+    config = tmp_path / "my.yaml"
+    config.write_text(json.dumps({"model": str(folder()), "output_dir": "x"}))
+    try_rewards("demo", "[]", console, names=["exact"], config=config)
+    assert "read as  hermes" in console.text
+    assert "shows the model no tools" in console.text
+
+
+def test_init_writes_the_template_that_was_asked_for(folder: Folder, tmp_path: Path) -> None:
+    out = tmp_path / "my.yaml"
+    run_init(out, Said(), model=str(folder("{{ messages[0].content }}")), template="llama3")
+    assert load_config(out).template == "llama3"
+    run_dry(load_config(out), Said())

@@ -192,7 +192,9 @@ async function begin() {
     $("said").textContent = await refusal(models.ok ? tools : models);
     return;
   }
-  model = (await models.json()).data[0].id;
+  const [served] = (await models.json()).data;
+  model = served.id;
+  $("template").textContent = served.edgetool.chat_template.note ?? "";
   document.title = `${model} · edgetool`;
   $("model").textContent = model;
   const own = await tools.json();
