@@ -12,7 +12,8 @@ from edgetool.eval.intervals import percentile
 from edgetool.eval.outcomes import WRONG
 from edgetool.eval.svg import BOTTOM, LEFT, TOP, WIDTH, Scale, drawing, label, ticks
 
-ROW, NAMES = 24, 128  # height of a row and width of its name, in drawing units
+ROW = 24  # height of a row, in drawing units
+NARROWEST, WIDEST, LETTER = 128, 210, 5.9  # of a row's name, and about what a letter takes
 SIDE = 210  # of the square that calibration is drawn in
 DOTS = 600  # more would be a grey field
 ACROSS = ((75, 15), (200, 20), (DOTS, 30))  # dots in a line, by how many there are at most
@@ -21,7 +22,8 @@ HOLLOW = (WRONG,)
 
 def share_bars(entries: Sequence[Mapping[str, Any]], *, name: str, title: str) -> Markup:
     """A bar with its interval for each of {"label", "value", "low", "high"}, shares in [0, 1]."""
-    scale = Scale(0.0, 1.0, NAMES, WIDTH - 44)
+    names = _name_width([entry["label"] for entry in entries])
+    scale = Scale(0.0, 1.0, names, WIDTH - 44)
     parts = [_rules([0.0, 0.25, 0.5, 0.75, 1.0], scale, len(entries), lambda v: f"{100 * v:.0f}")]
     for number, entry in enumerate(entries):
         y = TOP + number * ROW + ROW / 2
@@ -31,7 +33,7 @@ def share_bars(entries: Sequence[Mapping[str, Any]], *, name: str, title: str) -
             '<path class="whisker" d="M{:.1f} {:.1f}H{:.1f}"/>'
         )
         parts.append(Markup(form).format(scale(0.0), y, value, low, y, high))
-        parts.append(label(NAMES - 8, y + 4, entry["label"], "end", "tick"))
+        parts.append(label(names - 8, y + 4, entry["label"], "end", "tick"))
         parts.append(label(WIDTH, y + 4, f"{100 * entry['value']:.1f}", "end", "value"))
     told = "; ".join(
         f"{e['label']}: {100 * e['value']:.1f} ({100 * e['low']:.1f} to {100 * e['high']:.1f})"
@@ -50,7 +52,8 @@ def time_ranges(entries: Sequence[tuple[str, Sequence[float]]], *, name: str, ti
     if not found:
         return Markup("")
     marks = ticks(0.0, max(spread[-1] for _, spread in found), count=4)
-    scale = Scale(marks[0], marks[-1], NAMES, WIDTH - 44)
+    names = _name_width([text for text, _ in found])
+    scale = Scale(marks[0], marks[-1], names, WIDTH - 44)
     parts = [_rules(marks, scale, len(found), lambda v: f"{v:g}")]
     for number, (text, spread) in enumerate(found):
         y = TOP + number * ROW + ROW / 2
@@ -60,7 +63,7 @@ def time_ranges(entries: Sequence[tuple[str, Sequence[float]]], *, name: str, ti
             '{:.1f}H{:.1f}"/><circle class="middle" cx="{:.1f}" cy="{:.1f}" r="3.5"/>'
         )
         parts.append(Markup(form).format(p5, y, p95, p25, y, p75, p50, y))
-        parts.append(label(NAMES - 8, y + 4, text, "end", "tick"))
+        parts.append(label(names - 8, y + 4, text, "end", "tick"))
         parts.append(label(WIDTH, y + 4, f"{spread[2]:.0f}", "end", "value"))
     told = "; ".join(f"{text}: median {spread[2]:.0f} ms" for text, spread in found)
     return drawing(name, title, told, parts, _height(found))
@@ -147,6 +150,11 @@ def change_bar(before: float, after: float) -> Markup:
         '<circle class="was" cx="{:.1f}" cy="7" r="3"/><circle class="now {}" cx="{:.1f}" cy="7" '
         'r="3.4"/></svg>'
     ).format(kind, first, second, first, kind, second)
+
+
+def _name_width(names: Sequence[str]) -> float:
+    longest = max(map(len, names), default=0)
+    return min(max(NARROWEST, LETTER * longest + 10), WIDEST)
 
 
 def _rules(marks: Sequence[float], scale: Scale, rows: int, spell: Any) -> Markup:

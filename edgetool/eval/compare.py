@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import combinations
 from typing import Any
 
@@ -13,20 +13,27 @@ from rich.text import Text
 from edgetool.errors import UsageError
 from edgetool.eval.evaluate import ArmResult
 from edgetool.eval.measures import summarize
-from edgetool.eval.pairing import paired_difference
+from edgetool.eval.pairing import BASE, TRAINED, paired_difference
 from edgetool.eval.report import squares
 from edgetool.eval.summary import p_text, points
 from edgetool.eval.tables import percent, rich_table
 
 
-def compare_facts(arms: Sequence[ArmResult]) -> dict[str, Any]:
+def compare_facts(
+    arms: Sequence[ArmResult], names: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Plain JSON values: the rows, every pair of models that saw the same rows, the 2x2s.
+
+    names   what stands behind "base" and "trained", see finished.called
 
     Two models are compared in the same arm and category, whatever their runtimes.
     """
+    names = names or {}
+    named = [replace(arm, model=names.get(arm.model, arm.model)) for arm in arms]
     return {
-        "rows": [summarize(arm) for arm in arms],
-        "pairs": list(_pairs(arms)),
+        "names": dict(names),
+        "rows": [summarize(arm) for arm in named],
+        "pairs": list(_pairs(named)),
         "squares": squares(one_runtime(arms)),
     }
 
@@ -49,8 +56,6 @@ def _pairs(arms: Sequence[ArmResult]) -> Iterator[dict[str, Any]]:
 
 def one_runtime(arms: Sequence[ArmResult]) -> Sequence[ArmResult]:
     """The arms, as of one runtime where every model ran in just one: files quantized alike."""
-    from dataclasses import replace
-
     runtimes = {model: {a.runtime for a in arms if a.model == model} for model in _models(arms)}
     if any(len(names) > 1 for names in runtimes.values()):
         return arms
@@ -65,7 +70,7 @@ def _models(arms: Sequence[ArmResult]) -> list[str]:
 def comparison_tables(facts: Mapping[str, Any]) -> list[Table]:
     """What compare_facts found, for a terminal."""
     tables = [rich_table(facts["rows"]), _pair_table(facts["pairs"])]
-    return tables + [_square_table(square) for square in facts["squares"]]
+    return tables + [_square_table(square, facts["names"]) for square in facts["squares"]]
 
 
 def _pair_table(pairs: Sequence[Mapping[str, Any]]) -> Table:
@@ -85,16 +90,16 @@ def _pair_table(pairs: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def _square_table(square: Mapping[str, Any]) -> Table:
+def _square_table(square: Mapping[str, Any], names: Mapping[str, str]) -> Table:
     where = " · ".join(filter(None, (square.get("category"), square["runtime"])))
     table = Table(title=f"Training x decoding, exact match: {where}", title_justify="left")
     held, cells = square["arm"], square["cells"]
     for column in ("", "free", held, "gain"):
         table.add_column(column)
-    for model in ("base", "trained"):
+    for model in (BASE, TRAINED):
         free, constrained = cells[f"{model}/free"], cells[f"{model}/{held}"]
         gain = points(100 * (constrained - free))
-        table.add_row(model, percent(free), percent(constrained), gain)
+        table.add_row(names.get(model, model), percent(free), percent(constrained), gain)
     gains = [100 * (cells[f"trained/{arm}"] - cells[f"base/{arm}"]) for arm in ("free", held)]
     low, high = square["ci95"]
     corner = f"{points(square['points'])} [{points(low)}, {points(high)}]"

@@ -26,15 +26,18 @@ COUNTED = {
     BROKEN: "broken",
     WRONG: "wrong before and after",
 }
+LONGEST_NAME = 20  # characters of a model's name beside a bar
 Row = Mapping[str, Any]
+Names = Mapping[str, str]  # what stands behind "base" and "trained" (see finished.called)
 
 
-def outcome_dots(found: Headline) -> dict[str, Any] | None:
+def outcome_dots(found: Headline, names: Names) -> dict[str, Any] | None:
     """A dot for each row, and what the dots mean; None where several models stand side by side."""
     if not found.counts:
         return None
-    pair = found.before is not None
-    words = COUNTED if pair else {RIGHT: "right", WRONG: "wrong"}
+    words = COUNTED if found.before is not None else {RIGHT: "right", WRONG: "wrong"}
+    if names:  # neither came before the other
+        words = {**words, RIGHT: "right in both", WRONG: "wrong in both"}
     legend = [(kind, count, words[kind]) for kind, count in found.counts.items()]
     told = ", ".join(f"{count} {text}" for _, count, text in legend) + "."
     return {
@@ -44,7 +47,7 @@ def outcome_dots(found: Headline) -> dict[str, Any] | None:
     }
 
 
-def bars(arms: Sequence[ArmResult]) -> list[dict[str, Any]]:
+def bars(arms: Sequence[ArmResult], names: Names) -> list[dict[str, Any]]:
     """A picture per category: exact match of every model and arm, with intervals."""
     figures = []
     for number, category in enumerate(_categories(arms)):
@@ -56,7 +59,7 @@ def bars(arms: Sequence[ArmResult]) -> list[dict[str, Any]]:
                 "low": row["exact_match_ci95"][0],
                 "high": row["exact_match_ci95"][1],
             }
-            for label, arm in _without_equals(here)
+            for label, arm in _without_equals(here, names)
             for row in [summarize(arm)]
         ]
         title = f"Exact match, per cent: {category or 'own rows'}"
@@ -65,13 +68,13 @@ def bars(arms: Sequence[ArmResult]) -> list[dict[str, Any]]:
     return figures
 
 
-def _without_equals(arms: Sequence[ArmResult]) -> list[tuple[str, ArmResult]]:
+def _without_equals(arms: Sequence[ArmResult], names: Names) -> list[tuple[str, ArmResult]]:
     """Arms under their names in a picture; of a model whose arms are all alike, one."""
-    name, found = _namer(arms), []
+    name, found = _namer(arms, names), []
     for model in dict.fromkeys(arm.model for arm in arms):
         own = [arm for arm in arms if arm.model == model]
         if len(own) > 1 and _alike(own):
-            found.append((f"{model[:18]}, each arm", own[0]))
+            found.append((name(model, "each arm"), own[0]))
         else:
             found += [(name(model, arm.arm), arm) for arm in own]
     return found
@@ -81,7 +84,8 @@ def squares(facts: Row, arms: Sequence[ArmResult]) -> list[dict[str, Any]]:
     """The 2x2s of the arms' runtime, each with its picture; none where decoding changed no row."""
     runtimes = {arm.runtime for arm in arms}
     found = [s for s in facts["squares"] if s["runtime"] in runtimes and not _is_flat(s, arms)]
-    return [{**square, "svg": _slope(square, number)} for number, square in enumerate(found)]
+    names = [(facts.get("names") or {}).get(model, model) for model in svg.MODELS]
+    return [{**square, "svg": _slope(square, number, names)} for number, square in enumerate(found)]
 
 
 def _is_flat(square: Row, arms: Sequence[ArmResult]) -> bool:
@@ -97,16 +101,17 @@ def _alike(arms: Sequence[ArmResult]) -> bool:
     return all(exact_by_row([arm]) == exact_by_row(arms[:1]) for arm in arms)
 
 
-def _slope(square: Row, number: int) -> str:
+def _slope(square: Row, number: int, names: Sequence[str]) -> str:
     held = square["arm"]
     cells = {(m, a): square["cells"][f"{m}/{a}"] for m in svg.MODELS for a in (FREE, held)}
-    title = f"Exact match of base and trained, free and {held}, per cent"
-    return svg.slope_chart(cells, name=f"square{number}", title=title)
+    title = f"Exact match of {' and '.join(names)}, free and {held}, per cent"
+    short = [_short(name) for name in names]
+    return svg.slope_chart(cells, name=f"square{number}", title=title, names=short)
 
 
-def times(arms: Sequence[ArmResult]) -> str:
+def times(arms: Sequence[ArmResult], names: Names) -> str:
     """One picture of how long completions took, all categories together."""
-    keys, name = dict.fromkeys((arm.model, arm.arm) for arm in arms), _namer(arms)
+    keys, name = dict.fromkeys((arm.model, arm.arm) for arm in arms), _namer(arms, names)
     entries = [
         (name(*key), _milliseconds(arm for arm in arms if (arm.model, arm.arm) == key))
         for key in keys
@@ -114,11 +119,17 @@ def times(arms: Sequence[ArmResult]) -> str:
     return charts.time_ranges(entries, name="times", title="Milliseconds per completion")
 
 
-def _namer(arms: Sequence[ArmResult]) -> Callable[[str, str], str]:
+def _namer(arms: Sequence[ArmResult], names: Names) -> Callable[[str, str], str]:
     """How arms are called in a picture: by the arm alone where there is one model."""
     if len({arm.model for arm in arms}) == 1:
         return lambda _, arm: arm
-    return lambda model, arm: f"{model[:18]}, {arm}"
+    return lambda model, arm: f"{_short(names.get(model, model))}, {arm}"
+
+
+def _short(name: str) -> str:
+    """A name without its middle: paths begin and end with what tells them apart."""
+    half = LONGEST_NAME // 2
+    return name if len(name) <= LONGEST_NAME else f"{name[:half]}…{name[1 - half :]}"
 
 
 def _milliseconds(arms: Any) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,9 +59,10 @@ def headline(
     """Of what report.json holds and the arms behind it; figures are of `runtime`."""
     here = [arm for arm in arms if arm.runtime == runtime]
     models = list(dict.fromkeys(arm.model for arm in here))
-    told = tested(
-        facts, runtime, here[0].model, len(exact_by_row(leading(here, models[0]))), examples
-    )
+    names = facts.get("names") or {}
+    called = ", ".join(names.get(model, model) for model in models)
+    rows = len(exact_by_row(leading(here, models[0])))
+    told = tested(facts, runtime, called, rows, examples)
     if BASE in models and TRAINED in models:
         return _change(facts, here, told)
     if len(models) == 1:
@@ -105,7 +107,9 @@ def _flips(
     rows, fixed, broken = plural(n, "request"), counts[FIXED], counts[BROKEN]
     if called is None:
         return f"{was} of {rows} before training, {now} after: {fixed} fixed, {broken} broken."
-    return f"{called[0]}: {was} of {rows}. {called[1]}: {now}; {fixed} more, {broken} fewer."
+    return (
+        f"{called[0]}: {was} of {rows}. {called[1]}: {now} of {n}. {fixed} fixed, {broken} broken."
+    )
 
 
 def _single(facts: Facts, here: Sequence[ArmResult], told: list[tuple[str, str]]) -> Headline:
@@ -141,7 +145,7 @@ def shares(before: int, after: int, n: int) -> tuple[str, str]:
     """Two shares as whole percentages; with a decimal where that alone tells them apart, and where
     rounding would say that all or none is right."""
     values = [100 * count / n for count in (before, after)]
-    rounded = [f"{value:.0f} %" for value in values]
+    rounded = [f"{math.floor(value + 0.5)} %" for value in values]  # 42.5 is 43, not 42
     blurred = before != after and rounded[0] == rounded[1]
     edge = any(
         0 < count < n and r in ("0 %", "100 %")

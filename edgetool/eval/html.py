@@ -6,7 +6,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +61,10 @@ def render_html(
     here = [arm for arm in arms if arm.runtime == runtime]
     models = {arm.model for arm in here}
     found = headline(facts, arms, runtime, examples)
+    names = facts.get("names") or {}
     script = _read(SCRIPT)
     return (
-        _environment()
+        _environment(names)
         .get_template(TEMPLATE)
         .render(
             facts=facts,
@@ -73,26 +74,33 @@ def render_html(
             markdown=markdown(found, facts),
             script=Markup(script),  # ours, and the only one that the page's policy lets run
             script_hash=_source_hash(script),
-            dots=figures.outcome_dots(found),
+            dots=figures.outcome_dots(found, names),
             summary=summary(facts, runtime, arms),
             changes=changes(facts),
             many=len({arm.category for arm in arms}) > 1,
-            bars=figures.bars(here),
+            bars=figures.bars(here, names),
             squares=figures.squares(facts, here),
             errors=errors(facts, runtime),
             pushed=[m for m in facts["measures"] if m["runtime"] == runtime],
-            times=figures.times(here),
+            times=figures.times(here, names),
             effort_labels=[label for label, _ in EFFORT],
             calibration=figures.reliability(facts, runtime),
             curves=figures.curves(metrics, arms),
             examples=[(each, shown_calls(each)) for each in shown(here, examples)],
-            kinds=KINDS_SHOWN,
+            kinds=kinds_shown(models),
             arms_of={model: len({a.arm for a in here if a.model == model}) for model in models},
             tools=tool_table(here, examples),
             config=_yaml(facts["config"]),
             fidelity=flatten(facts["fidelity"]),
         )
     )
+
+
+def kinds_shown(models: Collection[str]) -> dict[str, str]:
+    """What the kinds of examples are called."""
+    if len(models) == 1:
+        return {**KINDS_SHOWN, WRONG: "wrong"}
+    return KINDS_SHOWN if {BASE, TRAINED} <= set(models) else {**KINDS_SHOWN, DECODING: "disputed"}
 
 
 def tool_table(arms: Sequence[ArmResult], examples: Sequence[Example]) -> dict[str, Any] | None:
@@ -121,6 +129,11 @@ def changes(facts: Row) -> list[dict[str, Any]]:
     return found
 
 
+def named(facts: Row, model: str) -> str:
+    """What a model is called: "base" and "trained" may stand for files."""
+    return str((facts.get("names") or {}).get(model, model))
+
+
 def errors(facts: Row, runtime: str) -> list[dict[str, Any]]:
     """Per category: rows with each class of error in each arm, and what a constraint changed."""
     tables = []
@@ -134,7 +147,7 @@ def errors(facts: Row, runtime: str) -> list[dict[str, Any]]:
             for change in facts["constraint"]
             if change["runtime"] == runtime and change.get("category", "") == category
         ]
-        told = [fixed_by_grammar(change) for change in changes]
+        told = [fixed_by_grammar({**c, "model": named(facts, c["model"])}) for c in changes]
         found = {"arms": here, "lines": lines, "changes": changes, "told": told}
         tables.append({"category": category, **found})
     return tables
@@ -183,7 +196,7 @@ def _pretty(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
-def _environment() -> jinja2.Environment:
+def _environment(names: Mapping[str, str]) -> jinja2.Environment:
     """Autoescape is on: what a model or a row says is shown, never interpreted."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -204,6 +217,7 @@ def _environment() -> jinja2.Environment:
         interval_bar=_interval_bar,
         plural=plural,
         words=_words,
+        named=lambda model: names.get(model, model),
         effort_cells=effort_cells,
     )
     return environment

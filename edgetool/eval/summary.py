@@ -127,11 +127,13 @@ def fixed_by_grammar(change: Mapping[str, Any]) -> str:
         counts = syntax if found["kind"] in SYNTAX else choice
         for place, key in enumerate(("removed", "made", "left")):
             counts[place] += found[key]
-    exact = change["exact_match"]
+    exact, model = change["exact_match"], change["model"]
+    if not any(syntax[:2] + choice[:2]):
+        return f"The grammar ({change['arm']}, {model}) changed no error of any row."
     better, worse = len(exact["flipped_to_right"]), len(exact["flipped_to_wrong"])
     low, high = exact["ci95"]
     return (
-        f"With the grammar ({change['arm']}, {change['model']}), {syntax[0]} of "
+        f"With the grammar ({change['arm']}, {model}), {syntax[0]} of "
         f"{syntax[0] + syntax[2]} errors of syntax are gone and {syntax[1]} are new; {better} rows "
         f"became right by it and {worse} wrong, exact match {points(exact['points'])} points "
         f"({points(low)} to {points(high)}). What to call is left to the model: {choice[0]} errors "

@@ -95,16 +95,23 @@ def _square(point: Point, to_x: Scale, to_y: Scale) -> Markup:
     return Markup(form).format(x - 4, y - 4) + text
 
 
-def slope_chart(cells: Mapping[tuple[str, str], float], *, name: str, title: str) -> Markup:
+def slope_chart(
+    cells: Mapping[tuple[str, str], float],
+    *,
+    name: str,
+    title: str,
+    names: Sequence[str] = MODELS,
+) -> Markup:
     """The 2x2: a line from base to trained for each arm, shares in per cent.
 
     cells   share in [0, 1] by (model, arm): two models and two arms, the free one first
+    names   what the models are called
     """
     ticks_y = ticks(0.0, 100 * max(max(cells.values()), 0.1))
     to_y = Scale(0.0, ticks_y[-1], HEIGHT - BOTTOM, TOP)
     to_x = Scale(0.0, 1.0, 104, 236)
     body = [_axes([], ticks_y, to_x, to_y, "")]
-    for number, model in enumerate(MODELS):
+    for number, model in enumerate(names):
         body.append(label(to_x(number), HEIGHT - 12, model, "middle", "label"))
     first, second = dict.fromkeys(arm for _, arm in cells)
     free, held = ([100 * cells[m, arm] for m in MODELS] for arm in (first, second))

@@ -11,6 +11,8 @@ from edgetool.eval.summary import duration, plural
 Facts = Mapping[str, Any]
 METHODS = {"train": "GRPO", "sft": "supervised fine-tuning"}  # by the command of a run
 
+IN_TORCH = {"policy": "the policy in torch", "merged": "merged weights in torch"}
+
 
 def tested(
     facts: Facts, runtime: str, model: str, rows: int, examples: Sequence[Example]
@@ -61,7 +63,7 @@ def parameters(count: int) -> str:
 def _runs_as(about: Facts, runtime: str) -> str:
     size = (about.get("size_bytes") or {}).get(runtime)
     kind, _, quantization = runtime.partition(":")
-    text = f"GGUF {quantization} in llama.cpp" if kind == "gguf" else runtime
+    text = f"GGUF {quantization} in llama.cpp" if kind == "gguf" else IN_TORCH.get(kind, runtime)
     return f"{text}, {size / 1e6:,.1f} MB" if size else text
 
 

@@ -241,9 +241,7 @@ def run_compare(targets: Sequence[str], console: Console, out: Path | None) -> N
     if len(evaluations) < 2:
         raise UsageError("compare needs at least two finished evaluations")
     arms, names = relabelled(evaluations), called(evaluations)
-    for name, target in names.items():
-        console.print(f"{name}: {target}", markup=False)
-    facts = compare_facts(arms)
+    facts = compare_facts(arms, names)
     for table in comparison_tables(facts):
         console.print(table)
     if out is not None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -171,6 +172,25 @@ def test_the_tables_say_it_in_a_terminal():
     for table in comparison_tables(compare_facts(arms)):
         console.print(table)
     assert "+50.0" in console.export_text()
+
+
+def test_two_files_stand_under_their_own_names_in_every_table():
+    import io
+
+    from rich.console import Console
+
+    files = [
+        Finished(name, None, [arm([right], "m", kind=k) for k in ("free", "constrained")], {})
+        for name, right in (("a/x", 0), ("b/x", 1))
+    ]
+    console = Console(width=160, record=True, file=io.StringIO())
+    facts = compare_facts(relabelled(files), called(files))
+    for table in comparison_tables(facts):
+        console.print(table)
+    text = console.export_text()
+    assert [row["model"] for row in facts["rows"]] == ["a/x", "a/x", "b/x", "b/x"]
+    assert text.count("a/x") == text.count("b/x") == 5  # two arms, two pairs, the square
+    assert not re.search(r"\b(base|trained)\b", text)
 
 
 def test_facts_are_plain_json(examples):

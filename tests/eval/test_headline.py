@@ -79,7 +79,7 @@ def test_an_arm_with_as_many_right_but_others_is_not_called_equal():
 def test_two_files_are_called_by_their_names():
     first, _ = found(*pair([0, 1], [1, 1]), names={"base": "a/x", "trained": "b/x"})
     assert first.names == ("a/x", "b/x")
-    assert first.sentence == "a/x: 1 of 2 requests. b/x: 2; 1 more, 0 fewer."
+    assert first.sentence == "a/x: 1 of 2 requests. b/x: 2 of 2. 1 fixed, 0 broken."
 
 
 def test_several_models_stand_side_by_side():

@@ -260,6 +260,15 @@ def test_the_page_can_be_pasted_as_markdown(tmp_path, examples):
     assert text.startswith("**nano. Requests answered")
 
 
+def test_two_files_stand_under_their_own_names(tmp_path, examples):
+    names = {"base": "one/x", "trained": "two/x"}
+    write(tmp_path, four_arms(examples), examples, names=names, metrics=[], config={})
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    body = page.partition("</style>")[2].partition('<section class="summary"')[0]
+    assert "one/x" in body and "two/x" in body
+    assert not re.search(r"\b(base|trained)\b", body)
+
+
 def test_every_step_is_drawn_and_the_held_out_score_beside_it(tmp_path, examples):
     metrics = [{"step": i, "exact": 0.3 + 0.01 * i} for i in range(1, 61)]
     write(tmp_path, four_arms(examples), examples, metrics=metrics)
