@@ -64,7 +64,10 @@ def call_fits(call: ToolCall, tools: Iterable[Tool]) -> bool:
 
 
 def fault(call: ToolCall, tools: Sequence[Tool]) -> str | None:
-    """Why a call does not fit: its tool is unknown, or its arguments are not as its schema says."""
+    """Why a call does not fit: its tool is unknown, or its arguments are not as its schema says.
+
+    Unlike in `call_fits`, what cannot be checked does not fit.
+    """
     tool = next((tool for tool in tools if tool.name == call.name), None)
     if tool is None:
         known = ", ".join(tool.name for tool in tools) or "none"
@@ -74,9 +77,7 @@ def fault(call: ToolCall, tools: Sequence[Tool]) -> str | None:
         return f"{name}: is no parameter of {tool.name} ({', '.join(tree.names) or 'none'})"
     try:
         problem = misfit(call.arguments, tool)
-    except UsageError:  # as in call_fits
-        return None
-    except ValueError as error:
+    except (UsageError, ValueError) as error:
         return f"the arguments cannot be checked: {error}"
     if problem is None:
         return None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from edgetool.calls import formats
@@ -13,6 +13,7 @@ from edgetool.calls.formats import CallSyntax
 from edgetool.calls.formats.base import dumps
 from edgetool.calls.stream import CallStream
 from edgetool.calls.types import ToolCall
+from edgetool.calls.validation import fault
 from edgetool.errors import EngineError
 from edgetool.serve.jobs import NONE, Delta, Done, Event, Job, Writer
 from edgetool.serve.parts import CallPart, PartStream
@@ -33,6 +34,8 @@ class Choice:
     calls    the calls it makes; never run here
     reason   OpenAI's finish_reason: LENGTH, CALLS or STOP
     done     what the engine says of it; `drafted` of its tokens were guessed and confirmed
+    faults   why a call does not fit its tool's schema, by its place among the calls. A grammar
+             leaves some keywords open (see calls.formats.schema_tree), and without one any may fail
     """
 
     index: int
@@ -41,6 +44,7 @@ class Choice:
     reason: str
     done: Done
     drafted: int = 0
+    faults: Mapping[int, str] = field(default_factory=dict)
 
 
 class Reading:
@@ -128,7 +132,9 @@ async def _write(writer: Writer, job: Job, index: int, listener: Listener | None
     if rest and listener is not None:
         await listener(index, rest, None)
     reason = finish_reason(event, called=bool(reading.calls))
-    return Choice(index, "".join(reading.words), tuple(reading.calls), reason, event, drafted)
+    calls, words = tuple(reading.calls), "".join(reading.words)
+    found = {i: why for i, call in enumerate(calls) if (why := fault(call, job.tools)) is not None}
+    return Choice(index, words, calls, reason, event, drafted, found)
 
 
 def finish_reason(done: Done, *, called: bool) -> str:

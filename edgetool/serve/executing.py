@@ -58,12 +58,14 @@ class Turn:
     calls    the calls of all its answers
     ran      what became of them; empty where nobody carries them out
     limit    the model still wanted to call when its rounds were over
+    faults   why calls that nobody carries out do not fit their tools' schemas
     """
 
     answer: Answer
     calls: tuple[ToolCall, ...]
     ran: tuple[Ran, ...] = ()
     limit: bool = False
+    faults: tuple[str, ...] = ()
 
     @property
     def problem(self) -> str | None:
@@ -78,7 +80,8 @@ class Turn:
     def as_json(self) -> JsonObject:
         done: list[JsonObject] = [one.as_json() for one in self.ran]
         calls = done + [call.as_json() for call in self.calls[len(done) :]]
-        return {"calls": calls, "text": self.answer.text, "problem": self.problem}
+        said = {"calls": calls, "text": self.answer.text, "problem": self.problem}
+        return {**said, "faults": list(self.faults)} if self.faults else said
 
 
 class Functions:
@@ -149,7 +152,7 @@ def converse(
     for _ in range(rounds):
         calls += answer.calls
         if functions is None or not answer.calls or _problem(answer):
-            return Turn(answer, tuple(calls), tuple(ran))
+            return Turn(answer, tuple(calls), tuple(ran), faults=_faults(chat, answer.calls))
         done = functions.carry_out(answer.calls, allow)
         ran += done
         tell(done)
@@ -157,6 +160,11 @@ def converse(
         answer = chat.answer()
     calls += answer.calls
     return Turn(answer, tuple(calls), tuple(ran), limit=bool(answer.calls))
+
+
+def _faults(chat: Chat, calls: Sequence[ToolCall]) -> tuple[str, ...]:
+    found = ((call.name, fault(call, chat.tools)) for call in calls)
+    return tuple(f"{name}: {why}" for name, why in found if why is not None)
 
 
 def _problem(answer: Answer) -> str | None:

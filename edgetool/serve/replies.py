@@ -1,7 +1,8 @@
 """What goes out: OpenAI's objects for whole answers, and for the chunks of a stream.
 
 Beyond OpenAI there is `usage.edgetool`: how many tokens had no alternative or were guessed and
-confirmed, and how many forward passes that left.
+confirmed, and how many forward passes that left. A choice with a call that does not fit its tool's
+schema has `edgetool.invalid_calls`: which one, and why. In a stream its last chunk has it.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class ChatReply:
             "message": message,
             "logprobs": None,
             "finish_reason": choice.reason,
+            **_verdict(choice),
         }
 
     def opening(self, index: int) -> JsonObject:
@@ -61,7 +63,9 @@ class ChatReply:
 
     def closing(self, choice: Choice) -> JsonObject:
         """The last chunk of a choice."""
-        return self._chunk(choice.index, {}, choice.reason)
+        chunk = self._chunk(choice.index, {}, choice.reason)
+        chunk["choices"][0].update(_verdict(choice))
+        return chunk
 
     def summing_up(self, choices: Sequence[Choice]) -> JsonObject:
         """The chunk behind all others."""
@@ -124,6 +128,12 @@ def usage(choices: Sequence[Choice]) -> JsonObject:
             "cached_prompt_tokens": cached,
         },
     }
+
+
+def _verdict(choice: Choice) -> JsonObject:
+    """What is said of a choice whose calls do not all fit; nothing of any other."""
+    found = [{"index": index, "reason": reason} for index, reason in choice.faults.items()]
+    return {"edgetool": {"invalid_calls": found}} if found else {}
 
 
 def _call(call: ToolCall) -> JsonObject:

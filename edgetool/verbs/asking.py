@@ -164,6 +164,8 @@ class _Talk:
             _note("the completion was cut; allow it more with --max-completion-length")
         elif turn.problem:
             _note(f"the completion is not clean: {turn.problem}")
+        for one in turn.faults:
+            _note(_safe(f"the call does not fit its tool's schema: {one}"))
         if turn.limit:
             _note("the model still makes calls; allow it more with --rounds")
         return turn.called

@@ -7,7 +7,7 @@ import pytest
 
 from edgetool.calls import formats
 from edgetool.calls.runtime import Completion, Sampling
-from edgetool.calls.types import ToolCall
+from edgetool.calls.types import Tool, ToolCall
 from edgetool.errors import Busy, EngineError
 from edgetool.serve.choices import (
     CALLS,
@@ -21,6 +21,7 @@ from edgetool.serve.choices import (
 )
 from edgetool.serve.jobs import NONE, Done, Job
 from edgetool.serve.parts import CallPart
+from edgetool.serve.replies import ChatReply
 from tests.conftest import user, weather_tool
 from tests.serve.scripted import ScriptedWriter
 
@@ -167,3 +168,22 @@ def test_work_ends_with_the_client():
     with pytest.raises(ConnectionError, match="gone"):
         asyncio.run(unless(gone(), work()))
     assert ended == [True]
+
+
+DRAW = Tool("draw", "", {"type": "object", "properties": {"numbers": {
+    "type": "array", "items": {"type": "integer"}, "contains": {"const": 7}}}})  # fmt: skip
+
+
+@pytest.mark.parametrize(("numbers", "fits"), [([1, 2], False), ([1, 7], True)])
+def test_a_call_that_only_a_check_behind_the_grammar_refuses_is_named(numbers, fits):
+    said = HERMES.render([ToolCall("draw", {"numbers": numbers})])
+    writer = ScriptedWriter(lambda job: [said])
+    [choice] = asyncio.run(write_choices(writer, [Job(user("draw"), (DRAW,))]))
+    shown = ChatReply("m").whole([choice])["choices"][0]
+    assert shown["finish_reason"] == "tool_calls"
+    if fits:
+        assert "edgetool" not in shown
+    else:
+        [invalid] = shown["edgetool"]["invalid_calls"]
+        assert invalid["index"] == 0 and invalid["reason"].startswith("numbers: ")
+        assert ChatReply("m").closing(choice)["choices"][0]["edgetool"] == shown["edgetool"]

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from edgetool.calls.python_tools import tool_from_function
 from edgetool.calls.runtime import Completion
 from edgetool.calls.types import Tool, ToolCall
 from edgetool.errors import UsageError
@@ -243,6 +244,8 @@ def said(*calls, text="", problem=None, finished=True, shortened=False):
 class Scripted:
     """A chat whose answers are known."""
 
+    tools = (tool_from_function(weather),)
+
     def __init__(self, *answers):
         self.answers, self.told = list(answers), []
 
@@ -303,6 +306,13 @@ def test_without_functions_calls_are_only_said():
     turn = converse(Scripted(said(OSLO)), "?", allow=pytest.fail)
     assert turn.as_json()["calls"] == [OSLO.as_json()]
     assert turn.called
+
+
+def test_a_call_that_nobody_runs_and_does_not_fit_is_named():
+    turn = converse(Scripted(said(ToolCall("weather", {"city": 3}))), "?", allow=pytest.fail)
+    [why] = turn.faults
+    assert why.startswith("weather: city: 3 is not of type")
+    assert turn.as_json()["faults"] == [why]
 
 
 def test_no_pattern_makes_checking_arguments_slow():
