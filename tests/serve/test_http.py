@@ -207,7 +207,9 @@ def test_an_agents_loop_goes_round(client, tools):
     [
         {"messages": [{"role": "user", "content": "x " * 5_000}]},
         {"tools": [{"pattern": "("}]},
-        {"tools": [{"pattern": "(?=a)b"}]},
+        {"tools": [{"enum": []}]},
+        {"tools": [{"type": "object", "properties": {"y": {"$ref": "#/properties/x"}},
+                    "required": ["y"]}]},
         {"tools": [{"$ref": "https://a.example/b"}]},
         {"tools": [{"$ref": "#/no/such/place"}]},
         {"tools": [{"not": {}}]},
@@ -216,7 +218,7 @@ def test_an_agents_loop_goes_round(client, tools):
         {"response_format": {"type": "json_schema", "json_schema": {"schema": {"enum": []}}}},
     ],
     ids=lambda fields: json.dumps(fields)[:60],
-)
+)  # fmt: skip
 def test_what_the_engine_cannot_do_is_a_bad_request(url, fields):
     if "tools" in fields:
         parameters = {"properties": {"x": fields["tools"][0]}, "required": ["x"]}
@@ -227,7 +229,29 @@ def test_what_the_engine_cannot_do_is_a_bad_request(url, fields):
     answer = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60)
     assert answer.status_code == 400
     assert answer.json()["error"]["type"] == "invalid_request_error"
-    assert answer.json()["error"]["message"]
+    message = answer.json()["error"]["message"]
+    assert message and "%json" not in message
+    if "tools" in fields:
+        assert "tool 't': parameters.properties.x" in message and "--" not in message
+
+
+TREE = {"type": "object", "properties": {"label": {"type": "string"}, "children": {
+    "type": "array", "maxItems": 2, "items": {"$ref": "#/properties/x"}}},
+    "required": ["label"]}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [TREE, {"anyOf": [{"enum": ["a"]}, {"$ref": "#/properties/x"}]}, {"pattern": "^(?=a)[ab]$"}],
+    ids=["tree", "choice of itself", "look-ahead"],
+)
+def test_a_schema_that_comes_back_to_itself_or_looks_around_is_answered(url, schema):
+    function = {"name": "t", "parameters": {"properties": {"x": schema}, "required": ["x"]}}
+    body = {"messages": HELLO, "max_tokens": 60, "tool_choice": "required"}
+    body["tools"] = [{"type": "function", "function": function}]
+    answer = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60)
+    assert answer.status_code == 200
+    assert answer.json()["choices"][0]["message"]["tool_calls"]
 
 
 @pytest.mark.slow

@@ -24,14 +24,16 @@ class Builder:
 
     parts         the root's
     definitions   what `$ref` in a normal form names
+    paths         where in the root a definition was met first
     open          (path, keyword) of what is left open, in the order it was met
     nothing       why a property that has to be there can have no value; "" where each can
     """
 
-    def __init__(self, root: JsonObject) -> None:
-        self.root, self.parts = root, Parts(root)
+    def __init__(self, root: JsonObject, path: str) -> None:
+        self.root, self.parts = root, Parts(root, path)
         self.definitions: dict[str, Normal] = {}
         self.open: dict[tuple[str, str], None] = {}
+        self.paths: dict[str, str] = {}
         self.nothing = ""
         self._names: dict[tuple[int, ...], str] = {}
         self._done: dict[tuple[int, ...], Normal] = {}
@@ -58,6 +60,7 @@ class Builder:
             self._leave_open(leaves[0].path, ["type"])
             return True
         self._names[key] = name = f"n{len(self._names)}"
+        self.paths[name] = leaves[0].path
         self._depth, self._nodes = self._depth + 1, self._nodes + 1
         node = schema_nodes.either(
             one for way in self.parts.ways(leaves)[0] for one in self._typed(way)

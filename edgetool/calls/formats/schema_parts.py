@@ -70,8 +70,8 @@ class Parts:
     open     (path, keyword) of choices that are too many, in the order they were met
     """
 
-    def __init__(self, root: JsonObject) -> None:
-        self.root = root
+    def __init__(self, root: JsonObject, path: str) -> None:
+        self.root, self._path = root, path
         self.broken: list[str] = []
         self.refers = False
         self.open: dict[tuple[str, str], None] = {}
@@ -149,7 +149,9 @@ class Parts:
         if found is None:
             self.broken.append(f"{path}: $ref {target!r} names nothing in the schema")
             return Part(_TEXT, path)
-        return Part(found, f"{path}.$ref")
+        pointed = target if target.startswith("#/") else ""
+        inner = f"{self._path}{pointed[1:].replace('/', '.')}" if pointed else f"{path}.$ref"
+        return Part(found, inner)
 
 
 _TEXT: JsonObject = {"type": "string"}

@@ -49,7 +49,7 @@ class SchemaTree:
     """
 
     def __init__(self, root: JsonObject, path: str = PATH) -> None:
-        self._builder = Builder(root)
+        self._builder = Builder(root, path)
         self._root = Part(root, path)
 
     @property
@@ -125,9 +125,6 @@ class SchemaTree:
         ]
         nodes = [self._builder.object(way, closed=True) for way in of_objects]
         found = [Shape.of(one) for one in map(self._finite, nodes) if one is not False]
-        if not found and any(node is not False for node in nodes):
-            endless = f"{self._root.path}: a value never ends, as one has to hold another ('$ref')"
-            self._builder.nothing = endless
         return schema_nodes.beside(found, self.definitions) if keys <= {"anyOf"} else found
 
     def resolved(self, node: Normal) -> Normal:
@@ -183,6 +180,10 @@ class SchemaTree:
             finite |= {
                 name for name, one in self.definitions.items() if schema_nodes.ends(one, finite)
             }
+        for name in sorted(set(self.definitions) - finite):
+            path = self._builder.paths[name]
+            why = f"{path}: a value never ends, as '$ref' leads back to what it has to hold"
+            self._builder.nothing = self._builder.nothing or why
         self._builder.definitions = {
             name: schema_nodes.cut(one, finite) for name, one in self.definitions.items()
         }
