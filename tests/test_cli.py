@@ -64,6 +64,7 @@ def test_help_says_what_the_exit_codes_mean(tmp_path):
 def test_ctrl_c_exits_with_130_and_no_traceback(tmp_path):
     code = (
         "import os, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's & ignores it
         "from edgetool import cli\n"
         "@cli.app.command()\n"
         "def wait(): os.kill(os.getpid(), signal.SIGINT)\n"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgetool.calls.dialects import json_schema
+from edgetool.calls.nulls import without_null_keywords
 from edgetool.calls.types import BFCL, Example, ExpectedCall, Tool
 from edgetool.data.rows import EVALUATION_ONLY
 from edgetool.errors import DataError, UsageError
@@ -83,7 +84,8 @@ def example(row: dict[str, Any], answer: list[dict[str, Any]]) -> Example:
 
 
 def _tool(function: dict[str, Any]) -> Tool:
-    return Tool(function["name"], function["description"], json_schema(function["parameters"]))
+    schema = json_schema(function["parameters"])
+    return Tool(function["name"], function["description"], without_null_keywords(schema))
 
 
 def expected_call(tool: Tool, accepted: dict[str, list[Any]]) -> ExpectedCall:

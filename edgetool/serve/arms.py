@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from edgetool.calls.formats.schema_parts import SchemaError
 from edgetool.calls.formats.schema_tree import arguments_of
 from edgetool.calls.runtime import (
     ARMS,
@@ -62,9 +63,25 @@ class Arms:
 
 def names_only(tool: Tool) -> Tool:
     """The tool with its name and the names of its arguments kept; any JSON may be their value."""
-    tree, shapes = arguments_of(tool)
+    try:
+        tree, shapes = arguments_of(tool)
+    except SchemaError:  # of values that do not matter here
+        names = tuple(tool.parameters.get("properties") or {})
+        return _open_tool(tool, names, [name for name in names if _is_required(tool, name)], False)
     needed = [name for name in tree.names if all(name in one.required for one in shapes)]
-    open_ = any(not one.is_closed for one in shapes)
-    properties: dict[str, object] = {name: {} for name in tree.names}
-    kept = {"type": "object", "properties": properties, "required": needed}
-    return Tool(tool.name, tool.description, {**kept, "additionalProperties": open_})
+    return _open_tool(tool, tree.names, needed, any(not one.is_closed for one in shapes))
+
+
+def _is_required(tool: Tool, name: str) -> bool:
+    return name in (tool.parameters.get("required") or ())
+
+
+def _open_tool(tool: Tool, names: Sequence[str], needed: Sequence[str], open_: bool) -> Tool:
+    """The tool with arguments of these names and any values; open_: other names too."""
+    kept = {
+        "type": "object",
+        "properties": {name: {} for name in names},
+        "required": list(needed),
+        "additionalProperties": open_,
+    }
+    return Tool(tool.name, tool.description, kept)

@@ -91,7 +91,6 @@ MALFORMED = {
     "parameters that are text": chat(tools=[tool("city")]),
     "parameters of type string": chat(tools=[tool({"type": "string"})]),
     "properties that are a number": chat(tools=[tool({"type": "object", "properties": 5})]),
-    "properties that are null": chat(tools=[tool({"type": "object", "properties": None})]),
     "a type JSON does not have": chat(tools=[tool({"properties": {"x": {"type": "any"}}})]),
     "required that is text": chat(tools=[tool({"properties": {}, "required": "x"})]),
     "an enum that is text": chat(tools=[tool({"properties": {"x": {"enum": "abc"}}})]),

@@ -119,10 +119,10 @@ def test_a_batch_has_as_many_places_as_the_session_has_sequences(several, exampl
 def test_caches_that_would_take_too_much_are_fewer(q8, monkeypatch):
     # two layers, four heads of which two hold keys and values of 64: 2 * 2 * 128 * 2 = 1024 bytes
     # a token, 512 KiB for 512 of them
-    monkeypatch.setattr("edgetool.serve.opening.CACHE_BYTES", 5 * 2**19)
+    monkeypatch.setattr("edgetool.serve.footprint.CACHE_BYTES", 5 * 2**19)
     with LlamaSession(q8, context=512, sequences=8) as session:
         assert session.engine.sequences == 5
-    monkeypatch.setattr("edgetool.serve.opening.CACHE_BYTES", 1)
+    monkeypatch.setattr("edgetool.serve.footprint.CACHE_BYTES", 1)
     with LlamaSession(q8, context=512, sequences=8) as session:
         assert session.engine.sequences == 1
 

@@ -57,5 +57,5 @@ def test_unsloth_without_a_gpu_says_what_to_type() -> None:
 def test_unsloth_that_is_not_installed_is_told_how(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(unsloth.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(UsageError, match=r"edgetool\[unsloth\]"):
+    with pytest.raises(UsageError, match=r"\[unsloth\]'"):
         unsloth.require()
