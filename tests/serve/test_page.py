@@ -14,12 +14,14 @@ import pytest
 
 from edgetool.errors import EngineError
 from edgetool.serve.jobs import Delta
+from edgetool.serve.openai_types import BadRequest
 from edgetool.serve.page import HEADERS
 from tests.conftest import music_tool, weather_tool
 from tests.serve.browser import BROWSERS, Browser
 from tests.serve.scripted import ScriptedWriter
 
-FILES = ("/", "/page/page.css", "/page/page.js", "/page/stream.js", "/page/writing.js")
+SCRIPTS = ("page.js", "snippets.js", "stream.js", "words.js", "writing.js")
+FILES = ("/", "/page/page.css", *(f"/page/{name}" for name in SCRIPTS))
 KEY = "s3cret"
 
 
@@ -103,7 +105,6 @@ def test_every_file_comes_with_a_policy_that_lets_only_itself_in(url, path):
 
 def test_the_files_name_no_other_place_and_write_no_html(url):
     texts = [httpx.get(url + path).text for path in FILES]
-    texts.append(httpx.get(f"{url}/page/snippets.js").text)
     for text in texts:
         assert not re.search(
             r"https?://|innerHTML|outerHTML|insertAdjacentHTML|document\.write", text
@@ -239,6 +240,129 @@ def test_nothing_is_wider_than_the_screen(browser, url, width, dark):
     assert browser.complaints == []
 
 
+def untick_all(browser):
+    browser.run("document.querySelectorAll('#offered input:checked').forEach((box) => box.click())")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("offer_tools", [False, True])
+def test_where_no_tool_is_ticked_none_is_sent(browser, serving, offer_tools):
+    writer = ScriptedWriter(call)
+    look(browser, 1200, dark=False)
+    browser.open(serving(writer, tools=[weather_tool()], offer_tools=offer_tools))
+    browser.until("document.querySelectorAll('#offered input').length === 1")
+    untick_all(browser)
+    send(browser, "weather in Oslo", choice="auto")
+    wait_for_both(browser)
+    assert [job.tools for job in writer.jobs] == [(), ()]
+    assert text_of(browser, "#constrained .written") == "No tool fits."
+    browser.run("document.getElementById('curl').click()")
+    browser.until("document.getElementById('snippet').value !== ''")
+    assert '"tools": []' in browser.run("document.getElementById('snippet').value")
+
+
+@pytest.mark.slow
+def test_the_tools_that_are_ticked_are_sent_in_both_arms(browser, serving):
+    writer = ScriptedWriter(call)
+    look(browser, 1200, dark=False)
+    browser.open(serving(writer, tools=[weather_tool(), music_tool()]))
+    browser.until("document.querySelectorAll('#offered input').length === 2")
+    browser.run("document.querySelector('#offered input').click()")
+    send(browser, "jazz")
+    wait_for_both(browser)
+    assert [[tool.name for tool in job.tools] for job in writer.jobs] == [["play_music"]] * 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "verdict"),
+    [
+        ({}, "missing: city"),
+        ({"city": "Oslo", "week": 2}, "unknown: week"),
+        ({"city": "Oslo"}, "a call that can be made"),
+    ],
+)
+def test_whether_a_call_can_be_made_is_said(browser, serving, arguments, verdict):
+    body = json.dumps({"name": "get_weather", "arguments": arguments})
+    look(browser, 1200, dark=False)
+    writer = ScriptedWriter(lambda _: [f"<tool_call>\n{body}\n</tool_call>"])
+    browser.open(serving(writer, tools=[weather_tool()]))
+    browser.until("document.querySelectorAll('#offered input').length === 1")
+    send(browser, "weather in Oslo", choice="auto")
+    wait_for_both(browser)
+    for arm in ("constrained", "free"):
+        assert verdict in text_of(browser, f"#{arm} dl")
+
+
+def refusing(constrained_only):
+    """A model that will not hold a schema."""
+
+    def script(job):
+        if job.constrained or not constrained_only:
+            return [BadRequest("parameters of get_weather cannot be held to: $dynamicRef", "tools")]
+        return call(job)
+
+    return script
+
+
+@pytest.mark.slow
+def test_a_refused_schema_is_said_once_and_the_free_arm_is_tried(browser, serving):
+    look(browser, 1200, dark=False)
+    browser.open(serving(ScriptedWriter(refusing(True)), tools=[weather_tool()]))
+    browser.until("document.querySelectorAll('#offered input').length === 1")
+    send(browser, "weather in Oslo", choice="auto")
+    wait_for_both(browser)
+    assert "$dynamicRef" in text_of(browser, "#constrained .wrong")
+    assert text_of(browser, "#free .call") == 'get_weather {"city": "Oslo"}'
+    assert browser.run(f"{BODY}.split('$dynamicRef').length") == 2
+    said = text_of(browser, "#said")
+    assert said.startswith("Constrained: refused. Free: a call that can be made, ")
+
+
+@pytest.mark.slow
+def test_a_reason_that_both_arms_share_is_said_once(browser, serving):
+    look(browser, 1200, dark=False)
+    browser.open(serving(ScriptedWriter(refusing(False)), tools=[weather_tool()]))
+    browser.until("document.querySelectorAll('#offered input').length === 1")
+    send(browser, "weather in Oslo", choice="auto")
+    wait_for_both(browser)
+    assert browser.run(f"{BODY}.split('$dynamicRef').length") == 2
+    assert text_of(browser, "#free .written") == "The same as beside."
+    assert text_of(browser, "#said") == "Constrained: refused. Free: refused."
+
+
+BODY = "document.body.innerText"
+STOP = "document.getElementById('stop').disabled"
+
+
+@pytest.mark.slow
+def test_stop_can_be_pressed_only_while_something_is_written(browser, serving):
+    look(browser, 1200, dark=False)
+    browser.open(serving(ScriptedWriter(lambda _: ["Once", 60.0, " upon"])))
+    browser.until("document.querySelectorAll('#offered input').length === 2")
+    assert browser.run(STOP) is True
+    send(browser, "tell me a story", choice="auto")
+    browser.until("document.querySelector('#constrained .written').textContent === 'Once'")
+    assert browser.run(STOP) is False
+    browser.run("document.getElementById('stop').click()")
+    browser.until("document.getElementById('said').textContent === 'Stopped.'")
+    assert browser.run(STOP) is True
+    assert text_of(browser, "#constrained .written") == "Once"
+    assert text_of(browser, "#free .written") == ""
+
+
+@pytest.mark.slow
+def test_one_token_is_not_tokens(browser, serving):
+    look(browser, 1200, dark=False)
+    browser.open(serving(ScriptedWriter(lambda _: ["Hi"])))
+    browser.until("document.querySelectorAll('#offered input').length === 2")
+    send(browser, "hello", choice="auto")
+    wait_for_both(browser)
+    figures = text_of(browser, "#constrained dl")
+    assert "1 of 1 token (100 %)" in figures and "7 tokens, 4 of them" in figures
+    assert not re.search(r"\b1 (tokens|forward passes|calls)", browser.run(BODY))
+
+
 EVIL = '<img src=x onerror="document.title=\'owned\'"><script>document.title="owned"</script>'
 
 
@@ -289,6 +413,38 @@ def test_a_key_is_asked_for_and_then_used(browser, serving):
     assert KEY not in snippet and "EDGETOOL_API_KEY" in snippet
 
 
+@pytest.mark.slow
+def test_a_wrong_key_says_so(browser, serving):
+    look(browser, 1200, dark=False)
+    browser.open(serving(ScriptedWriter(call), tools=[weather_tool()], api_key=KEY))
+    browser.until("document.activeElement.id === 'key'")
+    assert text_of(browser, "#key-problem") == "This server asks for an API key."
+    browser.type("guess")
+    browser.press("Tab")
+    browser.until("document.getElementById('key-problem').textContent.includes('not the server')")
+    assert browser.run("document.activeElement.id") == "key"
+    put(browser, "#key", KEY)
+    browser.run("document.getElementById('key').dispatchEvent(new Event('change'))")
+    browser.until("document.querySelectorAll('#offered input').length === 1")
+    assert text_of(browser, "#key-problem") == ""
+
+
+@pytest.mark.slow
+def test_a_key_that_has_become_wrong_is_said_once_and_asked_for(browser, serving):
+    look(browser, 1200, dark=False)
+    browser.open(serving(ScriptedWriter(call), tools=[weather_tool()], api_key=KEY))
+    browser.until("document.activeElement.id === 'key'")
+    browser.type(KEY)
+    browser.press("Tab")
+    browser.until("document.querySelectorAll('#offered input').length === 1")
+    put(browser, "#key", "old")
+    send(browser, "weather in Oslo")
+    browser.until("document.getElementById('key-problem').textContent.includes('not the server')")
+    assert browser.run(f"{BODY}.split('not the server').length") == 2
+    assert text_of(browser, "#constrained .written") == text_of(browser, "#free .written") == ""
+    assert browser.run(STOP) is True
+
+
 NASTY = 'it\'s "so" $HOME `id` \\ \u2028 null'
 
 
@@ -334,9 +490,8 @@ def test_the_embedded_model_calls_on_the_page(browser, serving, nano_gguf):
         wait_for_both(browser)
         assert text_of(browser, "#constrained .call") == 'get_weather {"city": "Oslo"}'
         assert "a call that can be made" in text_of(browser, "#constrained dl")
-        # Nobody taught these tools to the little model; free, it forgets the argument.
-        assert text_of(browser, "#free .call") == "get_weather {}"
-        assert "missing: city" in text_of(browser, "#free dl")
+        # Free, the rest of the call is a near tie, which another build of the engine may break.
+        assert text_of(browser, "#free .call").startswith("get_weather {")
         # The rest of the tool's name and the words around it had no alternative.
         forced = re.search(r"grammar(\d+) of (\d+)", text_of(browser, "#constrained dl"))
         assert 0 < int(forced[1]) < int(forced[2])

@@ -32,6 +32,8 @@ const EXAMPLE = [
   },
 ];
 
+const UNREACHABLE = "The server does not answer. Is it still running?";
+
 let model = "";
 let running = null; // AbortController of the requests under way
 let left = new Set(); // names of the tools that are not on offer
@@ -118,8 +120,8 @@ function bodyOf(tools, constrained) {
     messages: [{ role: "user", content: $("request").value }],
     max_tokens: Number($("limit").value),
   };
+  body.tools = tools; // also where none is ticked: a server may offer its own to who says nothing
   if (!tools.length) return constrained ? body : { ...body, edgetool: { constrained } };
-  body.tools = tools;
   if (!constrained) {
     return { ...body, tool_choice: choice === "none" ? "none" : "auto", edgetool: { constrained } };
   }
@@ -127,43 +129,71 @@ function bodyOf(tools, constrained) {
   return { ...body, tool_choice: named ? only : choice };
 }
 
+/** Asks for a key, and says so where one was given. */
 function askForKey() {
+  const wrong = $("key").value !== "";
   $("locked").hidden = false;
+  $("key-problem").textContent = wrong
+    ? "This is not the server's API key."
+    : "This server asks for an API key.";
   $("key").focus();
 }
 
 // ---- sending and stopping
 
+function setRunning(controller) {
+  running = controller;
+  $("stop").disabled = !controller;
+}
+
 async function send(event) {
   event.preventDefault();
   const tools = offeredTools();
   if (running || tools === null || !$("ask").reportValidity()) return;
-  running = new AbortController();
+  setRunning(new AbortController());
   for (const name of ARMS) clear($(name));
-  const done = {};
+  const outcomes = [];
   // One after the other: side by side they would take each other's time.
   for (const name of ARMS) {
-    done[name] = await attempt(name, tools, running.signal);
-    if (!done[name]) break;
+    $("said").textContent = `Writing (${name}) …`;
+    outcomes.push(await attempt(name, tools, running.signal));
+    if (outcomes.at(-1).over) break;
+    if (outcomes.at(-1).failed) explain(name, outcomes);
   }
-  if (done.free) $("said").textContent = `Constrained: ${done.constrained}. Free: ${done.free}.`;
-  running = null;
+  const last = outcomes.at(-1);
+  $("said").textContent = last.over ? last.text : summary(outcomes);
+  setRunning(null);
 }
 
-/** What `write` gives, or null when it failed or was stopped, which the page then says. */
+/**
+ * What came of an arm: {text}, with `failed` where there is no answer; `over` where the other arm
+ * would fare no better.
+ */
 async function attempt(name, tools, signal) {
   try {
-    $("said").textContent = `Writing (${name}) …`;
     const body = bodyOf(tools, name === "constrained");
-    return await write($(name), body, $("key").value, signal);
+    return { text: await write($(name), body, $("key").value, signal) };
   } catch (error) {
-    if (error.status === 401) askForKey();
-    const stopped = error.name === "AbortError";
-    const text = stopped ? "Stopped." : error.message;
-    $(name).querySelector(".written").append(make("div", stopped ? "soft" : "wrong", text));
-    $("said").textContent = text;
-    return null;
+    if (error.name === "AbortError") return { text: "Stopped.", over: true };
+    if (error.status === 401) {
+      askForKey(); // which says why, beside the key
+      return { text: "", over: true };
+    }
+    if (error instanceof TypeError) return { text: UNREACHABLE, over: true };
+    return { text: error.message, failed: error.status ? "refused" : "failed" };
   }
+}
+
+/** Why an arm has no answer, in its place; a reason that both share is written once. */
+function explain(name, [first, second]) {
+  const again = second?.text === first.text;
+  const text = again ? "The same as beside." : (second ?? first).text;
+  $(name).querySelector(".written").append(make("div", again ? "soft" : "wrong", text));
+}
+
+function summary([constrained, free]) {
+  const brief = (outcome) => outcome.failed ?? outcome.text;
+  return `Constrained: ${brief(constrained)}. Free: ${brief(free)}.`;
 }
 
 async function copy(written) {
@@ -186,8 +216,15 @@ async function copy(written) {
 async function begin() {
   const asked = { headers: headersOf($("key").value) };
   const paths = ["/v1/models", "/page/tools.json"];
-  const [models, tools] = await Promise.all(paths.map((path) => fetch(path, asked)));
+  let models, tools;
+  try {
+    [models, tools] = await Promise.all(paths.map((path) => fetch(path, asked)));
+  } catch {
+    $("said").textContent = UNREACHABLE;
+    return;
+  }
   if (models.status === 401) return askForKey();
+  $("key-problem").textContent = "";
   if (!models.ok || !tools.ok) {
     $("said").textContent = await refusal(models.ok ? tools : models);
     return;

@@ -2,6 +2,7 @@
 // they took.
 
 import { chunksOf } from "./stream.js";
+import { milliseconds, plural } from "./words.js";
 
 export function make(tag, kind = "", ...inside) {
   const made = document.createElement(tag);
@@ -32,7 +33,7 @@ export async function write(arm, body, key, signal) {
   const words = verdict(state, body.tools ?? []);
   showFigures(arm.querySelector("dl"), state, words);
   const passes = state.usage?.edgetool?.passes;
-  const cost = passes === undefined ? "" : `, ${passes} forward passes`;
+  const cost = passes === undefined ? "" : `, ${plural(passes, "forward pass", "forward passes")}`;
   return `${words.text}, ${milliseconds(state.whole)}${cost}`;
 }
 
@@ -81,7 +82,7 @@ function verdict(state, tools) {
   if (!calls.length) return { text: "no call", right: null };
   const faults = calls.map((call) => faultOf(call, tools)).filter(Boolean);
   if (faults.length) return { text: faults.join("; "), right: false };
-  const many = calls.length > 1 ? `${calls.length} calls` : "a call";
+  const many = calls.length > 1 ? plural(calls.length, "call") : "a call";
   return { text: `${many} that can be made`, right: true };
 }
 
@@ -122,20 +123,19 @@ function showFigures(list, state, words) {
   }
   if (ours.forced_tokens !== undefined && written) {
     const share = Math.round((100 * ours.forced_tokens) / written);
-    row(list, "Forced by the grammar", `${ours.forced_tokens} of ${written} tokens (${share} %)`);
+    const all = plural(written, "token");
+    row(list, "Forced by the grammar", `${ours.forced_tokens} of ${all} (${share} %)`);
   }
-  if (ours.drafted_tokens) row(list, "Copied from the prompt", `${ours.drafted_tokens} tokens`);
+  if (ours.drafted_tokens) {
+    row(list, "Copied from the prompt", plural(ours.drafted_tokens, "token"));
+  }
   if (ours.passes !== undefined) row(list, "Forward passes", String(ours.passes));
   if (usage.prompt_tokens) {
     const kept = cached === undefined ? "" : `, ${cached} of them read before`;
-    row(list, "Prompt", `${usage.prompt_tokens} tokens${kept}`);
+    row(list, "Prompt", plural(usage.prompt_tokens, "token") + kept);
   }
 }
 
 function row(list, name, value, kind = "") {
   list.append(make("dt", "", name), make("dd", kind, value));
-}
-
-function milliseconds(value) {
-  return `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
 }
