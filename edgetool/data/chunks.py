@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -16,6 +17,9 @@ from edgetool.data.draft import Draft, finish
 from edgetool.data.rows import EVALUATION_ONLY, line_of
 
 _SHOWN = 2000
+# JSON can spell half of a character that takes two; no text can hold it.
+_HALF = re.compile("[\ud800-\udfff]")
+_HALVES = 'halves of characters, each of which is now "?"'
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,7 @@ def _convert_record(
                 lines.rows.append(line)
                 lines.ids.append(example.id)
                 lines.left_out.update(draft.left_out if isinstance(draft, Draft) else ())
+                lines.left_out.update([_HALVES] if _HALF.search(line) else [])
     except Problem as problem:
         lines.reasons.append(_reason(where, turn + 1, problem, raw))
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:

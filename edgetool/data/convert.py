@@ -12,6 +12,7 @@ bytes with any number of processes, and no more than a few chunks are in memory.
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
@@ -33,6 +34,7 @@ _CHUNK = 512
 _WORTH_PROCESSES = 1 << 23
 # Records looked at to find out whose they are: the first ones may be broken, or a header.
 _HEAD = 64
+_TOLD = 3  # reasons that are printed where no row could be converted
 
 
 @dataclass
@@ -223,8 +225,10 @@ def _count(summary: Summary, chunk: Chunk, outcome: Outcome) -> None:
     summary.left_out += outcome.left_out
     counted = summary.by_importer.get(chunk.importer, 0)
     summary.by_importer[chunk.importer] = counted + outcome.written
-    if len(summary.first_reasons) < 3:
-        summary.first_reasons += outcome.reasons.decode("utf-8").splitlines()[:3]
+    room = _TOLD - len(summary.first_reasons)
+    for line in outcome.reasons.splitlines()[:room]:
+        rejected = json.loads(line)
+        summary.first_reasons.append(f"{rejected['where']}: {rejected['reason']}")
 
 
 def _why_nothing(source: str, summary: Summary) -> list[str]:
@@ -232,4 +236,4 @@ def _why_nothing(source: str, summary: Summary) -> list[str]:
     nothing = (
         f"{source}: none of its {summary.rejected} rows could be converted; nothing is written"
     )
-    return [nothing, *summary.first_reasons[:3], *skipped]
+    return [nothing, *summary.first_reasons, *skipped]

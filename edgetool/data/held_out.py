@@ -28,7 +28,7 @@ _SHARES = (0.1, 0.3)
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class RowSources:
     """Sources of rows to train on and to measure on, and a sentence that says where from."""
 
     train: str
@@ -36,13 +36,13 @@ class HeldOut:
     sentence: str
 
 
-def hold_out(train: str) -> HeldOut:
+def hold_out(train: str) -> RowSources:
     """The rows to measure on that belong to `train`; writes files where it must split them.
 
     Raises UsageError when there is no such file, DataError for rows that cannot be used.
     """
     if train == DEMO:
-        return HeldOut(DEMO, DEMO, "rows: the demo's, with its own validation rows")
+        return RowSources(DEMO, DEMO, "rows: the demo's, with its own validation rows")
     path = Path(train)
     require_rows(path)
     utterances, rows = _utterances(path)
@@ -52,14 +52,14 @@ def hold_out(train: str) -> HeldOut:
             shared = len(utterances & theirs)
             leak = f"; {shared} of its utterances are trained on as well" if shared else ""
             sentence = f"validation rows: {sibling} ({count} rows, beside {train}{leak})"
-            return HeldOut(train, str(sibling), sentence)
+            return RowSources(train, str(sibling), sentence)
     if len(utterances) < FEWEST:
-        return HeldOut(train, train, _too_few(train, f"{len(utterances)} utterances"))
+        return RowSources(train, train, _too_few(train, f"{len(utterances)} utterances"))
     share = min(max(_WANTED / rows, _SHARES[0]), _SHARES[1])
     return _split(path, share)
 
 
-def _split(path: Path, share: float) -> HeldOut:
+def _split(path: Path, share: float) -> RowSources:
     folder = path.with_name(f"{path.name.removesuffix('.jsonl')}-split")
     validation = PARTS[0]
     with writing(folder, option=None):
@@ -67,12 +67,12 @@ def _split(path: Path, share: float) -> HeldOut:
     train, held = (folder / f"{part}.jsonl" for part in (TRAIN, validation))
     counts = summary.rows
     if not counts[TRAIN] or not counts[validation]:
-        return HeldOut(str(path), str(path), _too_few(str(path), "rows that say the same"))
+        return RowSources(str(path), str(path), _too_few(str(path), "rows that say the same"))
     sentence = (
         f"validation rows: {counts[validation]} of {counts.total()} rows of {path} are held out by "
         f"utterance, in {held}; {counts[TRAIN]} are trained on, in {train}"
     )
-    return HeldOut(str(train), str(held), sentence)
+    return RowSources(str(train), str(held), sentence)
 
 
 def _too_few(train: str, what: str) -> str:

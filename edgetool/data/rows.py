@@ -159,7 +159,10 @@ def _list(row: dict[str, Any], field: str) -> list[Any]:
 
 def checked_message(field: str, value: Any) -> dict[str, Any]:
     """One message of a row, with a known role and text or calls. Raises Problem."""
-    message = mapping(field, value)
+    if not isinstance(value, dict):
+        remedy = 'must be a message such as {"role": "user", "content": "..."}'
+        raise Problem(field, value, remedy)
+    message = value
     if message.get("role") not in ROLES:
         raise Problem(f"{field}.role", message.get("role"), f"must be one of {', '.join(ROLES)}")
     content = text_of_parts(f"{field}.content", message.get("content"))

@@ -11,7 +11,7 @@ from rich.console import Console
 from edgetool import catalogue
 from edgetool.catalogue import NANO, Recommended
 from edgetool.config import build_config
-from edgetool.data.held_out import HeldOut, hold_out
+from edgetool.data.held_out import RowSources, hold_out
 from edgetool.data.sources import DEMO
 from edgetool.errors import UsageError
 from edgetool.files import write_text, writing
@@ -84,7 +84,7 @@ def _settings_for(model: str, vram: int) -> Recommended:
     return found
 
 
-def _plain(model: str, rows: HeldOut | None, vram: int, name: str, found: Recommended) -> str:
+def _plain(model: str, rows: RowSources | None, vram: int, name: str, found: Recommended) -> str:
     rewards = DEMO_REWARDS if rows is None else {"paper": 1.0}
     rows = rows or hold_out(DEMO)
     same = rows.train == rows.validation != DEMO
@@ -136,7 +136,7 @@ def _quoted(text: str) -> str:
     return yaml.safe_dump(text, default_flow_style=True, width=1000).splitlines()[0]
 
 
-def _paper(model: str, rows: HeldOut | None, name: str) -> str:
+def _paper(model: str, rows: RowSources | None, name: str) -> str:
     return f"""\
 # arXiv:2509.04518, "Advancing SLM Tool-Use Capability using Reinforcement Learning", as far as it
 # says; what it does not say is marked (ours).

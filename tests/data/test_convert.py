@@ -290,9 +290,29 @@ def test_a_hub_that_cannot_be_reached_is_not_a_name_that_is_wrong(tmp_path, monk
         run("nobody/none", tmp_path)
 
 
+def test_half_a_character_is_replaced_and_that_is_said(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps(own("a")).replace("weather in", "\\ud83d weather in") + "\n")
+    rows, rejected, summary = run(path, tmp_path)
+    assert rows[0].utterance.startswith("? weather") and not rejected
+    assert summary.left_out == {'halves of characters, each of which is now "?"': 1}
+
+
+@pytest.mark.parametrize("name", ["openai", "edgetool"])
+def test_a_message_that_is_null_says_what_a_message_is(tmp_path, name):
+    bad = {**RECORDS[name], "messages": [None]}
+    _, [reason], _ = run(write(tmp_path / "a.jsonl", [bad, RECORDS[name]]), tmp_path)
+    assert reason["reason"] == (
+        'messages[0] null must be a message such as {"role": "user", "content": "..."}'
+    )
+
+
 def test_nothing_is_written_when_no_row_fits(tmp_path):
     path = write(tmp_path / "a.jsonl", [xlam(days="x")])
-    with pytest.raises(DataError, match="none of its 1 rows could be converted"):
+    complaint = (
+        r"none of its 1 rows could be converted; nothing is written\n.*a.jsonl:1: calls\[0\]"
+    )
+    with pytest.raises(DataError, match=complaint):
         run(path, tmp_path)
     assert not (tmp_path / "out.jsonl").exists()
 

@@ -119,7 +119,7 @@ def _add_turn(messages: list[Message], turn: Message) -> None:
 def openai_message(field: str, value: Any) -> Message:
     """One message of OpenAI's form, old ones (`function_call`) too. Raises Problem."""
     if not isinstance(value, dict):
-        remedy = 'must be a JSON object such as {"role": "user", "content": "..."}'
+        remedy = 'must be a message such as {"role": "user", "content": "..."}'
         raise Problem(field, value, remedy)
     role = _ROLES.get(value.get("role", ""), value.get("role"))
     content = text_of_parts(f"{field}.content", value.get("content"))
