@@ -142,13 +142,13 @@ def _claim(part: Path, folder: bool) -> int:
         if folder:
             part.mkdir(exist_ok=True)
         handle = os.open(part, os.O_RDONLY if folder else os.O_RDWR | os.O_CREAT, 0o666)
-        if _lock(handle) is False:
+        if try_lock(handle) is False:
             os.close(handle)
             raise EdgetoolError(
                 f"{part}: another process is building it; wait until it is done, or write to "
                 "another folder"
             )
-        if not _is_at(handle, part):  # it was swept between opening and locking
+        if not is_at(handle, part):  # it was swept between opening and locking
             os.close(handle)
             continue
         for leftover in part.iterdir() if folder else ():
@@ -158,7 +158,7 @@ def _claim(part: Path, folder: bool) -> int:
         return handle
 
 
-def _lock(handle: int) -> bool | None:
+def try_lock(handle: int) -> bool | None:
     """Lock an open file or folder. False: another process has it; None: it cannot be locked."""
     try:
         import fcntl
@@ -173,7 +173,8 @@ def _lock(handle: int) -> bool | None:
     return True
 
 
-def _is_at(handle: int, path: Path) -> bool:
+def is_at(handle: int, path: Path) -> bool:
+    """Whether an open file is the one that has this name now."""
     try:
         return os.path.samestat(os.fstat(handle), path.stat())
     except FileNotFoundError:
@@ -219,7 +220,7 @@ def _sweep(part: Path) -> bool:
     except OSError:
         return False
     try:
-        if _lock(handle):
+        if try_lock(handle):
             _remove(part)
         return not part.exists()
     finally:

@@ -63,9 +63,28 @@ def save(
 
     begun   adds the files of a next step that was begun
     """
+    final = folder / f"step-{progress.step:06d}{'-begun' if begun else ''}"
     staging = folder / f"{_STAGING}{os.getpid()}"
     shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
+    try:
+        staging.mkdir(parents=True)
+        _fill(staging, policy, optimizer, progress, begun)
+        _set_aside(final)
+        staging.rename(final)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    flush(folder)
+    clean(folder)
+    return final
+
+
+def _fill(
+    staging: Path,
+    policy: Policy,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    begun: Callable[[Path], None] | None,
+) -> None:
     policy.save_adapter(staging / "adapter")
     moments, counts = _optimizer_state(policy, optimizer)
     save_file(moments, staging / "optimizer.safetensors")
@@ -81,20 +100,21 @@ def save(
         begun(staging)
     manifest.seal(staging)
     flush_tree(staging)
-    final = folder / f"step-{progress.step:06d}{'-begun' if begun else ''}"
-    _set_aside(final)
-    staging.rename(final)
-    flush(folder)
-    clean(folder)
-    return final
 
 
 def clean(folder: Path) -> None:
     """Remove unfinished checkpoints and all but the newest KEPT."""
     for old in complete(folder)[:-KEPT]:
         _set_aside(old)
-    for staging in folder.glob(f"{_STAGING}*"):
+    sweep(folder)
+
+
+def sweep(folder: Path) -> int:
+    """Remove unfinished checkpoints; returns how many there were."""
+    found = list(folder.glob(f"{_STAGING}*"))
+    for staging in found:
         shutil.rmtree(staging, ignore_errors=True)
+    return len(found)
 
 
 def _set_aside(path: Path) -> None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +20,7 @@ import torch
 
 from edgetool.calls.types import Example
 from edgetool.errors import ConfigError, EdgetoolError, UsageError
-from edgetool.files import read_log
+from edgetool.files import read_log, sweep, write_error
 from edgetool.train import begun, checkpoint
 from edgetool.train.activity import Activity, duration
 from edgetool.train.metrics import METRICS, MetricsFile, tensorboard_writer
@@ -163,18 +164,44 @@ def run_steps(
     """All steps of a run, whatever the method; arguments and errors as of `train`."""
     policy, settings, ranks = stepper.policy, stepper.settings, stepper.ranks
     first = _begin(output_dir, stepper, resume, on_note)
-    run = _Run(output_dir, stepper, first, on_step or (lambda _: None))
+    if ranks.first:
+        _sweep(output_dir, on_note)
+    with _saying_what_is_left(output_dir):
+        run = _Run(output_dir, stepper, first, on_step or (lambda _: None))
     adapter = None
     with StopRequest(on_note, lambda: stepper.activity.text, run.at_stake) as stop:
         done = run.go(stop)
         if done == settings.max_steps:
             adapter = output_dir / "adapter"
             if ranks.first:
-                with stop.saving("the trained adapter"):
+                with stop.saving("the trained adapter"), _saying_what_is_left(output_dir):
                     checkpoint.save_adapter(policy, adapter)
     ranks.any(False)  # nobody leaves before the files are there
     newest = checkpoint.newest(run.checkpoints)
     return TrainResult(done, adapter, newest, done < settings.max_steps, run.last, rows)
+
+
+def _sweep(output_dir: Path, say: Callable[[str], None]) -> None:
+    """Remove what a run that was killed, or found the disk full, has left unfinished."""
+    swept = sweep(output_dir, "adapter", METRICS)
+    if unfinished := checkpoint.sweep(output_dir / "checkpoints"):
+        swept.append(f"{unfinished} in checkpoints")
+    if swept:
+        say(f"{output_dir}: removed what was left unfinished ({', '.join(swept)})")
+
+
+@contextmanager
+def _saying_what_is_left(output_dir: Path) -> Iterator[None]:
+    """A disk's error is one line that names the newest checkpoint."""
+    try:
+        yield
+    except Exception as error:
+        found = write_error(error, output_dir)
+        if found is None:
+            raise
+        kept = checkpoint.newest(output_dir / "checkpoints")
+        left = f"{kept} is whole, --resume goes on after it" if kept else "nothing was saved yet"
+        raise EdgetoolError(f"{found}; {left}") from error
 
 
 def require_fresh(output_dir: Path) -> None:
@@ -301,7 +328,8 @@ class _Run:
         if not self.ranks.first:
             return
         if report.step % self.settings.logging_steps == 0 or report.step == report.max_steps:
-            self.metrics_file.append(report.metrics)
+            with _saying_what_is_left(self.checkpoints.parent):
+                self.metrics_file.append(report.metrics)
             if self.writer is not None:
                 for name, value in report.metrics.items():
                     self.writer.add_scalar(f"train/{name}", value, report.step)
@@ -316,7 +344,7 @@ class _Run:
             )
             half_done = stepper.begun
             extra = (lambda folder: half_done.write(folder, stepper.rows)) if half_done else None
-            with stop.saving(what):
+            with stop.saving(what), _saying_what_is_left(self.checkpoints.parent):
                 checkpoint.save(
                     self.checkpoints, stepper.policy, stepper.optimizer, progress, extra
                 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -84,15 +86,22 @@ def _lengths(written: Sequence[Written]) -> dict[str, float]:
 
 
 class MetricsFile:
-    """metrics.jsonl: one JSON object per logged step, appended and flushed."""
+    """metrics.jsonl: one JSON object per logged step, appended whole or not at all."""
 
     def __init__(self, path: Path, resumed_from: int = 0) -> None:
         self.path = path
         self._keep_until(resumed_from)
 
     def append(self, row: Mapping[str, float]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({name: _round(value) for name, value in row.items()}) + "\n")
+        line = json.dumps({name: _round(value) for name, value in row.items()}) + "\n"
+        with self.path.open("ab", buffering=0) as file:
+            before = file.seek(0, os.SEEK_END)
+            try:
+                if file.write(line.encode()) < len(line):  # a disk that fills up takes a part
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+            except OSError:
+                file.truncate(before)
+                raise
 
     def _keep_until(self, step: int) -> None:
         """Drop rows of steps that will run again, and a last line that a crash cut off."""

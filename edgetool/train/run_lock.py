@@ -9,8 +9,6 @@ reach: on a folder that two machines share. Under torchrun the first rank holds 
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
 import socket
@@ -20,11 +18,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgetool.errors import EdgetoolError, UsageError
+from edgetool.errors import UsageError
+from edgetool.files import is_at, try_lock, writing
 
 NAME = "run.lock"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what some network file systems say
 _ELSEWHERE = "or choose another output folder with --set output_dir=FOLDER"
 
 
@@ -75,7 +73,7 @@ class RunLock:
 
     on_note   is told when a run that died left its lock
 
-    Raises UsageError naming who trains there, EdgetoolError for a folder that cannot be written. A
+    Raises UsageError naming who trains there, and what `writing` raises where it is not allowed. A
     folder that this made and nobody has filled is removed in the end.
     """
 
@@ -88,14 +86,12 @@ class RunLock:
         if os.environ.get("RANK", "0") != "0":
             return self
         try:
-            self._made = _make(self.folder)
-            self._take()
-        except OSError as error:
+            with writing(self.folder, "--set output_dir=FOLDER"):
+                self._made = _make(self.folder)
+                self._take()
+        except BaseException:
             self._remove_made()
-            raise EdgetoolError(
-                f"{self.folder}: cannot be written ({error.strerror}); make it writable, "
-                f"{_ELSEWHERE}"
-            ) from error
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -110,29 +106,22 @@ class RunLock:
         while self._handle is None:
             handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
             try:
-                known = self._lock(handle)
-                if _is(handle, self.path):  # otherwise its owner has just removed it
-                    self._take_over(known)
+                locked = try_lock(handle)
+                if locked is False:
+                    raise UsageError(self._taken())
+                if is_at(handle, self.path):  # otherwise its owner has just removed it
+                    self._take_over(bool(locked))
                     _write(handle, json.dumps(asdict(Holder.this_process())) + "\n")
                     self._handle = handle
             finally:
                 if self._handle is None:
                     os.close(handle)
 
-    def _lock(self, handle: int) -> bool:
-        """Whether the file system has locks. Raises UsageError when another process holds it."""
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(self._taken()) from None
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
-            return False
-        return True
-
     def _take_over(self, locked: bool) -> None:
-        """What the file says is of a run that died, or of one that this kernel cannot see."""
+        """What the file says is of a run that died, or of one that this kernel cannot see.
+
+        locked   the file system has locks, and this is ours
+        """
         earlier = Holder.read(self.path)
         if earlier is None:
             return
@@ -169,13 +158,6 @@ def _make(folder: Path) -> list[Path]:
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     return missing
-
-
-def _is(handle: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(handle), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 def _write(handle: int, text: str) -> None:

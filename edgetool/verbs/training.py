@@ -19,6 +19,7 @@ from edgetool.cpu import tune
 from edgetool.data import sources
 from edgetool.errors import ModelError, UsageError
 from edgetool.export.plan import check_exportable
+from edgetool.files import sweep, writing
 from edgetool.train import sft_panel, unsloth
 from edgetool.train.checkpoint import newest
 from edgetool.train.init_adapter import find_adapter, start_from
@@ -154,10 +155,12 @@ def _run(
             if start:
                 start_from(policy, start, panel.note)
             if ranks.first:
-                RunFolder.create(
-                    config, base, policy_dtype(policy), verb, start, template=prompter.template
-                )
-            with _saying_what_is_left(RunFolder(output_dir), verb, panel.note):
+                with writing(output_dir, "--set output_dir=FOLDER"):
+                    sweep(output_dir, "config.yaml", "run.json", "init_adapter")
+                    RunFolder.create(
+                        config, base, policy_dtype(policy), verb, start, template=prompter.template
+                    )
+            with _saying_how_to_go_on(RunFolder(output_dir), verb, panel.note):
                 result = method(
                     policy,
                     examples,
@@ -174,7 +177,7 @@ def _run(
 
 
 @contextmanager
-def _saying_what_is_left(run: RunFolder, verb: str, say: Callable[[str], None]) -> Iterator[None]:
+def _saying_how_to_go_on(run: RunFolder, verb: str, say: Callable[[str], None]) -> Iterator[None]:
     """Whoever ends a run at once learns what there is to go on from."""
     try:
         yield

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from edgetool.errors import EdgetoolError, UsageError
-from edgetool.train import run_lock
 from edgetool.train.run_lock import NAME, RunLock, boot_id
 
 HOLD = """
@@ -141,7 +140,7 @@ def test_the_ranks_of_one_job_share_the_first_one_s_lock(
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(EdgetoolError, match=r"file/my: cannot be written \(Not a directory\)"):
+    with pytest.raises(EdgetoolError, match=r"file/my: could not be written: a file stands"):
         RunLock(tmp_path / "file" / "my").__enter__()
 
 
@@ -149,7 +148,7 @@ def test_a_lock_that_is_removed_while_another_waits_is_not_mistaken_for_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between a's open and its lock, the file it opened loses its name."""
-    real, opened = run_lock.fcntl.flock, []
+    real, opened = fcntl.flock, []
 
     def late(handle: int, how: int) -> None:
         if not opened:
@@ -157,8 +156,8 @@ def test_a_lock_that_is_removed_while_another_waits_is_not_mistaken_for_held(
             (tmp_path / NAME).unlink()
         real(handle, how)
 
-    monkeypatch.setattr(run_lock.fcntl, "flock", late)
+    monkeypatch.setattr(fcntl, "flock", late)
     with RunLock(tmp_path):
-        monkeypatch.setattr(run_lock.fcntl, "flock", real)
+        monkeypatch.setattr(fcntl, "flock", real)
         with pytest.raises(UsageError), RunLock(tmp_path):
             pass
