@@ -74,6 +74,7 @@ class Config:
     call_syntax   None: the one the model's chat template teaches
     template      the chat template: own, a name of edgetool's (chatml, gemma, ...) or a file; None:
                   the model's own where it shows tools, else edgetool's for its turns
+    thinking      the model thinks before it answers, where its chat template has a switch for it
     rewards       reward function -> its weight, or more: a name of `edgetool reward list`, or one's
                   own as file.py:function or package:function
     """
@@ -85,6 +86,7 @@ class Config:
     backend: Literal["plain", "unsloth"] = "plain"
     call_syntax: str | None = None
     template: str | None = None
+    thinking: bool = False
     data: DataSettings = field(default_factory=DataSettings)
     rewards: dict[str, Reward] = field(default_factory=lambda: {"paper": RewardSettings()})
     lora: LoraSettings = field(default_factory=LoraSettings)

@@ -8,7 +8,7 @@ the template itself wrote them, never in what a user, a tool or a schema says.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edgetool.calls import template as templates
@@ -16,10 +16,14 @@ from edgetool.calls.formats import CallSyntax
 from edgetool.calls.history import with_objects
 from edgetool.calls.markers import CUT, guard_for
 from edgetool.calls.template_choice import ChatTemplate
+from edgetool.calls.thinking import no_thought, switch_of, thinking_syntax, thought_of
 from edgetool.calls.turns import TurnEnds, turn_ends
 from edgetool.calls.types import Message, Tool, ToolCall
+from edgetool.errors import ModelError, UsageError
 
 Encode = Callable[[str], Sequence[int]]  # text -> ids, markers read as control tokens, no BOS added
+
+_PROBE = Tool("probe", "A tool", {"type": "object", "properties": {}})
 
 
 def render_prompt(
@@ -63,6 +67,8 @@ class Prompter:
     encode      text -> ids with control markers recognised and nothing added (no BOS, no EOS)
     variables   what the template sees besides messages and tools (bos_token, ...)
     choice      how the template came to be used, where it was chosen for a model
+    thinking    the template is told that the model is to think, where it has a switch for it; see
+                `with_thinking`, which also makes the syntax one behind a thought
     """
 
     template: str
@@ -71,6 +77,7 @@ class Prompter:
     syntax: CallSyntax
     variables: Mapping[str, Any] = field(default_factory=dict)
     choice: ChatTemplate | None = None
+    thinking: bool = False
 
     def ids(self, messages: Sequence[Message], tools: Sequence[Tool]) -> list[int]:
         """Token ids [P] of the prompt, ready for the model to write its completion."""
@@ -87,7 +94,11 @@ class Prompter:
         else:
             guarded = [ToolCall(guard(call.name), guard(call.arguments)) for call in said]
             text = self.syntax.render(guarded)
-        return encode_pieces(_pieces(text), self.encode)
+        return encode_pieces(_pieces(no_thought(self.syntax) + text), self.encode)
+
+    def text_ids(self, text: str) -> list[int]:
+        """Token ids of text as it stands, its control markers cut apart."""
+        return encode_pieces(_pieces(guard_for(self.markers)(text)), self.encode)
 
     def conversation_ids(self, messages: Sequence[Message], tools: Sequence[Tool]) -> list[int]:
         """Token ids of a conversation that is over: nobody is asked to go on."""
@@ -102,11 +113,49 @@ class Prompter:
 
         return turn_ends(render, self.markers, self.syntax)
 
+    def with_thinking(self, on: bool) -> Prompter:
+        """The same for a model that thinks before it answers, or does not.
+
+        A template may open a thought in every prompt; then the syntax expects one either way.
+        Raises UsageError where thinking is to be on and the template has no way to say so.
+        """
+        found = replace(self, thinking=on, syntax=thinking_syntax(self.syntax, None))
+        thought = thought_of(self.template)
+        if not found._has_thoughts:
+            opened, differs = False, False
+        else:
+            prompt = found._prompt_text()
+            opened = prompt.rstrip().endswith(thought.open)
+            differs = prompt != replace(found, thinking=not on)._prompt_text()
+        if on and not (opened or differs):
+            raise UsageError(
+                "thinking is to be on, but this model's chat template has no switch for it; leave "
+                "--thinking (or `thinking: true`) out"
+            )
+        if not (on or opened):
+            return found
+        thought = replace(thought, opened=opened)
+        return replace(found, syntax=thinking_syntax(self.syntax, thought))
+
+    @property
+    def _has_thoughts(self) -> bool:
+        return bool(switch_of(self.template)) or thought_of(self.template).open in self.template
+
+    def _prompt_text(self) -> str:
+        """A short prompt's text; "" where the template refuses it."""
+        try:
+            return "".join(self._pieces([{"role": "user", "content": "?"}], [_PROBE]))
+        except ModelError:
+            return ""
+
     def _pieces(
         self, messages: Sequence[Message], tools: Sequence[Tool], **settings: bool
     ) -> list[str]:
+        switch = switch_of(self.template)
+        if switch is not None:
+            settings[switch] = self.thinking
         return render_prompt(
-            self.template, messages, tools, self.markers, **settings, **self.variables
+            self.template, messages, tools, self.markers, **{**self.variables, **settings}
         )
 
 

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 from edgetool.calls import formats
 from edgetool.calls.formats import CallSyntax, Parsed
+from edgetool.calls.thinking import answer_begins
 from edgetool.calls.types import Tool, ToolCall
 
 Event = str | ToolCall
@@ -44,12 +45,20 @@ class CallStream:
         self.text += piece
         events: list[Event] = []
         if self._opened < 0:
-            self._opened = self.text.find(self.syntax.START, self._looked)
-            self._looked = max(self._looked, len(self.text) - len(self.syntax.START) + 1)
+            self._look_for_a_call()
             events += self._prose()
         if self._opened >= 0 and self._may_have_closed(piece):
             events += self._calls(self.syntax.parse(self.text, self.tools))
         return events
+
+    def _look_for_a_call(self) -> None:
+        """In the answer alone: what a thought says of calls is none."""
+        begins = answer_begins(self.syntax, self.text)
+        if begins is None:
+            return
+        self._looked = max(self._looked, begins)
+        self._opened = self.text.find(self.syntax.START, self._looked)
+        self._looked = max(self._looked, len(self.text) - len(self.syntax.START) + 1)
 
     def finish(self, *, finished: bool) -> Parsed:
         """The whole completion, read as training and evaluation read it (see formats.read)."""

@@ -35,6 +35,9 @@ TemplateOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
+ThinkingOption = Annotated[
+    bool, typer.Option("--thinking", help="Let the model think before it answers.")
+]
 ConfigOption = Annotated[
     Path, typer.Option(metavar="YAML", help="model, data, rewards, output_dir.")
 ]

@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from edgetool.commands.common import JsonOption, ModelArgument, TemplateOption, console, group
+from edgetool.commands.common import (
+    JsonOption,
+    ModelArgument,
+    TemplateOption,
+    ThinkingOption,
+    console,
+    group,
+)
 
 app = group()
 
@@ -40,6 +47,7 @@ def evaluate(
     seed: Annotated[int, typer.Option()] = 0,
     samples: Annotated[int, typer.Option(help="Completions a row, for pass@k.")] = 1,
     model: Annotated[str | None, typer.Option(help="An endpoint's name for its model.")] = None,
+    thinking: ThinkingOption = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the report.")] = None,
     template: TemplateOption = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget kept completions.")] = False,
@@ -64,6 +72,7 @@ def evaluate(
         sampling=sampling,
         samples=samples,
         model=model,
+        thinking=thinking or None,
         out=out,
         fresh=fresh,
         template=template,

@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from edgetool.commands.common import JsonOption, ModelArgument, TemplateOption, console, group
+from edgetool.commands.common import (
+    JsonOption,
+    ModelArgument,
+    TemplateOption,
+    ThinkingOption,
+    console,
+    group,
+)
 
 ToolsOrFunctions = Annotated[
     Path | None,
@@ -35,6 +42,7 @@ def run(
     as_json: JsonOption = False,
     free: Annotated[bool, typer.Option("--free", help="Without the grammar.")] = False,
     system: Annotated[str | None, typer.Option(help="What comes before the question.")] = None,
+    thinking: ThinkingOption = False,
     max_completion_length: Annotated[
         int | None, typer.Option(min=1, help="Tokens of an answer.")
     ] = None,
@@ -56,6 +64,7 @@ def run(
         constrained=not free,
         rounds=rounds,
         system=system,
+        thinking=thinking or None,
         max_completion_length=max_completion_length,
         template=template,
     )
@@ -88,6 +97,7 @@ def serve(
     offer_tools: Annotated[
         bool, typer.Option("--offer-tools", help="Requests that bring no tools get --tools.")
     ] = False,
+    thinking: ThinkingOption = False,
 ) -> None:
     """An OpenAI-compatible server for one GGUF file.
 
@@ -109,6 +119,7 @@ def serve(
         port=port,
         api_key=api_key,
         context=context,
+        thinking=thinking or None,
         engine=engine,
         offer_tools=offer_tools,
         template=template,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from edgetool.calls.formats import SYNTAX_KEY
+from edgetool.calls.thinking import THINKING_KEY
 from edgetool.calls.turns import STOPS_KEY
 from edgetool.export import ggml
 from edgetool.export.architectures import Architecture
@@ -32,6 +33,7 @@ class Plan:
     tensors   shape by GGUF name, in file order
     sources   transformers name by GGUF name, for all but computed tensors
     call_syntax   the one it was trained in, where that is not the chat template's
+    thinking      it was trained to think before it answers
     """
 
     architecture: Architecture
@@ -39,6 +41,7 @@ class Plan:
     vocabulary: Vocabulary
     chat_template: str
     call_syntax: str | None
+    thinking: bool
     metadata: Metadata
     tensors: dict[str, tuple[int, ...]]
     sources: dict[str, str]
@@ -92,6 +95,8 @@ class GgufFile:
         writer.add_chat_template(plan.chat_template)
         if plan.call_syntax is not None:
             writer.add_string(SYNTAX_KEY, plan.call_syntax)
+        if plan.thinking:
+            writer.add_bool(THINKING_KEY, True)
         types = plan.types(quant, weighed=weighed)
         for name, kind in types.items():
             shape, number = plan.tensors[name], GGMLQuantizationType(ggml.TYPES[kind])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgetool.calls.thinking import with_default
 from edgetool.errors import ModelError
 from edgetool.export.architectures import (
     OUTSIDE_LAYERS,
@@ -50,6 +51,7 @@ def make_plan(
     finetune: str | None,
     call_syntax: str | None = None,
     template: str | None = None,
+    thinking: bool = False,
 ) -> Plan:
     """The plan of the GGUF files of these weights. Raises ModelError like `check_exportable`."""
     folder = weights.base
@@ -66,8 +68,9 @@ def make_plan(
         architecture=architecture,
         shape=shape,
         vocabulary=vocabulary,
-        chat_template=chosen.text,
+        chat_template=with_default(chosen.text, thinking),
         call_syntax=call_syntax,
+        thinking=thinking,
         metadata=metadata.for_tokenizer(folder.tokenizer.get("added_tokens") or ()),
         tensors=tensors,
         sources=names,

@@ -60,6 +60,7 @@ def export_gguf(
     stem: str | None = "model",
     call_syntax: str | None = None,
     template: str | None = None,
+    thinking: bool = False,
     importance: Mapping[str, Floats] | None = None,
     judge: Judge | None = None,
     notes: Mapping[str, Any] | None = None,
@@ -72,6 +73,7 @@ def export_gguf(
     name, finetune  for the file's metadata, see `metadata.describe`
     call_syntax     what it was trained to write, None: what its chat template teaches
     template        the chat template, as `template_choice.choose` is asked for one
+    thinking        it was trained to think before it answers
     stem            files are `<stem>.<quant>.gguf`; None: named by GGUF's naming convention
     importance      float32 [columns] by GGUF tensor name, see `imatrix`
     judge           measures the files, an F16 one among them, before they get their names; one it
@@ -87,7 +89,12 @@ def export_gguf(
     chosen = choose(quants)
     weights = TrainedWeights.open(base, adapter, merge_into, policy_dtype)
     plan = make_plan(
-        weights, name=name, finetune=finetune, call_syntax=call_syntax, template=template
+        weights,
+        name=name,
+        finetune=finetune,
+        call_syntax=call_syntax,
+        template=template,
+        thinking=thinking,
     )
     with writing(out_dir):
         out_dir.mkdir(parents=True, exist_ok=True)

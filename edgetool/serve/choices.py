@@ -8,7 +8,6 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
-from edgetool.calls import formats
 from edgetool.calls.formats import CallSyntax
 from edgetool.calls.formats.base import dumps
 from edgetool.calls.stream import CallStream
@@ -113,7 +112,7 @@ async def write_choices(
 
 
 async def _write(writer: Writer, job: Job, index: int, listener: Listener | None) -> Choice:
-    reading = Reading(job, formats.get(writer.syntax))
+    reading = Reading(job, writer.ways.of(job))
     events = cast("AsyncGenerator[Event, None]", writer.write(job))
     drafted = 0
     async with aclosing(events):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,10 +24,11 @@ from edgetool.calls.formats import CallSyntax
 from edgetool.calls.formats.base import dumps
 from edgetool.calls.formats.rules import answering, one_call
 from edgetool.calls.formats.schema_parts import SchemaError, keywords_alone
+from edgetool.calls.thinking import ThinkingSyntax, plain_syntax
 from edgetool.calls.tools import ToolError, require_sound
 from edgetool.calls.types import JsonObject, Tool
 from edgetool.errors import EngineError
-from edgetool.serve.ending import Ender
+from edgetool.serve.ending import Ender, ThoughtWatch
 
 if TYPE_CHECKING:
     from edgetool.serve.session import LlamaSession
@@ -60,9 +62,9 @@ class Counting:
 class GrammarConstraint(Counting):
     """What one completion may say next, by a matcher of its own."""
 
-    def __init__(self, matcher: Any, ender: Ender) -> None:
+    def __init__(self, matcher: Any, ender: Ender, thought: ThoughtWatch | None = None) -> None:
         super().__init__()
-        self._matcher, self._ender = matcher, ender
+        self._matcher, self._ender, self._thought = matcher, ender, thought
         self._way: list[int] | None = None  # an end that could be written from where it was found
         self._ending: list[int] = []  # what remains to be written once the end is forced
         self._bounded = True
@@ -106,10 +108,13 @@ class GrammarConstraint(Counting):
             return found
         while len(found) < left and not self._matcher.is_stopped():
             tokens = self._only_way()[: left - len(found)]
+            before = self._thought
             if not tokens or not self._matcher.consume_tokens(tokens):
                 break
+            self._watch(tokens)
             if self._bounded and not self._can_end(left - len(found) - len(tokens)):
                 self._matcher.rollback(len(tokens))
+                self._thought = before
                 break
             found += tokens
         self.forced += len(found)
@@ -133,11 +138,13 @@ class GrammarConstraint(Counting):
         """
         if self._ending:
             return self._consume(self._ending.pop(0))
+        before = self._thought
         self._consume(token)
         if not self._bounded or token in self._ender.stops or self._can_end(left):
             return token
         self._matcher.rollback(1)
-        self._ending = self._ender.find(self._matcher, left + 1) or []
+        self._thought = before
+        self._ending = self._find(left + 1) or []
         self._bounded = self.shortened = bool(self._ending)
         return self._consume(self._ending.pop(0) if self._ending else token)
 
@@ -149,22 +156,48 @@ class GrammarConstraint(Counting):
         """
         way = self._way
         if not way or len(way) > left or self._matcher.validate_tokens(way) < len(way):
-            self._way = self._ender.find(self._matcher, left)
+            self._way = self._find(left)
         return self._way is not None
+
+    def _find(self, left: int) -> list[int] | None:
+        closing = () if self._thought is None else self._thought.closing
+        return self._ender.find(self._matcher, left, closing)
 
     def _consume(self, token: int) -> int:
         if not self._matcher.consume_token(token):
             raise EngineError(f"token {token} breaks the grammar: {self._matcher.get_error()}")
+        self._watch([token])
         return token
+
+    def _watch(self, tokens: Sequence[int]) -> None:
+        if self._thought is not None:
+            self._thought = self._thought.after(tokens)
 
 
 class ConstraintMaker:
     """Makes constraints for one model; the engine's tokenizer is built once, grammars are kept."""
 
     def __init__(self, tokenizer: Any, syntax: CallSyntax, markers: Mapping[str, int]) -> None:
-        self._tokenizer, self._syntax, self._markers = tokenizer, syntax, markers
+        self._tokenizer, self._markers = tokenizer, markers
         self._ender = Ender(tokenizer)
-        self._kept: OrderedDict[str, Any] = OrderedDict()
+        self._kept: OrderedDict[str, Any]
+        self._use(syntax)
+
+    def for_syntax(self, syntax: CallSyntax) -> ConstraintMaker:
+        """The same vocabulary's maker for another way to write calls."""
+        other = copy(self)
+        other._use(syntax)
+        return other
+
+    def _use(self, syntax: CallSyntax) -> None:
+        self._syntax, self._kept = syntax, OrderedDict()
+        self._thought: ThoughtWatch | None = None
+        if isinstance(syntax, ThinkingSyntax):
+            close = syntax.thought.close
+            number = self._markers.get(close)
+            closing = self._tokenizer.tokenize_str(close) if number is None else [number]
+            texts = {number: text.encode() for text, number in self._markers.items()}
+            self._thought = ThoughtWatch(syntax.thought, closing, texts, self._ender.pieces)
 
     def __call__(
         self, tools: Sequence[Tool], *, required: bool = False, parallel: bool = True
@@ -179,7 +212,7 @@ class ConstraintMaker:
         if key not in self._kept:
             self._keep(key, self._compile(tools, required, parallel))
         self._kept.move_to_end(key)
-        return GrammarConstraint(self._kept[key].deep_copy(), self._ender)
+        return GrammarConstraint(self._kept[key].deep_copy(), self._ender, self._thought)
 
     def for_schema(
         self, schema: JsonObject, tools: Sequence[Tool] = (), *, parallel: bool = True
@@ -196,7 +229,9 @@ class ConstraintMaker:
         return GrammarConstraint(self._kept[key].deep_copy(), self._ender)
 
     def _answering(self, schema: JsonObject, tools: Sequence[Tool], parallel: bool) -> Any:
-        calls = self._grammar(tools, parallel=parallel) if tools else ""
+        # A client reads the value as it comes: no thought stands before it.
+        syntax = plain_syntax(self._syntax)
+        calls = self._grammar(tools, parallel=parallel, syntax=syntax) if tools else ""
         try:
             matcher = self._matcher_of(answering(schema, calls))
         except SchemaError as error:
@@ -239,8 +274,15 @@ class ConstraintMaker:
                 return f"{whose}{about} cannot be held by a grammar: {_first_line(alone)}"
         return f"{whose}its schema cannot be held by a grammar: {_first_line(matcher)}; simplify it"
 
-    def _grammar(self, tools: Sequence[Tool], *, required: bool = False, parallel: bool) -> str:
-        text = self._syntax.grammar(tools, required=required)
+    def _grammar(
+        self,
+        tools: Sequence[Tool],
+        *,
+        required: bool = False,
+        parallel: bool,
+        syntax: CallSyntax | None = None,
+    ) -> str:
+        text = (syntax or self._syntax).grammar(tools, required=required)
         return text if parallel else one_call(text)
 
     def _matcher_of(self, text: str) -> Any:

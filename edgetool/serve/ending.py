@@ -9,10 +9,13 @@ matcher: stop where that is allowed, else close what is open, else take what the
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from edgetool.calls.thinking import Thought
 from edgetool.errors import EngineError
 
 _STRING_CLOSERS = re.compile(rb'"[}\]]*')
@@ -28,12 +31,13 @@ class Ender:
     """Finds endings for one vocabulary, given by llguidance's tokenizer.
 
     stops    the tokens that end a completion
+    pieces   [V] the bytes of each token; none of what is no text
     worded   those of them that are text to the engine, and so would be allowed inside a string
     """
 
     def __init__(self, tokenizer: Any) -> None:
         size = tokenizer.vocab_size
-        pieces = [
+        self.pieces = pieces = [
             b"" if tokenizer.is_special_token(token) else tokenizer.decode_bytes([token])
             for token in range(size)
         ]
@@ -61,12 +65,20 @@ class Ender:
         ]
         self._order = np.array(sorted(range(size), key=rank.__getitem__))
 
-    def find(self, matcher: Any, left: int) -> list[int] | None:
-        """At most `left` tokens, the last one a stop token, that end the completion; else None."""
+    def find(self, matcher: Any, left: int, first: Sequence[int] = ()) -> list[int] | None:
+        """At most `left` tokens, the last one a stop token, that end the completion; else None.
+
+        first   what closes a thought that may be open
+        """
         copy = matcher.deep_copy()
         found: list[int] = []
+        closing = list(first)
         while len(found) < left and not copy.is_stopped():
-            tokens = self._next(copy)
+            if closing and copy.validate_tokens(closing) == len(closing):
+                copy.consume_tokens(closing)
+                tokens, closing = closing, []
+            else:
+                tokens = self._next(copy)
             if not tokens:
                 return None
             found += tokens
@@ -90,3 +102,25 @@ class Ender:
         best = int(allowed.argmax())
         token = int(self._order[best])
         return [token] if allowed[best] and matcher.consume_token(token) else []
+
+
+@dataclass(frozen=True)
+class ThoughtWatch:
+    """Whether a completion is still in its leading thought, which only its text can tell.
+
+    closing   the tokens that close the thought
+    texts     the bytes of markers, which `pieces` [V] has none of
+    """
+
+    thought: Thought
+    closing: Sequence[int]
+    texts: Mapping[int, bytes]
+    pieces: Sequence[bytes]
+    written: bytes = b""
+
+    def after(self, tokens: Sequence[int]) -> ThoughtWatch | None:
+        """With further tokens written; None once the answer has begun."""
+        more = b"".join(self.texts.get(token, self.pieces[token]) for token in tokens)
+        written = self.written + more
+        begun = self.thought.ends_in(written.decode("utf-8", "replace")) is not None
+        return None if begun else replace(self, written=written)

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from edgetool.calls.runtime import Completion, Sampling
 from edgetool.calls.template_choice import ChatTemplate
 from edgetool.calls.types import JsonObject, Message, Tool
+
+if TYPE_CHECKING:
+    from edgetool.serve.ways import Ways
 
 # What a completion may be, by OpenAI's names.
 AUTO = "auto"  # prose, or calls
@@ -34,6 +37,7 @@ class Job:
     schema        JSON Schema that the whole completion has to fit instead of a call
     stop          texts that end the completion and are not part of it
     prompt        a prompt as text instead of messages, read without a template
+    thinking      the model thinks before it answers; None: as the server does
     """
 
     messages: tuple[Message, ...]
@@ -46,6 +50,7 @@ class Job:
     schema: JsonObject | None = None
     stop: tuple[str, ...] = ()
     prompt: str | None = None
+    thinking: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -105,15 +110,18 @@ def done_from_json(value: JsonObject) -> Done:
 class Writer(Protocol):
     """Somebody who does jobs: one child process, or another server.
 
-    syntax    name of the call syntax the model writes
+    ways      the call syntax, with and without a thought before it
     context   tokens a prompt and its completion may have together
     chat_template   what prompts are made with
     trouble   why no job can be taken now, None when one can
     """
 
-    syntax: str
+    ways: Ways
     context: int
     chat_template: ChatTemplate
+
+    @property
+    def syntax(self) -> str: ...
 
     @property
     def trouble(self) -> str | None: ...

@@ -117,6 +117,17 @@ class Extension(Strict):
     constrained: bool = True
 
 
+class TemplateSettings(Strict):
+    """What may be told to the chat template, by vLLM's and llama-server's name for it.
+
+    enable_thinking   the model thinks before it answers; `thinking` is another name for it
+    """
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    enable_thinking: bool | None = None
+    thinking: bool | None = None
+
+
 class CalledFunction(Strict):
     name: str
     arguments: str | JsonObject | None = None
@@ -240,11 +251,18 @@ class ChatRequest(WritingRequest):
     parallel_tool_calls: bool | None = True
     response_format: ResponseFormat | None = None
     max_completion_tokens: Limit = None
+    chat_template_kwargs: TemplateSettings | None = None
 
     @property
     def limit(self) -> int | None:
         asked = self.max_completion_tokens
         return super().limit if asked is None else asked
+
+    @property
+    def thinking(self) -> bool | None:
+        """What the request says of thinking; None: nothing."""
+        told = self.chat_template_kwargs or TemplateSettings()
+        return told.thinking if told.enable_thinking is None else told.enable_thinking
 
     def _job(self, offered: Sequence[Tool], context: int) -> Job:
         if len(self.messages) > context:  # a message takes a token at the very least
@@ -273,6 +291,7 @@ class ChatRequest(WritingRequest):
             constrained=held and self.edgetool.constrained,
             schema=schema if choice != REQUIRED and self.edgetool.constrained else None,
             stop=tuple(self.stop or ()),
+            thinking=self.thinking,
         )
 
     def _tools(self, offered: Sequence[Tool]) -> tuple[Tool, ...]:

@@ -15,10 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from edgetool.calls import formats
 from edgetool.calls.formats.base import dumps
 from edgetool.calls.runtime import FREE, Completion, Sampling, failed
 from edgetool.calls.template_choice import ChatTemplate
+from edgetool.calls.thinking import syntax_from_json
 from edgetool.calls.types import Example
 from edgetool.cpu import cores
 from edgetool.errors import EdgetoolError, UsageError
@@ -52,11 +52,13 @@ class PoolRuntime:
         context: int | None = None,
         call_syntax: str | None = None,
         template: str | None = None,
+        thinking: bool | None = None,
     ) -> None:
         available = cores()
         small = path.is_file() and path.stat().st_size < SMALL_FILE
         count = workers or (available if small else 1)
         self.path, self.name, self.peak_mb = path, name, 0.0
+        self._asked = "" if thinking is None else f" thinking={thinking}"
         settings = {
             "path": str(path),
             "context": context,
@@ -64,6 +66,7 @@ class PoolRuntime:
             "sequences": sequences,
             "call_syntax": call_syntax,
             "template": template,
+            "thinking": thinking,
         }
         self._workers = [Child("edgetool.serve.worker", settings) for _ in range(count)]
         try:
@@ -71,7 +74,7 @@ class PoolRuntime:
         except EdgetoolError:
             self.close()
             raise
-        self.syntax = formats.get(first["syntax"])
+        self.syntax = syntax_from_json(first["syntax"])
         self.chat_template = ChatTemplate(**first["chat_template"])
         self.arms = tuple(first["arms"])
         self._sequences = first["sequences"]
@@ -93,7 +96,7 @@ class PoolRuntime:
 
     @property
     def fingerprint(self) -> str:
-        return print_of(self.path, self.chat_template)
+        return print_of(self.path, self.chat_template) + self._asked
 
     def generate(
         self, examples: Sequence[Example], sampling: Sampling, arm: str = FREE

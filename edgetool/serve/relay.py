@@ -38,6 +38,7 @@ from edgetool.serve.scribe import Say, listen, refused, told_by_parent
 from edgetool.serve.session import CONTEXT, chosen_by, prompter_of, require_room, text_ids
 from edgetool.serve.upstream import Hearing, command, complaint, environment, grammar_of, request
 from edgetool.serve.vocabulary import read_vocabulary
+from edgetool.serve.ways import Prompters
 
 _POLL_SECONDS = 0.05
 _ENDING_SECONDS = 1.0  # a broken connection is mostly its end, which the watch tells
@@ -54,6 +55,7 @@ async def _work(settings: dict[str, Any], say: Say) -> None:
         settings["context"],
         settings["call_syntax"],
         settings["template"],
+        settings.get("thinking"),
     )
     model = footprint(spelling.path)
     sequences = model.affordable(spelling.limit, settings["sequences"], LLAMA_SERVER)
@@ -77,10 +79,9 @@ async def _work(settings: dict[str, Any], say: Say) -> None:
         )
         async with client:
             await server.ready(client, spelling.path)
-            syntax = spelling.prompter.syntax.NAME
             say(
                 {
-                    "syntax": syntax,
+                    "ways": spelling.prompters.ways().as_json(),
                     "context": spelling.limit,
                     "sequences": sequences,
                     "chat_template": asdict(chosen_by(spelling.prompter)),
@@ -101,7 +102,12 @@ class Spelling:
     """
 
     def __init__(
-        self, path: Path, context: int | None, call_syntax: str | None, template: str | None = None
+        self,
+        path: Path,
+        context: int | None,
+        call_syntax: str | None,
+        template: str | None = None,
+        thinking: bool | None = None,
     ) -> None:
         import llama_cpp
 
@@ -116,7 +122,10 @@ class Spelling:
                     f"export or copy it again"
                 ) from error
         vocabulary = read_vocabulary(llama_cpp.llama_model_get_vocab(self._llama.model))
-        self.prompter: Prompter = prompter_of(path, self._llama, vocabulary, call_syntax, template)
+        self.prompter: Prompter = prompter_of(
+            path, self._llama, vocabulary, call_syntax, template, thinking
+        )
+        self.prompters = Prompters(self.prompter)
         self.limit = trained_context(self._llama.metadata, CONTEXT if context is None else context)
 
     def prompt_ids(self, job: Job) -> list[int]:
@@ -124,7 +133,7 @@ class Spelling:
         if job.prompt is not None:
             ids = text_ids(self._llama, self.prompter, job.prompt)
         else:
-            ids = self.prompter.ids(job.messages, () if job.choice == NONE else job.tools)
+            ids = self.prompters.of(job).ids(job.messages, () if job.choice == NONE else job.tools)
         require_room(self.path, self.limit, ids)
         return ids
 
@@ -244,7 +253,7 @@ class Relay:
     def _body(self, job: Job) -> dict[str, Any]:
         prompt = self._spelling.prompt_ids(job)
         budget = min(job.sampling.max_completion_length, self._spelling.limit - len(prompt))
-        grammar = grammar_of(job, self._spelling.prompter.syntax)
+        grammar = grammar_of(job, self._spelling.prompters.of(job).syntax)
         return request(prompt, budget, job.sampling, grammar, job)
 
     async def _write(self, number: int, body: dict[str, Any]) -> None:

@@ -2,8 +2,8 @@
 
 Driven by `writer.py`. Lines of JSON go both ways:
 
-    -> {"path", "context", "threads", "sequences", "call_syntax", "template", "warm"}
-    <- {"syntax", "context", "sequences", "chat_template", "warm", "patience"}
+    -> {"path", "context", "threads", "sequences", "call_syntax", "template", "thinking", "warm"}
+    <- {"ways", "context", "sequences", "chat_template", "warm", "patience"}
        or {"refused": ..., "usage": bool}
     -> {"job": 7, "wanted": {...}}    {"cancel": 7}
     <- {"job": 7, "delta": {...}}     as often as something was written
@@ -27,6 +27,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from edgetool.calls.formats import CallSyntax
+from edgetool.calls.prompt import Prompter
 from edgetool.calls.runtime import Completion, Constraint
 from edgetool.calls.types import Tool
 from edgetool.errors import EdgetoolError, PromptTooLong, UsageError
@@ -38,6 +40,7 @@ from edgetool.serve.pulse import WRITING, Marks, beat, die_with_parent, patience
 from edgetool.serve.session import LlamaSession, chosen_by
 from edgetool.serve.speech import Speech
 from edgetool.serve.warm import warm_up
+from edgetool.serve.ways import Prompters
 from edgetool.serve.writing import Batch
 
 Say = Callable[[dict[str, Any]], None]
@@ -79,7 +82,7 @@ def _work(settings: dict[str, Any], say: Say) -> None:
         engine = session.engine
         say(
             {
-                "syntax": session.syntax.NAME,
+                "ways": scribe.prompters.ways().as_json(),
                 "context": engine.context,
                 "sequences": engine.sequences,
                 "chat_template": asdict(chosen_by(session.prompter)),
@@ -138,7 +141,8 @@ class Scribe:
         self._waiting: deque[_Task] = deque()
         self._tasks: dict[int, _Task] = {}
         self._rounds, self._idle = 0, True
-        self._made: ConstraintMaker | None = None
+        self.prompters = Prompters(session.prompter)
+        self._made: dict[CallSyntax, ConstraintMaker] = {}
 
     def hear(self, told: queue.Queue[Told]) -> bool:
         """Take note of what was said; waits when there is nothing to do. False: it is over."""
@@ -182,8 +186,9 @@ class Scribe:
 
     def _begin(self, task: _Task) -> None:
         try:
-            prompt = self._prompt(task.job)
-            task.constraint = self._constraint(task.job)
+            prompter = self.prompters.of(task.job)
+            prompt = self._prompt(task.job, prompter)
+            task.constraint = self._constraint(task.job, prompter.syntax)
         except EdgetoolError as error:  # a conversation no prompt can be made of, a hostile schema
             self._say({"job": task.number, **refused(error, usage=True)})
             return
@@ -207,26 +212,27 @@ class Scribe:
         task.cached = self._session.engine.kept
         self._tasks[task.number] = task
 
-    def _prompt(self, job: Job) -> list[int]:
-        prompter = self._session.prompter
+    def _prompt(self, job: Job, prompter: Prompter) -> list[int]:
         if job.prompt is not None:
             return self._session.text_ids(job.prompt)
         return prompter.ids(job.messages, () if job.choice == NONE else job.tools)
 
-    def _constraint(self, job: Job) -> Constraint | None:
+    def _constraint(self, job: Job, syntax: CallSyntax) -> Constraint | None:
         if job.schema is not None:
             tools = job.tools if job.choice == AUTO else ()
-            return self._maker().for_schema(job.schema, tools, parallel=job.parallel)
+            return self._maker(syntax).for_schema(job.schema, tools, parallel=job.parallel)
         if not job.constrained or job.prompt is not None or job.choice == NONE:
             return None
         offered = [tool for tool in job.tools if job.only in (None, tool.name)]
         required = job.choice == REQUIRED or job.only is not None
-        return self._maker()(offered, required=required, parallel=job.parallel)
+        return self._maker(syntax)(offered, required=required, parallel=job.parallel)
 
-    def _maker(self) -> ConstraintMaker:
-        if self._made is None:
-            self._made = for_llama(self._session)
-        return self._made
+    def _maker(self, syntax: CallSyntax) -> ConstraintMaker:
+        if not self._made:
+            self._made[self._session.syntax] = for_llama(self._session)
+        if syntax not in self._made:
+            self._made[syntax] = self._made[self._session.syntax].for_syntax(syntax)
+        return self._made[syntax]
 
     def _tell(self, task: _Task) -> None:
         text = "".join(task.fresh)

@@ -14,6 +14,7 @@ from edgetool.calls.formats import SYNTAX_KEY
 from edgetool.calls.prompt import Prompter
 from edgetool.calls.runtime import Completion, Constraint, Sampling
 from edgetool.calls.template_choice import ChatTemplate, choose, select
+from edgetool.calls.thinking import THINKING_KEY
 from edgetool.errors import PromptTooLong
 from edgetool.serve.engine import Engine
 from edgetool.serve.opening import CHUNK
@@ -34,6 +35,7 @@ class LlamaSession:
     limit        tokens a prompt and its completion may have together
     call_token   the token that opens a call, where the syntax has one of its own
     sequences    completions a Batch can write together
+    thinking     the model thinks before it answers; None: as the file was trained to
     gpu          put layers on a GPU, as many as fit, where llama.cpp has a backend for one
 
     Raises ModelError for a file that is no whole GGUF, or one without a chat template, and
@@ -48,6 +50,7 @@ class LlamaSession:
         threads: int | None = None,
         call_syntax: str | None = None,
         template: str | None = None,
+        thinking: bool | None = None,
         sequences: int = 1,
         gpu: bool = False,
     ) -> None:
@@ -58,7 +61,9 @@ class LlamaSession:
         self.engine = Engine(self.path, context, threads, sequences, gpu=gpu)
         self.limit = self.engine.context
         vocabulary = read_vocabulary(llama_cpp.llama_model_get_vocab(self.engine.llama.model))
-        self.prompter = prompter_of(self.path, self.engine.llama, vocabulary, call_syntax, template)
+        self.prompter = prompter_of(
+            self.path, self.engine.llama, vocabulary, call_syntax, template, thinking
+        )
         named = turns.stops_from_text(self.engine.llama.metadata.get(turns.STOPS_KEY))
         known = [vocabulary.stop_ids, [stop for stop in named if stop < vocabulary.size]]
         ends = turns.stop_ids(self.prompter.turn_ends(), vocabulary.markers, known)
@@ -140,7 +145,7 @@ def text_ids(llama: Any, prompter: Prompter, text: str) -> list[int]:
     vocab = llama_cpp.llama_model_get_vocab(llama.model)
     opened = llama_cpp.llama_vocab_get_add_bos(vocab)
     bos = [int(llama_cpp.llama_vocab_bos(vocab))] if opened else []
-    return bos + prompter.completion_ids(text)
+    return bos + prompter.text_ids(text)
 
 
 def prompter_of(
@@ -149,6 +154,7 @@ def prompter_of(
     vocabulary: Vocabulary,
     call_syntax: str | None,
     template: str | None = None,
+    thinking: bool | None = None,
 ) -> Prompter:
     """Makes prompts as a GGUF file's chat template wants them, or the one that takes its place.
 
@@ -165,7 +171,9 @@ def prompter_of(
     named = call_syntax or llama.metadata.get(SYNTAX_KEY)
     syntax = formats.get(named) if named else formats.detect(chosen.text)
     markers = tuple(vocabulary.markers)
-    return Prompter(chosen.text, markers, encode, syntax, variables, choice=chosen)
+    made = Prompter(chosen.text, markers, encode, syntax, variables, choice=chosen)
+    trained_to = llama.metadata.get(THINKING_KEY) == "true"
+    return made.with_thinking(trained_to if thinking is None else thinking)
 
 
 def chosen_by(prompter: Prompter) -> ChatTemplate:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from edgetool.calls.runtime import Completion, Sampling
+from edgetool.calls.thinking import syntax_as_json
 from edgetool.calls.types import Example, Tool
 from edgetool.errors import EdgetoolError, UsageError
 from edgetool.serve.arms import Arms
@@ -61,7 +62,7 @@ def _work(settings: dict[str, Any], say: Say) -> None:
         runtime = GGUFRuntime(session, arms=arms)
         say(
             {
-                "syntax": runtime.syntax.NAME,
+                "syntax": syntax_as_json(runtime.syntax),
                 "arms": runtime.arms,
                 "sequences": session.engine.sequences,
                 "chat_template": asdict(chosen_by(session.prompter)),

@@ -24,6 +24,7 @@ from edgetool.serve.child import Child
 from edgetool.serve.jobs import Delta, Event, Job, done_from_json
 from edgetool.serve.pulse import BEAT_SECONDS, Watchdog
 from edgetool.serve.restarts import Restarts
+from edgetool.serve.ways import Ways
 
 # What a child runs: llama-cpp-python, or a llama-server.
 SCRIBE, RELAY = "edgetool.serve.scribe", "edgetool.serve.relay"
@@ -57,6 +58,7 @@ class ChildWriter:
         threads: int | None = None,
         call_syntax: str | None = None,
         template: str | None = None,
+        thinking: bool | None = None,
         sequences: int = SEQUENCES,
         waiting: int = WAITING,
         warm: Sequence[Tool] = (),
@@ -70,6 +72,7 @@ class ChildWriter:
             "sequences": sequences,
             "call_syntax": call_syntax,
             "template": template,
+            "thinking": thinking,
         }
         if binary is None:
             settings["warm"] = [asdict(tool) for tool in warm]
@@ -82,7 +85,7 @@ class ChildWriter:
         except EdgetoolError:
             self._child.stop()
             raise
-        self.syntax: str = said["syntax"]
+        self.ways = Ways.from_json(said["ways"])
         self.context: int = said["context"]
         self.chat_template = ChatTemplate(**said["chat_template"])
         self._room = said["sequences"] + waiting
@@ -112,6 +115,11 @@ class ChildWriter:
         self._closed.set()
         self._child.stop()
         self._reader.join(timeout=5)
+
+    @property
+    def syntax(self) -> str:
+        """Name of the call syntax the model writes."""
+        return self.ways.syntax
 
     @property
     def trouble(self) -> str | None:

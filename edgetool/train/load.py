@@ -35,6 +35,7 @@ class LoadSettings:
     device                  "cpu", "cuda", ...; None: CUDA where there is one
     call_syntax             None: the one the chat template teaches
     template                the chat template, as `template_choice.choose` is asked for one
+    thinking                the model thinks before it answers
     attn_implementation     of the training pass: sdpa, or flex_attention on a GPU
     """
 
@@ -44,6 +45,7 @@ class LoadSettings:
     device: str | None = None
     call_syntax: str | None = None
     template: str | None = None
+    thinking: bool = False
     attn_implementation: str = attention.SDPA
     gradient_checkpointing: bool = True
     seed: int = 42
@@ -69,7 +71,9 @@ def load_policy(
         read_adapter_config(adapter)
     config = load_config(name)
     tokenizer = load_tokenizer(name)
-    prompter = hf_prompter(tokenizer, name, settings.call_syntax, settings.template)
+    prompter = hf_prompter(
+        tokenizer, name, settings.call_syntax, settings.template, thinking=settings.thinking
+    )
     device = torch.device(settings.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     require_kernels(settings.attn_implementation, device)
     dtype = compute_dtype(device, settings.bf16)

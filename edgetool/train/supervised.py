@@ -16,6 +16,7 @@ from typing import Any
 from edgetool.calls import formats
 from edgetool.calls.formats import CallSyntax
 from edgetool.calls.match import judge_example
+from edgetool.calls.thinking import plain_syntax
 from edgetool.calls.types import Example
 from edgetool.errors import ConfigError, DataError
 from edgetool.train.activity import Activity
@@ -73,7 +74,7 @@ def no_call_text(syntax: CallSyntax, settings: SFTSettings) -> str:
 
 
 def makes_no_call(syntax: CallSyntax, text: str) -> bool:
-    return formats.read(syntax, text, finished=True).strict_calls == ()
+    return formats.read(plain_syntax(syntax), text, finished=True).strict_calls == ()
 
 
 def closing_id(policy: Policy, *, calls: bool) -> int:

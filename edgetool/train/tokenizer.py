@@ -43,15 +43,22 @@ def _processor_template(folder: Path) -> str | None:
 
 
 def hf_prompter(
-    tokenizer: Any, model: str, call_syntax: str | None = None, template: str | None = None
+    tokenizer: Any,
+    model: str,
+    call_syntax: str | None = None,
+    template: str | None = None,
+    *,
+    thinking: bool = False,
 ) -> Prompter:
     """The Prompter of a Hugging Face tokenizer.
 
     model         its folder or id, for messages
     call_syntax   a name from `calls.formats`; None: the one the chat template teaches
     template      as `template_choice.choose` is asked for one
+    thinking      the model is to think before it answers
 
-    Raises ModelError when no template shows the model its tools, or it has none.
+    Raises ModelError when no template shows the model its tools, or it has none, and UsageError as
+    `with_thinking` does.
     """
     chosen, markers = chat_template(tokenizer, model, template), marker_ids(tokenizer)
     syntax = formats.get(call_syntax) if call_syntax else formats.detect(chosen.text)
@@ -60,7 +67,8 @@ def hf_prompter(
     def encode(text: str) -> Sequence[int]:
         return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    return Prompter(chosen.text, tuple(markers), encode, syntax, names, choice=chosen)
+    made = Prompter(chosen.text, tuple(markers), encode, syntax, names, choice=chosen)
+    return made.with_thinking(thinking)
 
 
 def chat_template(tokenizer: Any, model: str, wanted: str | None = None) -> ChatTemplate:

@@ -60,7 +60,9 @@ def load_policy(model: str | Path, lora: LoraSettings, settings: LoadSettings) -
     name = str(model)
     config = load_config(name)
     tokenizer = load_tokenizer(name)
-    prompter = hf_prompter(tokenizer, name, settings.call_syntax, settings.template)
+    prompter = hf_prompter(
+        tokenizer, name, settings.call_syntax, settings.template, thinking=settings.thinking
+    )
     device = torch.device(settings.device or "cuda")
     causal, _ = FastLanguageModel.from_pretrained(
         model_name=name,

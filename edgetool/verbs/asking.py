@@ -32,6 +32,7 @@ class Asking:
     exec       a Python file whose functions carry the calls out
     yes        without asking
     template   the chat template, as `template_choice.choose` is asked for one
+    thinking   the model thinks before it answers; None: as it was trained to
     """
 
     question: str | None = None
@@ -42,6 +43,7 @@ class Asking:
     constrained: bool = True
     rounds: int | None = None
     system: str | None = None
+    thinking: bool | None = None
     max_completion_length: int | None = None
     template: str | None = None
 
@@ -54,7 +56,7 @@ def run_ask(model: Path, asking: Asking) -> bool:
     _require_sense(asking)
     functions = _functions(asking)
     tools = functions.tools if functions else tools_from(asking.tools)
-    with LlamaSession(model, template=asking.template) as session:
+    with LlamaSession(model, template=asking.template, thinking=asking.thinking) as session:
         if note := chosen_by(session.prompter).note:
             _note(note)
         if tools and asking.system is None:

@@ -123,6 +123,7 @@ def run_eval(
     sampling: Sampling,
     samples: int = 1,
     model: str | None = None,
+    thinking: bool | None = None,
     out: Path | None = None,
     fresh: bool = False,
     template: str | None = None,
@@ -147,7 +148,9 @@ def run_eval(
         finished = [
             arm
             for held in _saying_templates(
-                open_runtimes(target, base=base, model=model, template=template),
+                open_runtimes(
+                    target, base=base, model=model, template=template, thinking=thinking
+                ),
                 templates,
                 console,
             )

@@ -9,11 +9,13 @@ from typing import Any
 
 from rich.console import Console
 
+from edgetool.calls.thinking import THINKING_KEY, switch_of
 from edgetool.calls.types import Tool
 from edgetool.cpu import tune
 from edgetool.data.tool_files import load_tools
 from edgetool.errors import EdgetoolError, UsageError
 from edgetool.export import card, converter, modelfile
+from edgetool.export.inspect import inspect_gguf
 from edgetool.export.lm_studio import PUBLISHER
 from edgetool.export.merge import merge
 from edgetool.export.receipt import FILE, ExportedFile, read_receipt
@@ -146,12 +148,14 @@ def _export(
         finetune=subject.finetune,
         call_syntax=subject.call_syntax,
         template=subject.template,
+        thinking=subject.thinking,
         importance=found.importance.weights if found.importance else None,
         judge=found.judge if rows.examples else None,
         notes={**found.notes, "chat_template": subject.chat_template().name},
     )
     for file in files:
         console.print(f"{file.path}  {file.size / 2**20:.1f} MB  sha256 {file.sha256[:12]}…")
+    _say_thinking(files[0].path, console)
     receipt = read_receipt(out / FILE)
     _say_tokens(receipt.get("tokens"), console)
     _say_dropped(receipt.get("dropped", ()), console)
@@ -192,6 +196,16 @@ def _out_folder(path: str, subject: Subject, options: ExportOptions) -> Path:
     if options.out is None and subject.run is None:
         raise UsageError(f"{path} is a model, not a run; say where to write with --out FOLDER")
     return options.out or Path(path)
+
+
+def _say_thinking(file: Path, console: Console) -> None:
+    """A switch that the chat template has is set in the file for programs that do not set it."""
+    if not file.is_file():
+        return
+    found = inspect_gguf(file)
+    if switch := switch_of(found.template or ""):
+        state = "on" if found.metadata.get(THINKING_KEY) else "off"
+        console.print(f"thinking is {state} where a program does not set the template's {switch}")
 
 
 def _say_tokens(tokens: Mapping[str, Any] | None, console: Console) -> None:
@@ -235,4 +249,5 @@ def export_run(
         finetune=subject.finetune,
         call_syntax=subject.call_syntax,
         template=subject.template,
+        thinking=subject.thinking,
     )

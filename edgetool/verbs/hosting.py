@@ -39,12 +39,14 @@ def run_serve(
     engine: str | None = None,
     offer_tools: bool = False,
     template: str | None = None,
+    thinking: bool | None = None,
 ) -> None:
     """Serve until interrupted.
 
     engine        one of ENGINES; None: the first
     template      the chat template, as `template_choice.choose` is asked for one
     offer_tools   requests that bring no tools get those of `tools`
+    thinking      the model thinks where a request does not say; None: as it was trained to
 
     Raises UsageError for a host that others can reach without `api_key`, for a key that is none,
     for a busy port and for an engine that is not here, ModelError for a file that cannot be used,
@@ -60,7 +62,13 @@ def run_serve(
         opening = OURS if binary is None else LLAMA_SERVER
         print(memory_line(model, context or CONTEXT, opening), flush=True)
         with ChildWriter(
-            model, context=context, template=template, warm=offered, binary=binary, tell=_tell
+            model,
+            context=context,
+            template=template,
+            thinking=thinking,
+            warm=offered,
+            binary=binary,
+            tell=_tell,
         ) as writer:
             front = ChatServer(
                 writer, model.stem, offered, api_key=api_key, offer_tools=offer_tools
@@ -68,7 +76,7 @@ def run_serve(
             url = address(host, listening.getsockname()[1])
             if note := writer.chat_template.note:
                 print(note)
-            print(f"call syntax: {writer.syntax}")
+            print(f"call syntax: {writer.syntax}{writer.ways.note()}")
             if binary is not None:
                 print(f"engine: {binary}; what it cannot hold to a grammar is refused")
             if offered and not offer_tools:

@@ -37,12 +37,18 @@ class Held:
 
 
 def open_runtimes(
-    target: str, *, base: bool, model: str | None, template: str | None = None
+    target: str,
+    *,
+    base: bool,
+    model: str | None,
+    template: str | None = None,
+    thinking: bool | None = None,
 ) -> Iterator[Held]:
     """Each runtime of a target in turn, the base model's first; one is over when the next comes.
 
     model      the name an endpoint knows its model by
     template   as `template_choice.choose` is asked for one
+    thinking   the model thinks before it answers; None: as it was trained to
     """
     path = Path(target)
     if template and (re.match(r"https?://", target) or (path / "run.json").is_file()):
@@ -51,35 +57,42 @@ def open_runtimes(
             "template it was trained with, and an endpoint has its own"
         )
     if re.match(r"https?://", target):
+        if thinking:
+            raise UsageError(
+                f"{target}: --thinking is for models here; an endpoint has its own way"
+            )
         yield Held(model or "", _endpoint(target, model, base))
     elif path.suffix == ".gguf":
         if base:
             raise UsageError("--base needs a run folder: a GGUF file does not hold its base model")
-        with gguf_runtime(path, template) as runtime:
+        with gguf_runtime(path, template, thinking) as runtime:
             yield Held(path.stem, runtime, runtime.chat_template)
     elif (path / "config.json").is_file():
         if base:
             raise UsageError(f"--base needs a run folder: {path} does not hold its base model")
-        yield _merged(path, template)
+        yield _merged(path, template, thinking=bool(thinking))
     else:
-        yield from _policy_runtimes(RunFolder.open(path), base)
+        yield from _policy_runtimes(RunFolder.open(path), base, thinking)
 
 
 @contextmanager
-def gguf_runtime(path: Path, template: str | None = None) -> Iterator[PoolRuntime]:
+def gguf_runtime(
+    path: Path, template: str | None = None, thinking: bool | None = None
+) -> Iterator[PoolRuntime]:
     """A GGUF file in llama.cpp, named after its quantization: gguf:Q8_0."""
     from edgetool.serve.pool import PoolRuntime
 
     name = f"gguf:{path.stem.rsplit('.', 1)[-1]}"
-    with PoolRuntime(path, name, template=template) as runtime:
+    with PoolRuntime(path, name, template=template, thinking=thinking) as runtime:
         yield runtime
 
 
-def _merged(path: Path, template: str | None) -> Held:
+def _merged(path: Path, template: str | None, *, thinking: bool) -> Held:
     """An ordinary transformers folder in torch, in its own precision."""
     from edgetool.train.load import LoadSettings, load_policy
 
-    policy = load_policy(path, None, LoadSettings(load_in_4bit=False, template=template))
+    settings = LoadSettings(load_in_4bit=False, template=template, thinking=thinking)
+    policy = load_policy(path, None, settings)
     print_ = fingerprint(_weights(path), policy.prompter.template)
     return Held(path.name, policy_runtime(policy, "merged", print_), policy.prompter.choice)
 
@@ -96,14 +109,14 @@ def policy_runtime(policy: Policy, name: str = "policy", print_: str = "") -> Ru
         name=name,
         constraint=lambda example, arm: arms.constraint(example.tools, arm),
         arms=[arm for arm in ARMS if arm in POLICY_ARMS],
-        fingerprint=print_,
+        fingerprint=print_ + (" thinking" if policy.prompter.thinking else ""),
     )
 
 
-def _policy_runtimes(run: RunFolder, base: bool) -> Iterator[Held]:
+def _policy_runtimes(run: RunFolder, base: bool, thinking: bool | None) -> Iterator[Held]:
     from edgetool.verbs.training import open_policy
 
-    policy = open_policy(run, trained=True)
+    policy = open_policy(run, trained=True, thinking=thinking)
     weights = Path(run.facts["base"])
     files = [*_weights(weights), *_weights(run.adapter), run.path / "run.json"]
     choice, print_ = policy.prompter.choice, fingerprint(files, policy.prompter.template)

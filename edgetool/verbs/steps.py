@@ -70,6 +70,7 @@ def load_plain(subject: Subject) -> Policy:
         bf16=False,
         call_syntax=subject.call_syntax,
         template=subject.template,
+        thinking=subject.thinking,
     )
     return load_policy(subject.base, None, plain)
 

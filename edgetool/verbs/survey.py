@@ -56,14 +56,17 @@ class Subject:
     finetune: str | None = None
     call_syntax: str | None = None
     template: str | None = None
+    thinking: bool = False
 
     @classmethod
     def of_run(cls, run: RunFolder) -> Subject:
         target = MERGE_INTO if run.config.load_in_4bit else "base"
         base, dtype = Path(run.facts["base"]), run.facts["policy_dtype"]
-        syntax = run.config.call_syntax
-        name = run.path.resolve().name
-        return cls(base, run.adapter, run, target, dtype, name, syntax, run.template)
+        name, config = run.path.resolve().name, run.config
+        syntax, thinking = config.call_syntax, config.thinking
+        return cls(
+            base, run.adapter, run, target, dtype, name, syntax, run.template, thinking=thinking
+        )
 
     @classmethod
     def at(cls, path: str, template: str | None = None, *, exportable: bool = True) -> Subject:
@@ -103,6 +106,7 @@ class Subject:
             finetune=self.finetune,
             call_syntax=self.call_syntax,
             template=self.template,
+            thinking=self.thinking,
         )
 
     def chat_template(self) -> ChatTemplate:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import filecmp
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from edgetool.adapter_config import WEIGHTS
-from edgetool.calls.formats import describe
+from edgetool.calls.thinking import describe
 from edgetool.calls.types import Example
 from edgetool.catalogue import locate, require_trainable
 from edgetool.config import Config
@@ -219,10 +220,15 @@ def _load(config: Config, base: str, loading: LoadSettings) -> Policy:
     return load_policy(base, config.lora, loading)
 
 
-def open_policy(run: RunFolder, *, trained: bool) -> Policy:
-    """The policy of a run: its base in 4 bits, with the adapter or without."""
+def open_policy(run: RunFolder, *, trained: bool, thinking: bool | None = None) -> Policy:
+    """The policy of a run: its base in 4 bits, with the adapter or without.
+
+    thinking   it thinks before it answers; None: as it was trained to
+    """
     adapter = run.adapter if trained else None
     loading = _loading(run.config, run.settings, run.template)
+    if thinking is not None:
+        loading = replace(loading, thinking=thinking)
     return load_policy(run.facts["base"], None, loading, adapter=adapter)
 
 
@@ -241,6 +247,7 @@ def _loading(
         device=device,
         call_syntax=config.call_syntax,
         template=template,
+        thinking=config.thinking,
         gradient_checkpointing=settings.gradient_checkpointing,
         seed=settings.seed,
     )

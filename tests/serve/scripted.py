@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from edgetool.calls.runtime import Completion
 from edgetool.calls.template_choice import ChatTemplate
 from edgetool.serve.jobs import Delta, Done, Event, Job
+from edgetool.serve.ways import Ways
 
 Step = str | Delta | Exception | float
 Script = Callable[[Job], Sequence[Step]]
@@ -24,7 +25,8 @@ class ScriptedWriter:
     cancelled   how many were closed before their end
     """
 
-    syntax, context, chat_template = "hermes", 512, ChatTemplate("")
+    ways, syntax, context = Ways.named("hermes"), "hermes", 512
+    chat_template = ChatTemplate("")
     trouble: str | None = None
 
     def __init__(self, script: Script = hello, *, finished: bool = True) -> None:

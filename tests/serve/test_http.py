@@ -199,7 +199,8 @@ def test_an_agents_loop_goes_round(client, tools):
             messages.append({"role": "tool", "tool_call_id": call.id, "content": "rain, 12 C"})
     assert prompts == sorted(set(prompts))  # calls and results are read: each prompt is longer
     last = complete(client, messages=messages, tools=tools, tool_choice="none", max_tokens=400)
-    assert last.choices[0].message.content
+    assert last.choices[0].finish_reason == "stop"  # with or without a word: the model is random
+    assert last.choices[0].message.tool_calls is None
 
 
 @pytest.mark.parametrize(
