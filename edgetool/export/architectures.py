@@ -195,6 +195,24 @@ def gguf_name(tensor: str, architecture: Architecture) -> str | None:
     return f"blk.{layer}.{named}.{kind}"
 
 
+def expected_biases(architecture: Architecture, config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The modules of a layer that have a bias: always, or where config.json switches it on."""
+    if architecture.biased == QKV:
+        return QKV
+
+    def on(module: str) -> bool:
+        return bool(config.get("mlp_bias" if module.startswith("mlp.") else "attention_bias"))
+
+    return tuple(filter(on, architecture.biased))
+
+
+def layer_of(tensor: str) -> tuple[int | None, str, str]:
+    """model.layers.3.mlp.up_proj.weight -> 3, "mlp.up_proj", "weight"; None outside the layers."""
+    module, _, kind = tensor.rpartition(".")
+    layer, module = _split_layer(module)
+    return (int(layer) if layer else None), module, kind
+
+
 def is_linear(tensor: str) -> bool:
     """Is this the weight of a layer's linear module, which bitsandbytes holds in NF4?"""
     module, _, kind = tensor.rpartition(".")

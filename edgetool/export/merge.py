@@ -12,6 +12,7 @@ from edgetool.errors import UsageError
 from edgetool.export.architectures import find_architecture
 from edgetool.export.model_folder import CONFIG, TEMPLATE, WEIGHTS, ModelFolder, inside
 from edgetool.export.safetensors_io import ITEM_BYTES, STORAGE, write_stream
+from edgetool.export.stored import HEAD
 from edgetool.export.weights import MERGE_INTO, TrainedWeights
 from edgetool.files import building_folder, require_space, writing
 
@@ -72,14 +73,16 @@ def merge(
 def write_merged(weights: TrainedWeights, folder: Path, dtype: str, template: str) -> None:
     """The merged model's files into an empty folder, `template` as its only chat template."""
     shapes = weights.shapes
-    _copy_companions(weights.base, folder, dtype)
+    _copy_companions(weights.base, folder, dtype, untied=HEAD in shapes)
     _write_template(weights.base, folder, template)
     write_stream(folder / WEIGHTS, shapes, map(weights.read, shapes), dtype)
 
 
-def _copy_companions(folder: ModelFolder, out: Path, dtype: str) -> None:
+def _copy_companions(folder: ModelFolder, out: Path, dtype: str, *, untied: bool) -> None:
     config = {key: value for key, value in folder.config.items() if key != "torch_dtype"}
     config["dtype"] = dtype
+    if untied:
+        config["tie_word_embeddings"] = False  # also where the base's config.json was wrong
     (out / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     for name in COPIED:
         if folder.find(name):

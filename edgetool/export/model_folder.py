@@ -163,8 +163,15 @@ class ModelFolder:
         return [token["content"] for token in added]
 
     def weight_files(self) -> list[Path]:
-        """The safetensors files. Raises ModelError for pickled, missing or outside ones."""
-        if index := self.find(INDEX):
+        """The safetensors files. Raises ModelError for pickled, missing or outside ones, and for
+        two sets of them, of which transformers would read the first."""
+        index = self.find(INDEX)
+        if index and self.find(WEIGHTS):
+            raise ModelError(
+                f"{self.path}: has {WEIGHTS}, and {INDEX} of others; transformers reads only the "
+                "former. Move what is not this model's out of the folder"
+            )
+        if index:
             return [inside(self.path, name) for name in _indexed_files(index)]
         if single := self.find(WEIGHTS):
             return [single]
@@ -180,7 +187,13 @@ class ModelFolder:
         """Every stored tensor by name, nothing read yet but the headers."""
         found: dict[str, StoredTensor] = {}
         for file in self.weight_files():
-            found.update(read_header(file))
+            header = read_header(file)
+            if twice := sorted(set(header) & set(found)):
+                raise ModelError(
+                    f"{self.path}: tensor '{twice[0]}' is in {found[twice[0]].file.name} and in "
+                    f"{file.name}; save the model again with save_pretrained"
+                )
+            found.update(header)
         if index := self.find(INDEX):
             missing = sorted(set(_read_json_object(index)["weight_map"]) - set(found))
             if missing:

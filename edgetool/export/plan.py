@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from edgetool.errors import ModelError
 from edgetool.export.architectures import (
     OUTSIDE_LAYERS,
     Architecture,
+    expected_biases,
     find_architecture,
     gguf_name,
 )
@@ -22,8 +23,9 @@ from edgetool.export.model_folder import ModelFolder, resolve
 from edgetool.export.rope import rope_tensors
 from edgetool.export.safetensors_io import Floats
 from edgetool.export.shape import Shape, read_shape
+from edgetool.export.stored import HEAD, computed_tensors
 from edgetool.export.vocabulary import read_vocabulary
-from edgetool.export.weights import TrainedWeights, computed_tensors
+from edgetool.export.weights import TrainedWeights
 
 
 def check_exportable(model: str | Path, template: str | None = None) -> Path:
@@ -31,7 +33,8 @@ def check_exportable(model: str | Path, template: str | None = None) -> Path:
 
     template   as `template_choice.choose` is asked for one
 
-    Reads no weights and imports no torch: cheap enough to call before training starts.
+    Imports no torch and reads no weights, but a head that should be tied: cheap enough to call
+    before training starts.
     Raises ModelError naming what is missing, unsafe or unsupported.
     """
     folder = ModelFolder.open(resolve(model))
@@ -40,7 +43,7 @@ def check_exportable(model: str | Path, template: str | None = None) -> Path:
     chosen = folder.choose_template(template)
     read_vocabulary(folder, shape.vocab_size, chosen.text)
     stored = {name: tensor.shape for name, tensor in computed_tensors(folder).items()}
-    _names(stored, architecture, shape, folder.path)
+    _names(stored, architecture, shape, folder)
     return folder.path
 
 
@@ -57,7 +60,7 @@ def make_plan(
     folder = weights.base
     architecture = find_architecture(folder.config, folder.path)
     shape = read_shape(folder.config, architecture, folder.path)
-    names = _names(weights.shapes, architecture, shape, folder.path)
+    names = _names(weights.shapes, architecture, shape, folder)
     tensors = {new: weights.tensors[old].shape for new, old in names.items()}
     tensors |= {new: values.shape for new, values in _computed(shape).items()}
     parameters = sum(int(np.prod(size, dtype=np.int64)) for size in tensors.values())
@@ -94,7 +97,10 @@ def _computed(shape: Shape) -> dict[str, Floats]:
 
 
 def _names(
-    stored: dict[str, tuple[int, ...]], architecture: Architecture, shape: Shape, where: Path
+    stored: Mapping[str, tuple[int, ...]],
+    architecture: Architecture,
+    shape: Shape,
+    folder: ModelFolder,
 ) -> dict[str, str]:
     """GGUF name -> transformers name of every tensor, embeddings first, then layer by layer.
 
@@ -102,20 +108,21 @@ def _names(
     """
     named = {gguf_name(old, architecture): old for old in stored}
     names = {new: old for new, old in named.items() if new is not None}
-    if shape.tied:
-        names.pop("output.weight", None)
     required = [f"{new}.weight" for new in OUTSIDE_LAYERS.values()]
-    if shape.tied:
+    if shape.tied and HEAD not in stored:
         required.remove("output.weight")
+    biases = expected_biases(architecture, folder.config)
+    switched_on = []
     for layer in range(shape.block_count):
         required += [f"blk.{layer}.{part}.weight" for part in architecture.layer.values()]
-    for new in required:
+        switched_on += [f"blk.{layer}.{architecture.layer[part]}.bias" for part in biases]
+    for new in [*required, *switched_on]:
         if new not in names:
-            raise ModelError(f"{where}: the weights lack the tensor that GGUF calls '{new}'")
+            raise ModelError(f"{folder.path}: the weights lack the tensor that GGUF calls '{new}'")
     rows, columns = stored[names["token_embd.weight"]]
     if (rows, columns) != (shape.vocab_size, shape.embedding_length):
         raise ModelError(
-            f"{where}: the embedding is {rows} x {columns}, config.json says "
+            f"{folder.path}: the embedding is {rows} x {columns}, config.json says "
             f"{shape.vocab_size} x {shape.embedding_length}"
         )
     rest = [new for new in names if new not in required]

@@ -7,27 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgetool.errors import ModelError, UsageError
-from edgetool.export.architectures import is_linear, is_tied
+from edgetool.export.architectures import is_linear
 from edgetool.export.lora import Adapter
 from edgetool.export.model_folder import ModelFolder
 from edgetool.export.nf4 import round_trip
 from edgetool.export.safetensors_io import Floats, StoredTensor
+from edgetool.export.stored import HEAD, computed_tensors
 
 # An adapter was trained to correct the NF4-rounded base, not the original: only merged into the
 # rounded weights does it compute what the policy computed when its reward was measured. The
 # original weights are closer to the model before training, and sometimes better for all that.
 MERGE_INTO = "nf4"
 MERGE_TARGETS = ("nf4", "base")
-HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
-
-
-def computed_tensors(folder: ModelFolder) -> dict[str, StoredTensor]:
-    """The tensors a model computes with: a tied one has its embedding, and a stored head would
-    only go stale, unless it is all that was stored of the two."""
-    tensors = folder.tensors()
-    if is_tied(folder.config) and HEAD in tensors:
-        tensors.setdefault(EMBEDDING, tensors.pop(HEAD))
-    return tensors
 
 
 @dataclass(frozen=True)

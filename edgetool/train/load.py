@@ -122,9 +122,10 @@ def _load_base(
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=dtype,
         )
+    loader: Any = AutoModelForCausalLM  # its types know nothing of the second value
     try:
         with quiet_loading():
-            causal = AutoModelForCausalLM.from_pretrained(
+            causal, found = loader.from_pretrained(
                 name,
                 config=config,
                 dtype=dtype,
@@ -133,9 +134,13 @@ def _load_base(
                 attn_implementation=attention.NAME,
                 use_safetensors=True,
                 trust_remote_code=False,
+                output_loading_info=True,
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{name}: cannot load its weights: {error}") from error
+    if missing := sorted(found["missing_keys"]):
+        # transformers would go on with random values
+        raise ModelError(f"{name}: the weights lack '{missing[0]}'; download or save them again")
     causal.requires_grad_(False)
     if settings.load_in_4bit and _expand(causal, settings, device):
         _dequantize(causal, dtype)

@@ -23,7 +23,7 @@ from edgetool.export.run import QUANT, export_gguf
 from edgetool.files import require_writable, sweep, writing
 from edgetool.verbs.adapter_only import run_adapter_only
 from edgetool.verbs.converting import require_no_others, run_converted
-from edgetool.verbs.prompting import say_template
+from edgetool.verbs.prompting import say_left_out, say_template
 from edgetool.verbs.run_folder import RunFolder
 from edgetool.verbs.shipping import check_ollama, ship, warm_files
 from edgetool.verbs.survey import Subject, held_out, survey
@@ -36,7 +36,9 @@ LEFTOVERS = ("*.gguf", "*.json", card.FILE, modelfile.FILE, converter.STAGING)
 def run_merge(path: Path, out: Path | None, merge_into: str | None, console: Console) -> Path:
     """Adapter + base -> an ordinary transformers folder, by default runs/<name>/merged."""
     run, target = RunFolder.open(path), out or path / "merged"
-    say_template(Subject.of_run(run).chat_template(), console)
+    subject = Subject.of_run(run)
+    say_template(subject.chat_template(), console)
+    say_left_out(subject.base, console)
     prepare(target.parent, console, target.name)
     folder = merge_run(run, target, merge_into)
     console.print(f"merged into {folder}")
@@ -105,6 +107,7 @@ def run_export(path: str, options: ExportOptions, console: Console) -> list[Expo
     tune()
     subject = Subject.at(path, options.template, exportable=options.converter is None)
     say_template(subject.chat_template(), console)
+    say_left_out(subject.base, console)
     out = _out_folder(path, subject, options)
     prepare(out, console, *LEFTOVERS)
     with writing(out):

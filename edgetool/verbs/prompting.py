@@ -1,18 +1,27 @@
-"""Which chat template a command uses, said once, and looked at before any work is done."""
+"""What a command uses of a model's folder, its chat template first of all: said before any work."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from rich.console import Console
 
 from edgetool.calls.template_choice import ChatTemplate
 from edgetool.catalogue import locate
 from edgetool.export.model_folder import ModelFolder, cached
+from edgetool.export.stored import left_out
 
 
 def say_template(choice: ChatTemplate | None, console: Console) -> None:
     """The line that says what took the place of the model's own template."""
     if choice is not None and choice.note:
         console.print(choice.note, markup=False)
+
+
+def say_left_out(model: Path, console: Console) -> None:
+    """The line about stored tensors that the model has no place for."""
+    if line := left_out(model):
+        console.print(line, markup=False)
 
 
 def template_of(model: str, wanted: str | None = None) -> ChatTemplate | None:

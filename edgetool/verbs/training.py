@@ -40,7 +40,7 @@ from edgetool.verbs.planning import (
     look_ahead,
     table_of,
 )
-from edgetool.verbs.prompting import say_template, template_of
+from edgetool.verbs.prompting import say_left_out, say_template, template_of
 from edgetool.verbs.rewarding import weighted_rewards
 from edgetool.verbs.run_folder import SFT, TRAIN, RunFolder
 
@@ -152,6 +152,7 @@ def _run(
             policy = _load(config, base, loading)
             prompter = policy.prompter
             say_template(prompter.choice, console)
+            say_left_out(Path(base), console)
             panel.note(f"call syntax: {describe(prompter.syntax, prompter.template)}")
             if start:
                 start_from(policy, start, panel.note)
