@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import marshal
 import re
-from functools import lru_cache
 from typing import Any
 
 import jsonschema_rs
@@ -20,8 +20,7 @@ from edgetool.errors import UsageError
 
 _NAME = re.compile(r"[^\s\"\\\x00-\x1f]{1,256}")
 _SHOWN = 60
-# Rows offer the same tools again and again, and compiling a schema costs more than reading a row.
-_KEPT = 8192
+_KEPT = 8192  # tools
 
 
 class Problem(Exception):
@@ -57,6 +56,21 @@ def text_of_parts(field: str, content: Any) -> Any:
 
 def tool_of(field: str, value: Any) -> Tool:
     """A tool in OpenAI's form ({"type": "function", "function": {...}}) or the bare function."""
+    key = marshal.dumps(value, 2)  # to look the tool up by; never read back
+    tool = _known.get(key)
+    if tool is None:
+        tool = _checked_tool(field, value)
+        if len(_known) >= _KEPT:
+            _known.clear()
+        _known[key] = tool
+    return tool
+
+
+# Rows offer the same tools again and again, and checking one costs more than reading a row.
+_known: dict[bytes, Tool] = {}
+
+
+def _checked_tool(field: str, value: Any) -> Tool:
     entry = mapping(field, value)
     if problem := no_tool(entry):
         raise Problem(field, entry, problem)
@@ -78,19 +92,13 @@ def _parameters(field: str, value: Any) -> dict[str, Any]:
     properties = mapping(f"{field}.properties", schema.get("properties") or {})
     schema = {**schema, "type": "object", "properties": properties}
     try:
-        _require_schema(dumps(schema))
+        jsonschema_rs.meta.validate(schema)
     except jsonschema_rs.ValidationError as error:
         where = ".".join(str(part) for part in error.instance_path)
         raise Problem(field, where or schema, f"is no JSON Schema: {error.message}") from None
     except (ValueError, RecursionError) as error:
         raise Problem(field, schema, f"is no JSON Schema: {error}") from None
     return schema
-
-
-@lru_cache(maxsize=_KEPT)
-def _require_schema(text: str) -> None:
-    """Returns when the text is a JSON Schema; what is raised instead is not kept."""
-    jsonschema_rs.meta.validate(json.loads(text))
 
 
 def expected_call(

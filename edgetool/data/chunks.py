@@ -70,13 +70,20 @@ def convert_chunk(chunk: Chunk) -> Outcome:
     lines = _Lines()
     for number, raw in chunk.records:
         _convert_record(chunk, importer, companions, number, raw, lines)
+    rows = _bytes(lines.rows)
+    if halved := sum(map(_holds_half, lines.rows)) if b"?" in rows else 0:
+        lines.left_out[_HALVES] += halved
     return Outcome(
-        _bytes(lines.rows),
+        rows,
         tuple(lines.ids),
         _bytes(lines.reasons),
         len(lines.reasons),
         lines.left_out,
     )
+
+
+def _holds_half(line: str) -> bool:
+    return not line.isascii() and _HALF.search(line) is not None
 
 
 def _bytes(lines: list[str]) -> bytes:
@@ -105,7 +112,6 @@ def _convert_record(
                 lines.rows.append(line)
                 lines.ids.append(example.id)
                 lines.left_out.update(draft.left_out if isinstance(draft, Draft) else ())
-                lines.left_out.update([_HALVES] if _HALF.search(line) else [])
     except Problem as problem:
         lines.reasons.append(_reason(where, turn + 1, problem, raw))
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
