@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+import traceback
 from typing import Annotated, NoReturn
 
 import typer
@@ -34,6 +36,9 @@ app.add_typer(checking.tools, name="tools")
 app.add_typer(checking.rewards, name="reward")
 
 
+VERBOSE = "--verbose"  # goes with every command, before it or behind it
+
+
 def _version(asked: bool) -> None:
     if asked:
         typer.echo(__version__)
@@ -43,27 +48,46 @@ def _version(asked: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+    verbose: Annotated[
+        bool, typer.Option(VERBOSE, help="Log details, and show where an error came from.")
+    ] = False,
 ) -> None:
     """Shown for the whole program."""
 
 
 def main() -> None:
     """Console script: every expected failure becomes one message and an exit code."""
+    if verbose := _take_verbose(sys.argv):
+        logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+        logging.getLogger("edgetool").setLevel(logging.DEBUG)
     try:
         app()  # typer says what is wrong with options, and ends with 130 after Ctrl-C
     except EdgetoolError as error:
-        _end(error)
+        _end(error, verbose)
     except ModuleNotFoundError as error:
         extra = extra_of(error.name or "")
         if extra is None:
             raise
-        _end(UsageError(f"this command needs {error.name}; type: {install_command(extra)}"))
+        _end(
+            UsageError(f"this command needs {error.name}; type: {install_command(extra)}"), verbose
+        )
     except OSError as error:
         told = f"{error.filename or 'the system'}: {error.strerror or error}"
-        _end(write_error(error) or EdgetoolError(told))
+        _end(write_error(error) or EdgetoolError(told), verbose)
 
 
-def _end(error: EdgetoolError) -> NoReturn:
+def _take_verbose(arguments: list[str]) -> bool:
+    """Whether --verbose stands among the arguments, anywhere before a bare --; it is taken out."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    before = [argument for argument in arguments[:end] if argument != VERBOSE]
+    found = len(before) < end
+    arguments[:end] = before
+    return found
+
+
+def _end(error: EdgetoolError, verbose: bool) -> NoReturn:
+    if verbose:
+        traceback.print_exc()
     typer.echo(f"edgetool: {error}", err=True)
     sys.exit(error.exit_code)
 

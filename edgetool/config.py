@@ -105,6 +105,13 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
 
     Raises UsageError when there is no such file, ConfigError with all that is wrong in it.
     """
+    values = read_values(path)
+    override_values(values, overrides)
+    return build_config(values, str(path))
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """The keys and values of a YAML file, not checked. Raises UsageError and ConfigError."""
     if not path.is_file():
         raise UsageError(f"no configuration at {path}; give a YAML file with --config")
     try:
@@ -113,9 +120,13 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(f"{path}: not YAML: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected keys and values, such as `model: nano`")
+    return values
+
+
+def override_values(values: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Apply `--set a.b=c` overrides in place. Raises ConfigError for one that cannot be meant."""
     for override in overrides:
         _apply(values, override)
-    return build_config(values, str(path))
 
 
 def build_config(values: Mapping[str, Any], where: str) -> Config:

@@ -20,6 +20,7 @@ def edgetool(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
 USAGE_ERRORS = [
     (["train", "--config", "none.yaml"], "no configuration at none.yaml"),
     (["sft", "--config", "none.yaml"], "no configuration at none.yaml"),
+    (["train"], "nothing says what to train"),
     (["merge", "runs/none"], "runs/none is not a run folder"),
     (["eval", "runs/none", "--data", "demo"], "runs/none is not a run folder"),
     (["eval", "x.gguf", "--data", "demo", "--base"], "--base needs a run folder"),
@@ -85,6 +86,15 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
     done = edgetool("init", "/proc/none/x.yaml", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.startswith("edgetool: /proc/none") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("at", [0, 1, 3])
+def test_verbose_shows_where_an_error_came_from_wherever_it_stands(tmp_path, at):
+    words = ["train", "--config", "none.yaml"]
+    words.insert(at, "--verbose")
+    done = edgetool(*words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" in done.stderr and "no configuration at none.yaml" in done.stderr
 
 
 def configuration(tmp_path: Path, model: Path, **changes: object) -> Path:

@@ -39,7 +39,7 @@ ThinkingOption = Annotated[
     bool, typer.Option("--thinking", help="Let the model think before it answers.")
 ]
 ConfigOption = Annotated[
-    Path, typer.Option(metavar="YAML", help="model, data, rewards, output_dir.")
+    Path | None, typer.Option(metavar="YAML", help="model, data, rewards, output_dir.")
 ]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override; may be repeated.")

@@ -105,17 +105,35 @@ def config(
     run_config(key, console(), as_json=json_)
 
 
+ModelOption = Annotated[
+    str | None, typer.Option(help="Base model, with --config or without; nano by default.")
+]
+DataOption = Annotated[
+    str | None, typer.Option(metavar="JSONL", help="Rows to train on, with --config or without.")
+]
+SeedOption = Annotated[
+    int | None, typer.Option(metavar="N", help="Of the adapter, row order, sampling, dropout.")
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Check everything that needs no training, and stop.")
+]
+
+
 @app.command()
 def sft(
-    config: ConfigOption,
+    config: ConfigOption = None,
+    model: ModelOption = None,
+    data: DataOption = None,
+    seed: SeedOption = None,
     set_: SetOption = None,
     resume: ResumeOption = False,
     template: TemplateOption = None,
 ) -> None:
     """Warm start: train an adapter on the rows' own calls."""
-    from edgetool.config import load_config
+    from edgetool.verbs.configuring import Told, configured
 
-    resolved = load_config(config, with_template(set_, template))
+    told = Told(config, with_template(set_, template), model, data, seed)
+    resolved = configured("sft", told, console())
     from edgetool.verbs.training import run_sft
 
     with _interruptible():
@@ -125,7 +143,10 @@ def sft(
 
 @app.command()
 def train(
-    config: ConfigOption,
+    config: ConfigOption = None,
+    model: ModelOption = None,
+    data: DataOption = None,
+    seed: SeedOption = None,
     set_: SetOption = None,
     resume: ResumeOption = False,
     init_adapter: Annotated[
@@ -133,14 +154,13 @@ def train(
         typer.Option(metavar="FOLDER", help="Start from this run's adapter, or this adapter."),
     ] = None,
     template: TemplateOption = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what memory it would take, and stop.")
-    ] = False,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Train an adapter with GRPO on a 4-bit base."""
-    from edgetool.config import load_config
+    from edgetool.verbs.configuring import Told, configured
 
-    resolved = load_config(config, with_template(set_, template))
+    told = Told(config, with_template(set_, template), model, data, seed)
+    resolved = configured("train", told, console())
     from edgetool.verbs.training import run_dry, run_training
 
     if dry_run:
