@@ -37,24 +37,40 @@ def check_grammar(
     max_seconds: float = MAX_SECONDS,
     max_bytes: int = MAX_BYTES,
 ) -> list[Compiled]:
-    """Compile each tool's grammar in a child process.
+    """Compile each tool's grammar in a child process; see check_grammars."""
+    return check_grammars(tools, [syntax], max_seconds=max_seconds, max_bytes=max_bytes)[syntax]
 
-    syntax        a name from `formats`
-    max_seconds   CPU time of one tool
+
+def check_grammars(
+    tools: Sequence[Tool],
+    syntaxes: Sequence[str],
+    *,
+    max_seconds: float = MAX_SECONDS,
+    max_bytes: int = MAX_BYTES,
+) -> dict[str, list[Compiled]]:
+    """Compile each tool's grammar of each syntax in a child process.
+
+    syntaxes      names from `formats`
+    max_seconds   CPU time of one grammar
     max_bytes     memory the child may take
 
     Never raises for a schema, whatever the engine does with it. Raises UsageError for a syntax
     nobody knows and EngineError when no child can be started.
     """
-    get(syntax)
-    problems = [_unsound(tool) for tool in tools]
+    for name in syntaxes:
+        get(name)
+    jobs = [(syntax, tool) for syntax in syntaxes for tool in tools]
+    problems = [_unsound(tool) for _, tool in jobs]
     waiting = [i for i, problem in enumerate(problems) if problem is None]
     while waiting:
-        done = _child([tools[i] for i in waiting], syntax, max_seconds, max_bytes)
+        done = _child([jobs[i] for i in waiting], max_seconds, max_bytes)
         for i, problem in zip(waiting, done, strict=False):
             problems[i] = problem
         waiting = waiting[len(done) :]
-    return [Compiled(tool.name, one) for tool, one in zip(tools, problems, strict=True)]
+    found: dict[str, list[Compiled]] = {name: [] for name in syntaxes}
+    for (syntax, tool), problem in zip(jobs, problems, strict=True):
+        found[syntax].append(Compiled(tool.name, problem))
+    return found
 
 
 def _unsound(tool: Tool) -> str | None:
@@ -66,16 +82,15 @@ def _unsound(tool: Tool) -> str | None:
 
 
 def _child(
-    tools: Sequence[Tool], syntax: str, max_seconds: float, max_bytes: int
+    jobs: Sequence[tuple[str, Tool]], max_seconds: float, max_bytes: int
 ) -> list[str | None]:
-    """What one child says of the tools, up to the one that ended it; at least one result."""
+    """What one child says of the jobs, up to the one that ended it; at least one result."""
     order = {
-        "syntax": syntax,
         "max_seconds": max_seconds,
         "max_bytes": max_bytes,
-        "tools": [tool.as_openai()["function"] for tool in tools],
+        "jobs": [{"syntax": name, **tool.as_openai()["function"]} for name, tool in jobs],
     }
-    limit = _START_SECONDS + 4 * max_seconds * len(tools)
+    limit = _START_SECONDS + 4 * max_seconds * len(jobs)
     command = [sys.executable, "-m", "edgetool.calls.guarded"]
     try:
         done = subprocess.run(
@@ -88,7 +103,7 @@ def _child(
     if not lines or not lines[0].get("ready"):
         raise EngineError("the process that checks grammars did not start; is llguidance there?")
     results: list[str | None] = [line["problem"] for line in lines[1:]]
-    if len(results) < len(tools):
+    if len(results) < len(jobs):
         results.append(_ended(code, max_seconds, max_bytes))
     return results
 

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from edgetool.calls.formats import CallSyntax, get
+from edgetool.calls.formats.schema_parts import SchemaError
+from edgetool.calls.formats.schema_tree import PATH
+from edgetool.calls.grammar_faults import complaint
 from edgetool.calls.types import Tool
 from edgetool.errors import EdgetoolError
 
@@ -19,16 +22,15 @@ def main() -> None:
 
     order = json.load(sys.stdin)
     tokenizer = llguidance.LLTokenizer("byte")
-    syntax = get(order["syntax"])
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # Address space, which the engine's own threads reserve generously before they use it.
     room = _mapped() + order["max_bytes"]
     resource.setrlimit(resource.RLIMIT_AS, (room, room))
     print(json.dumps({"ready": True}), flush=True)
-    for function in order["tools"]:
+    for job in order["jobs"]:
         _allow(order["max_seconds"])
-        tool = Tool(function["name"], function["description"], function["parameters"])
-        print(json.dumps({"problem": _problem(tokenizer, syntax, tool)}), flush=True)
+        tool = Tool(job["name"], job["description"], job["parameters"])
+        print(json.dumps({"problem": _problem(tokenizer, get(job["syntax"]), tool)}), flush=True)
 
 
 def _mapped() -> int:
@@ -43,17 +45,21 @@ def _allow(seconds: float) -> None:
 
 
 def _problem(tokenizer: Any, syntax: CallSyntax, tool: Tool) -> str | None:
+    def problem_of(grammar: str) -> str | None:
+        matcher = LLMatcher(tokenizer, LLMatcher.grammar_from_lark(grammar), log_level=0)
+        if not matcher.is_error():
+            matcher.compute_bitmask()
+        return str(matcher.get_error()) if matcher.is_error() else None
+
     from llguidance import LLMatcher
 
     try:
-        grammar = LLMatcher.grammar_from_lark(syntax.grammar([tool], required=True))
-    except (EdgetoolError, ValueError) as error:
-        return f"{type(error).__name__}: {error}"
-    matcher = LLMatcher(tokenizer, grammar, log_level=0)
-    if matcher.is_error():
-        return str(matcher.get_error())
-    matcher.compute_bitmask()
-    return str(matcher.get_error()) if matcher.is_error() else None
+        error = problem_of(syntax.grammar([tool], required=True))
+    except SchemaError as fault:
+        return str(fault).removeprefix(f"tool '{tool.name}': ")
+    except (EdgetoolError, ValueError) as fault:
+        return f"{type(fault).__name__}: {fault}"
+    return error and complaint(tool.parameters, error, problem_of, PATH)
 
 
 if __name__ == "__main__":

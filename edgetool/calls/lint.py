@@ -23,7 +23,6 @@ LONG_DESCRIPTION = 1_000
 DEEP = 4
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
-_UNHELD = ("not", "if", "dependentRequired", "dependentSchemas", "patternProperties", "contains")
 # Repetition of something that repeats itself, or the signs only a backtracking engine knows.
 _HARD_PATTERN = re.compile(r"\([^()]*[+*][^()]*\)[+*{]|\(\?[=!<]|\\[1-9]")
 
@@ -105,8 +104,9 @@ def _properties(tool: Tool) -> Iterator[Finding]:
             yield Finding(
                 "missing description", f"{tool.name}: parameters.{name}", "say what goes there"
             )
+    composed = any(key in tool.parameters for key in ("$ref", "allOf", "anyOf", "oneOf"))
     for name in tool.required:
-        if name not in properties:
+        if name not in properties and not composed:
             yield Finding(
                 f"required '{name}' is no property", tool.name, "add it, or do not require it"
             )
@@ -153,19 +153,10 @@ def _pattern(where: str, schema: JsonObject) -> Iterator[Finding]:
         yield Finding(f"pattern {pattern[:40]!r}", where, "no grammar can hold it fast; simplify")
 
 
-def _keywords(where: str, schema: JsonObject) -> Iterator[Finding]:
-    if where.endswith(".properties"):
-        return
-    for key in _UNHELD:
-        if key in schema:
-            yield Finding(f"keyword '{key}'", where, "not every grammar holds it")
-
-
 _CHECKS: tuple[Callable[[str, JsonObject], Iterator[Finding]], ...] = (
     _enum,
     _sizes,
     _pattern,
-    _keywords,
 )
 
 

@@ -18,12 +18,12 @@ rewards = group("Reward functions: list them, try them.")
 def lint_tools(
     path: Annotated[Path, typer.Argument(metavar="TOOLS", help="JSON, or a Python file.")],
     syntax: Annotated[
-        str | None, typer.Option(help="Compile the grammars of this call syntax too.")
+        str | None, typer.Option(help="Compile its grammars only; of all call syntaxes by default.")
     ] = None,
 ) -> None:
     """Name what small models or grammars will stumble over.
 
-    Exit code 0 when nothing was found, 1 otherwise.
+    Exit code 0 when nothing was found, 1 otherwise. What grammars leave open is a note.
     """
     from edgetool.verbs.tools import run_lint
 

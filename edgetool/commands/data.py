@@ -69,9 +69,11 @@ def convert(
 
 @app.command()
 def validate(rows: RowsArgument) -> None:
-    """Check every row; exit code 1 when some are bad."""
+    """Check every row; exit code 1 when some are bad. What grammars cannot hold is a note."""
+    from edgetool.calls.types import Tool
     from edgetool.data.rows import checked_rows, no_rows, require_rows
     from edgetool.errors import EdgetoolError
+    from edgetool.verbs.tools import print_notes
 
     require_rows(rows)
     bad = 0
@@ -81,9 +83,14 @@ def validate(rows: RowsArgument) -> None:
         bad += 1
         print(problem)
 
-    good = sum(1 for _ in checked_rows(rows, report))
+    good = 0
+    tools: dict[Tool, None] = {}
+    for example in checked_rows(rows, report):
+        good += 1
+        tools.update(dict.fromkeys(example.tools))
     if not good + bad:
         raise no_rows(rows)
+    print_notes(tools)
     if bad:
         raise EdgetoolError(f"{rows}: {bad} of {good + bad} rows are bad")
     print(f"{rows}: {good} rows, all good")

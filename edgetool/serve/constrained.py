@@ -23,7 +23,9 @@ from numpy.typing import NDArray
 from edgetool.calls.formats import CallSyntax
 from edgetool.calls.formats.base import dumps
 from edgetool.calls.formats.rules import answering, one_call
-from edgetool.calls.formats.schema_parts import SchemaError, keywords_alone
+from edgetool.calls.formats.schema_parts import SchemaError
+from edgetool.calls.formats.schema_tree import PATH
+from edgetool.calls.grammar_faults import complaint
 from edgetool.calls.thinking import ThinkingSyntax, plain_syntax
 from edgetool.calls.tools import ToolError, require_sound
 from edgetool.calls.types import JsonObject, Tool
@@ -237,8 +239,8 @@ class ConstraintMaker:
         except SchemaError as error:
             raise SchemaError(f"response_format: {error}; mend the schema") from None
         if matcher.is_error():
-            tool = Tool("response_format", "", schema)
-            raise SchemaError(self._complaint("response_format: ", tool, matcher))
+            said = complaint(schema, matcher.get_error(), self._problem_of, "schema")
+            raise SchemaError(f"response_format: {said}")
         return matcher
 
     def _keep(self, key: str, matcher: Any) -> None:
@@ -260,19 +262,15 @@ class ConstraintMaker:
         if faulty is None:
             names = ", ".join(tool.name for tool in tools)
             raise SchemaError(f"the tools {names} are too much for one grammar; offer fewer")
-        raise SchemaError(self._complaint(f"tool '{faulty.name}': ", faulty, matcher))
+        said = complaint(faulty.parameters, matcher.get_error(), self._problem_of, PATH)
+        raise SchemaError(f"tool '{faulty.name}': {said}")
 
     def _faulty(self, tool: Tool) -> bool:
         return bool(self._matcher_of(self._syntax.grammar([tool])).is_error())
 
-    def _complaint(self, whose: str, tool: Tool, matcher: Any) -> str:
-        """What in a schema the engine does not take, and where."""
-        for part in keywords_alone(tool.parameters):
-            alone = self._matcher_of(f"start: %json {dumps(part.schema)}")
-            if alone.is_error():
-                about = f"{part.path}: '{part.keyword}' {dumps(part.schema[part.keyword])}"
-                return f"{whose}{about} cannot be held by a grammar: {_first_line(alone)}"
-        return f"{whose}its schema cannot be held by a grammar: {_first_line(matcher)}; simplify it"
+    def _problem_of(self, text: str) -> str | None:
+        matcher = self._matcher_of(text)
+        return str(matcher.get_error()) if matcher.is_error() else None
 
     def _grammar(
         self,
@@ -325,15 +323,6 @@ def for_tokenizer(
     markers = {token.content: number for number, token in added}
     tokenizer = llguidance.hf.from_tokenizer(hf_tokenizer, eos_token=list(stop_ids))
     return ConstraintMaker(tokenizer, syntax, markers)
-
-
-def _first_line(matcher: Any) -> str:
-    """What the engine says is wrong, without the grammar it prints."""
-    said = str(matcher.get_error()).split("\n   1 | ")[0]
-    said = re.sub(r"^at \d+\(\d+\): |failed to compile JSON schema: ", "", said)
-    lines = [line.strip() for line in said.splitlines() if line.strip(" ^")]
-    reasons = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    return (reasons or lines or ["no reason was given"])[0][:200]
 
 
 _LITERAL = re.compile(r'"(?:[^"\\]|\\.)*"')

@@ -2,32 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from edgetool.calls import formats
+from edgetool.calls.held import notes, whose
 from edgetool.calls.lint import Finding, lint
 from edgetool.calls.types import Tool
 from edgetool.data.tool_files import load_tools
 
+_SHOWN = 20
+
 
 def run_lint(path: Path, syntax: str | None) -> bool:
-    """Print what is found, a line each; whether there was nothing.
+    """Print what is found, a line each; whether there was nothing. Notes do not count.
+
+    syntax   whose grammars are compiled; None: of every call syntax
 
     Raises UsageError or DataError for a file that cannot be read or a tool that cannot be offered.
     """
+    names = (syntax,) if syntax else formats.names()
     tools = load_tools(path)
-    findings = lint(tools) + (_refused(tools, syntax) if syntax else [])
+    findings = lint(tools) + _refused(tools, names)
     for finding in findings:
         print(finding)
+    print_notes(tools, names)
     count = f"{len(findings)} finding{'s' * (len(findings) != 1)}"
     print(f"{path}: {len(tools)} tool{'s' * (len(tools) != 1)}, {count}")
     return not findings
 
 
-def _refused(tools: tuple[Tool, ...], syntax: str) -> list[Finding]:
-    from edgetool.calls.guard import check_grammar
+def print_notes(tools: Iterable[Tool], names: Sequence[str] = ()) -> None:
+    """What the grammars of these call syntaxes, by default of any, leave open."""
+    found = notes(tools, names or formats.names())
+    for note in found[:_SHOWN]:
+        print(f"note: {note}")
+    if len(found) > _SHOWN:
+        print(f"note: ... and {len(found) - _SHOWN} more that grammars leave open")
 
+
+def _refused(tools: tuple[Tool, ...], names: Sequence[str]) -> list[Finding]:
+    from edgetool.calls.guard import check_grammars
+
+    found: dict[tuple[str, str], list[str]] = {}
+    for name, compiled in check_grammars(tools, names).items():
+        for one in compiled:
+            if one.problem is not None:
+                found.setdefault((one.tool, one.problem), []).append(name)
     return [
-        Finding(f"no {syntax} grammar ({one.problem.splitlines()[0]})", one.tool, "simplify it")
-        for one in check_grammar(tools, syntax)
-        if one.problem is not None
+        Finding(f"no grammar{whose(listed, names)} ({problem})", tool, "mend or simplify it")
+        for (tool, problem), listed in found.items()
     ]

@@ -54,6 +54,25 @@ def test_validate_prints_every_bad_row_and_fails(tmp_path, rows):
     assert isinstance(result.exception, EdgetoolError) and "2 of 5" in str(result.exception)
 
 
+def test_validate_reads_parameters_behind_a_reference_and_notes_what_grammars_leave_open(tmp_path):
+    tags = {"type": "array", "contains": {"const": "x"}}
+    properties = {"artist": {"type": "string"}, "tags": tags}
+    inner = {"type": "object", "required": ["artist"], "properties": properties}
+    whole = {"type": "object", "$ref": "#/$defs/P", "$defs": {"P": inner}}
+    lines = []
+    for i, parameters in enumerate((whole, {"type": "object", "allOf": [inner]})):
+        tools = [{"name": "play", "description": "d", "parameters": parameters}]
+        calls = [{"name": "play", "arguments": {"artist": "Chet Baker"}}]
+        messages = [{"role": "user", "content": f"play {i}"}]
+        row = {"id": str(i), "messages": messages, "tools": tools, "calls": calls}
+        lines.append(json.dumps(row) + "\n")
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(lines))
+    said = typed("validate", path)
+    assert "2 rows, all good" in said
+    assert "note: play: parameters.$defs.P.properties.tags: 'contains' is not held" in said
+
+
 def test_stats_are_for_people_and_for_programs(rows):
     assert "abstention share" in typed("stats", rows)
     told = json.loads(typed("stats", rows, "--against", rows, "--json"))

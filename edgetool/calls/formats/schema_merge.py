@@ -21,6 +21,7 @@ FORMATS = frozenset("date-time time date duration email hostname ipv4 ipv6 uri u
 _HARD = re.compile(r"\(\?(?:[=!]|<[=!])|\\[1-9bBZGcK]|\\k<")
 # The plain letters a pattern begins with, as far as they are sure to be there.
 _HEAD = re.compile(r"\^([A-Za-z0-9_-]*)(?![?*{+|A-Za-z0-9_-])(?!.*\|)")
+_INNER_END = re.compile(r"\$(?!$|[)|])|[^(|:]\^")
 _WIDEST = 2**63 - 1  # the engine's integers
 
 
@@ -68,7 +69,7 @@ def string(schemas: Sequence[JsonObject]) -> tuple[JsonObject, list[str]] | None
     if high is not None:
         found["maxLength"] = high
     patterns = list(dict.fromkeys(s["pattern"] for s in schemas if "pattern" in s))
-    simple = [one for one in patterns if not _HARD.search(one)]
+    simple = [one for one in patterns if not _is_hard(one)]
     if len(simple) == 1:
         found["pattern"] = simple[0]
     elif simple:
@@ -80,9 +81,15 @@ def string(schemas: Sequence[JsonObject]) -> tuple[JsonObject, list[str]] | None
     return found, open_ + (["format"] if len(set(formats)) > 1 else [])
 
 
+def _is_hard(pattern: str) -> bool:
+    """Whether it asks for what only a backtracking engine knows, or for an end inside of it."""
+    plain = re.sub(r"\[\^?\]?[^\]]*\]", "", re.sub(r"\\.", "", pattern))
+    return bool(_HARD.search(pattern) or _INNER_END.search(plain))
+
+
 def are_apart(patterns: Sequence[str]) -> bool:
     """Whether no text matches two of the patterns, and each can be held by a grammar."""
-    if any(_HARD.search(one) for one in patterns):
+    if any(map(_is_hard, patterns)):
         return False
     heads = [_HEAD.match(one) for one in patterns]
     if len(patterns) < 2:

@@ -313,7 +313,7 @@ _ALONE = {
 }
 
 
-def keywords_alone(schema: JsonObject, path: str = "parameters") -> Iterator[Alone]:
+def keywords_alone(schema: JsonObject, path: str) -> Iterator[Alone]:
     """Each keyword that an engine might not take, by itself."""
     waiting: list[tuple[Any, str]] = [(schema, path)]
     while waiting:

@@ -61,6 +61,11 @@ class SchemaTree:
         return tuple(Open(*one) for one in (*self._builder.open, *self._builder.parts.open))
 
     @property
+    def open_in_arguments(self) -> tuple[Open, ...]:
+        """What is left open of the root as an object of arguments."""
+        return self.open if self._shapes is not None else ()
+
+    @property
     def broken(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(self._builder.parts.broken))
 
