@@ -130,15 +130,24 @@ async def _write(writer: Writer, job: Job, index: int, listener: Listener | None
     rest = reading.finish(event)
     if rest and listener is not None:
         await listener(index, rest, None)
-    reason = finish_reason(event, called=bool(reading.calls))
+    reason = finish_reason(event, called=bool(reading.calls), valued=job.schema is not None)
     calls, words = tuple(reading.calls), "".join(reading.words)
     found = {i: why for i, call in enumerate(calls) if (why := fault(call, job.tools)) is not None}
     return Choice(index, words, calls, reason, event, drafted, found)
 
 
-def finish_reason(done: Done, *, called: bool) -> str:
+def finish_reason(done: Done, *, called: bool, valued: bool = False) -> str:
+    """OpenAI's word for why a completion ended.
+
+    called   it makes calls
+    valued   it had to be a value of a schema
+
+    Calls and values that were brought to an end in time are whole, and clients read them as such;
+    words that were ended so are cut.
+    """
     completion = done.completion
-    if not done.stopped and (completion.shortened or not completion.finished):
+    cut = not completion.finished or (completion.shortened and not (called or valued))
+    if cut and not done.stopped:
         return LENGTH
     return CALLS if called else STOP
 

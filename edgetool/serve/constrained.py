@@ -31,6 +31,7 @@ from edgetool.calls.tools import ToolError, require_sound
 from edgetool.calls.types import JsonObject, Tool
 from edgetool.errors import EngineError
 from edgetool.serve.ending import Ender, ThoughtWatch
+from edgetool.serve.loops import MAX_DIGITS, Loops
 
 if TYPE_CHECKING:
     from edgetool.serve.session import LlamaSession
@@ -70,6 +71,7 @@ class GrammarConstraint(Counting):
         self._way: list[int] | None = None  # an end that could be written from where it was found
         self._ending: list[int] = []  # what remains to be written once the end is forced
         self._bounded = True
+        self._loops = Loops(ender.pieces)
 
     def mask(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits [V] -> new logits [V], -inf where the grammar does not allow a token.
@@ -96,7 +98,15 @@ class GrammarConstraint(Counting):
         allowed = np.unpackbits(bits, bitorder="little").view(bool)
         if self._ender.worded and not self._matcher.is_accepting():
             allowed[self._ender.worded] = False
-        return allowed
+        return self._without_more_digits(allowed)
+
+    def _without_more_digits(self, allowed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """A number that has MAX_DIGITS has to end, where the grammar lets it."""
+        if self._loops.digits < MAX_DIGITS or self._ender.in_string(self._matcher):
+            return allowed
+        fewer = allowed.copy()
+        fewer[self._ender.digits] = False
+        return fewer if fewer.any() else allowed
 
     def forced_next(self, left: int) -> list[int]:
         """The tokens of the text that has to come next, in the tokenizer's own spelling.
@@ -119,6 +129,8 @@ class GrammarConstraint(Counting):
                 self._thought = before
                 break
             found += tokens
+            for token in tokens:
+                self._loops.note(token)
         self.forced += len(found)
         return found
 
@@ -143,12 +155,20 @@ class GrammarConstraint(Counting):
         before = self._thought
         self._consume(token)
         if not self._bounded or token in self._ender.stops or self._can_end(left):
+            self._loops.note(token)
+            if self._loops.looping and token not in self._ender.stops:
+                self._end(left)
             return token
         self._matcher.rollback(1)
         self._thought = before
-        self._ending = self._find(left + 1) or []
-        self._bounded = self.shortened = bool(self._ending)
+        self._end(left + 1)
+        self._bounded = self.shortened
         return self._consume(self._ending.pop(0) if self._ending else token)
+
+    def _end(self, left: int) -> None:
+        """Write from here on what ends the completion within `left` tokens, if anything does."""
+        self._ending = self._find(left) or []
+        self.shortened = bool(self._ending)
 
     def _can_end(self, left: int) -> bool:
         """The completion can be ended within `left` tokens from here.

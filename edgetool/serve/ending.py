@@ -17,6 +17,7 @@ import numpy as np
 
 from edgetool.calls.thinking import Thought
 from edgetool.errors import EngineError
+from edgetool.serve.loops import digit_tokens
 
 _STRING_CLOSERS = re.compile(rb'"[}\]]*')
 _CLOSERS = re.compile(rb"[}\]]+")
@@ -32,6 +33,7 @@ class Ender:
 
     stops    the tokens that end a completion
     pieces   [V] the bytes of each token; none of what is no text
+    digits   the tokens that begin with a digit
     worded   those of them that are text to the engine, and so would be allowed inside a string
     """
 
@@ -48,6 +50,7 @@ class Ender:
                 f"no token is the letter {_LETTER.decode()}: the vocabulary is damaged"
             )
         self._letter = pieces.index(_LETTER)
+        self.digits = digit_tokens(pieces)
         brackets, quotes, commas = (
             sorted(
                 (token for token in range(size) if shape.fullmatch(pieces[token])),
@@ -88,9 +91,13 @@ class Ender:
             found.append(self.stops[0])
         return found if len(found) <= left else None
 
+    def in_string(self, matcher: Any) -> bool:
+        """Words may come next, as they may in strings and in prose."""
+        return bool(matcher.validate_tokens([self._letter]))
+
     def _next(self, matcher: Any) -> list[int]:
         """The next tokens of a short ending, which the matcher has then consumed."""
-        in_string = matcher.validate_tokens([self._letter])
+        in_string = self.in_string(matcher)
         for token in [*self.stops, *(self._in_string if in_string else self._outside)]:
             if matcher.try_consume_tokens([token]):
                 return [token]

@@ -131,9 +131,16 @@ def usage(choices: Sequence[Choice]) -> JsonObject:
 
 
 def _verdict(choice: Choice) -> JsonObject:
-    """What is said of a choice whose calls do not all fit; nothing of any other."""
+    """What is said of a choice beyond OpenAI's words; nothing of most.
+
+    invalid_calls   its calls that do not fit their schemas
+    shortened       it was brought to an end: max_tokens was near, or it repeated itself
+    """
     found = [{"index": index, "reason": reason} for index, reason in choice.faults.items()]
-    return {"edgetool": {"invalid_calls": found}} if found else {}
+    said: JsonObject = {"invalid_calls": found} if found else {}
+    if choice.done.completion.shortened:
+        said["shortened"] = True
+    return {"edgetool": said} if said else {}
 
 
 def _call(call: ToolCall) -> JsonObject:

@@ -118,12 +118,26 @@ def test_what_the_engine_says_at_the_end_is_not_lost():
         (done("x"), False, STOP),
         (done("x"), True, CALLS),
         (done("x", finished=False), True, LENGTH),
-        (done("x", shortened=True), True, LENGTH),
+        (done("x", shortened=True), True, CALLS),  # the call is whole
+        (done("x", shortened=True), False, LENGTH),
+        (done("x", finished=False), False, LENGTH),
         (done("x", finished=False, stopped=True), False, STOP),
     ],
 )
 def test_the_reason_of_the_end_is_openais(ended, called, reason):
     assert finish_reason(ended, called=called) == reason
+
+
+@pytest.mark.parametrize(
+    ("ended", "reason"),
+    [
+        (done("[]", shortened=True), STOP),  # the value is whole
+        (done("[]"), STOP),
+        (done("[", finished=False), LENGTH),
+    ],
+)
+def test_a_value_that_was_closed_in_time_is_whole(ended, reason):
+    assert finish_reason(ended, called=False, valued=True) == reason
 
 
 def test_the_first_failure_ends_the_other_choices():
