@@ -118,8 +118,13 @@ class RunFolder:
         The file it was trained with: neither a new release of edgetool nor of the base model may
         change the prompts of a model that is trained.
         """
+        return self.kept_template or self.config.template
+
+    @property
+    def kept_template(self) -> str | None:
+        """That file, None for a run that has not begun."""
         kept = self.path / TEMPLATE
-        return str(kept) if kept.is_file() else self.config.template
+        return str(kept) if kept.is_file() else None
 
     @property
     def adapter(self) -> Path:

@@ -42,7 +42,7 @@ from edgetool.verbs.planning import (
 )
 from edgetool.verbs.prompting import say_left_out, say_template, template_of
 from edgetool.verbs.rewarding import weighted_rewards
-from edgetool.verbs.run_folder import SFT, TRAIN, RunFolder
+from edgetool.verbs.run_folder import SFT, TEMPLATE, TRAIN, RunFolder
 
 
 def run_training(
@@ -136,7 +136,8 @@ def _run(
     require_trainable(config.model)
     if config.backend == "unsloth":
         unsloth.require()  # before anything it patches is imported
-    template = RunFolder(Path(config.output_dir)).template if resume else config.template
+    kept = RunFolder(Path(config.output_dir)).kept_template if resume else None
+    template = kept or config.template
     base = str(check_exportable(locate(config.model), template))
     examples = sources.load_for_training(config.data.train, config.data.train_rows)
     output_dir, console = Path(config.output_dir), panel.console
@@ -156,9 +157,11 @@ def _run(
             panel.note(f"call syntax: {describe(prompter.syntax, prompter.template)}")
             if start:
                 start_from(policy, start, panel.note)
+                if said := _of_another_template(start, prompter.template):
+                    panel.note(said)
             if ranks.first:
                 with writing(output_dir, "--set output_dir=FOLDER"):
-                    sweep(output_dir, "config.yaml", "run.json", "init_adapter")
+                    sweep(output_dir, "config.yaml", "run.json", "init_adapter", TEMPLATE)
                     RunFolder.create(
                         config, base, policy_dtype(policy), verb, start, template=prompter.template
                     )
@@ -176,6 +179,14 @@ def _run(
     if ranks.first:
         _say_how_it_ended(result, RunFolder(output_dir), console)
     return result
+
+
+def _of_another_template(adapter: Path, template: str) -> str | None:
+    """What to say of an adapter whose run had another chat template than this one."""
+    its = RunFolder(adapter.parent).kept_template
+    if its is None or Path(its).read_text(encoding="utf-8") == template:
+        return None
+    return f"{adapter} was trained with another chat template; to go on with it: --template {its}"
 
 
 @contextmanager

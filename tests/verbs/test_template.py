@@ -35,7 +35,7 @@ from edgetool.verbs.planning import run_plan
 from edgetool.verbs.rewarding import try_rewards
 from edgetool.verbs.starting import run_init
 from edgetool.verbs.survey import Subject
-from edgetool.verbs.training import open_policy, run_dry, run_sft
+from edgetool.verbs.training import open_policy, run_dry, run_sft, run_training
 from tests.calls.chat_templates import WITHOUT_TOOLS
 from tests.conftest import TINY_TEMPLATE, music_tool, user, weather_tool
 from tests.export.conftest import edit_json
@@ -215,29 +215,54 @@ def test_own_is_refused_before_any_work(folder: Folder, tmp_path: Path, console:
     assert not (tmp_path / "my.yaml").exists() and not (tmp_path / "o").exists()
 
 
-def test_a_run_keeps_the_template_it_was_trained_with(
+@pytest.fixture
+def trained(
     folder: Folder, tmp_path: Path, examples: list[Example], console: Said
-) -> None:
-    path = folder()
+) -> tuple[Path, dict[str, Any]]:
+    """A finished run on a model whose template shows no tools, and its configuration."""
     write_rows(tmp_path / "rows.jsonl", examples)
     values = {
-        "model": str(path),
+        "model": str(folder()),
         "output_dir": str(tmp_path / "run"),
         "data": {"train": str(tmp_path / "rows.jsonl")},
         "lora": {"r": 2, "lora_alpha": 4},
         "sft": {"max_steps": 1, "gradient_checkpointing": False, "bf16": False},
-    }
-    run_sft(build_config(values, "test"), console)
+        "grpo": {
+            "num_generations": 2, "prompts_per_step": 2, "max_completion_length": 4,
+            "max_steps": 1, "gradient_checkpointing": False, "bf16": False,
+        },
+    }  # fmt: skip
+    run_sft(build_config(values, "test"), console, resume=True)  # of a run that has not begun
+    return tmp_path / "run", values
+
+
+def test_a_run_keeps_the_template_it_was_trained_with(
+    trained: tuple[Path, dict[str, Any]], tmp_path: Path, console: Said
+) -> None:
     assert console.text.count("shows the model no tools") == 1
-    subject = Subject.at(str(tmp_path / "run"))
-    edit_json(path / "tokenizer_config.json", chat_template=TINY_TEMPLATE)  # a new release of it
+    run, values = trained
+    subject = Subject.at(str(run))
+    model = Path(values["model"])
+    edit_json(model / "tokenizer_config.json", chat_template=TINY_TEMPLATE)  # a new release of it
     assert subject.plan().chat_template == KIT
     assert subject.run is not None
     assert open_policy(subject.run, trained=True).prompter.template == KIT
-    merged = merge(path, subject.run.adapter, tmp_path / "merged", template=subject.template)
+    merged = merge(model, subject.run.adapter, tmp_path / "merged", template=subject.template)
     assert trained_prompter(merged).template == KIT
     with pytest.raises(UsageError, match="keeps the template it was trained with"):
-        Subject.at(str(tmp_path / "run"), "chatml")
+        Subject.at(str(run), "chatml")
+
+
+def test_an_adapter_of_another_template_is_named(
+    trained: tuple[Path, dict[str, Any]], tmp_path: Path, console: Said
+) -> None:
+    run, values = trained
+    again = {**values, "output_dir": str(tmp_path / "same")}
+    run_training(build_config(again, "test"), console, init_adapter=run)
+    assert "another chat template" not in console.text
+    other = {**values, "output_dir": str(tmp_path / "other"), "template": "zephyr"}
+    run_training(build_config(other, "test"), console, init_adapter=run)
+    assert f"to go on with it: --template {run / 'chat_template.jinja'}" in console.text
 
 
 def test_receipt_and_card_name_the_template(folder: Folder, tmp_path: Path, console: Said) -> None:
