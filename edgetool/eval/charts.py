@@ -13,7 +13,7 @@ from edgetool.eval.outcomes import WRONG
 from edgetool.eval.svg import BOTTOM, LEFT, TOP, WIDTH, Scale, drawing, label, ticks
 
 ROW = 24  # height of a row, in drawing units
-NARROWEST, WIDEST, LETTER = 128, 210, 5.9  # of a row's name, and about what a letter takes
+NARROWEST, WIDEST, LETTER = 128, 220, 6.6  # of a row's name, and about what a letter takes
 SIDE = 210  # of the square that calibration is drawn in
 DOTS = 600  # more would be a grey field
 ACROSS = ((75, 15), (200, 20), (DOTS, 30))  # dots in a line, by how many there are at most

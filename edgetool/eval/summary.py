@@ -48,12 +48,16 @@ def _category(facts: Mapping[str, Any], runtime: str, category: str) -> list[str
 
     rows = {(r["model"], r["arm"]): r for r in facts["rows"] if mine(r)}
     gains = {d["arm"]: d for d in facts["differences"] if mine(d)}
+    names = facts.get("names") or {}
+    called = (names.get(BASE, "the base model"), names.get(TRAINED, "the trained model"))
     free, held = (gains.get(arm) for arm in (FREE, CONSTRAINED))
     if free and held and _equal(rows, free, held):
-        alike = _training(runtime, FREE, rows, free)
-        return [alike + " Constrained decoding gets as many right, before and after."]
+        alike = _training(runtime, FREE, rows, free, called)
+        return [alike + " Constrained decoding gets as many right, in both."]
     lines = [
-        _training(runtime, arm, rows, gains[arm]) for arm in (FREE, CONSTRAINED) if arm in gains
+        _training(runtime, arm, rows, gains[arm], called)
+        for arm in (FREE, CONSTRAINED)
+        if arm in gains
     ]
     lines = lines or [_alone(runtime, row) for row in rows.values()]
     lines += [_interaction(square) for square in facts["squares"] if mine(square)]
@@ -70,20 +74,26 @@ def _equal(rows: Mapping[Any, Any], free: Mapping[str, Any], held: Mapping[str, 
     return same and free["exact_match"] == held["exact_match"]
 
 
-def _training(runtime: str, arm: str, rows: Mapping[Any, Any], gain: Mapping[str, Any]) -> str:
+def _training(
+    runtime: str,
+    arm: str,
+    rows: Mapping[Any, Any],
+    gain: Mapping[str, Any],
+    called: tuple[str, str],
+) -> str:
     base, trained, change = rows["base", arm], rows["trained", arm], gain["exact_match"]
-    low, high = change["ci95"]
+    (first, second), (low, high) = called, change["ci95"]
     verdict = "" if low > 0 or high < 0 else ", so these rows do not tell it from no change"
     text = (
-        f"On {trained['n']} rows, {arm} decoding in {runtime}, the base model makes exactly the "
-        f"right calls on {_share(base['exact_match'])} and the trained model on "
+        f"On {trained['n']} rows, {arm} decoding in {runtime}, {first} makes exactly the "
+        f"right calls on {_share(base['exact_match'])} and {second} on "
         f"{_share(trained['exact_match'])}: {points(change['points'])} points (95 % interval "
         f"{points(low)} to {points(high)}, McNemar p {p_text(change['p_value'])}){verdict}."
     )
     if gain["irrelevance"]:
         text += (
-            f" Where no tool fits, the base model rightly makes no call on "
-            f"{_share(base['irrelevance'])} of the rows and the trained model on "
+            f" Where no tool fits, {first} rightly makes no call on "
+            f"{_share(base['irrelevance'])} of the rows and {second} on "
             f"{_share(trained['irrelevance'])}."
         )
     return text

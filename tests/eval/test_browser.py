@@ -70,7 +70,9 @@ def test_a_browser_shows_the_page_without_a_complaint(browser, folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [320, 390, 1280])
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_nothing_is_wider_than_the_screen(browser, folder, width, dark):
+@pytest.mark.parametrize("names", [{}, {"base": "b/" + "x" * 50, "trained": "t/y z.Q4_K_M"}])
+def test_nothing_is_wider_than_the_screen(browser, folder, examples, width, dark, names):
+    write(folder, four_arms(examples), examples, names=names, metrics=[])
     (folder / "frame.html").write_text(FRAME.format(width=width))
     scheme = "--blink-settings=preferredColorScheme=" + ("0" if dark else "1")
     done = run(
