@@ -72,6 +72,7 @@ def validate(rows: RowsArgument) -> None:
     """Check every row; exit code 1 when some are bad. What grammars cannot hold is a note."""
     from edgetool.calls.types import Tool
     from edgetool.data.rows import checked_rows, no_rows, require_rows
+    from edgetool.data.sources import foreign_rows
     from edgetool.errors import EdgetoolError
     from edgetool.verbs.tools import print_notes
 
@@ -92,7 +93,8 @@ def validate(rows: RowsArgument) -> None:
         raise no_rows(rows)
     print_notes(tools)
     if bad:
-        raise EdgetoolError(f"{rows}: {bad} of {good + bad} rows are bad")
+        hint = None if good else foreign_rows(rows)
+        raise EdgetoolError(hint or f"{rows}: {bad} of {good + bad} rows are bad")
     print(f"{rows}: {good} rows, all good")
 
 

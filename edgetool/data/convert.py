@@ -77,7 +77,7 @@ def convert(source: str, out: Path, rejected: Path, options: Options) -> Summary
     is no JSON. `rejected` is not left behind when it would be empty.
     """
     summary = Summary()
-    chunks = _chunks(source, options, summary)
+    chunks = _chunks(source, options, summary, (out, rejected))
     out.parent.mkdir(parents=True, exist_ok=True)
     rejected.parent.mkdir(parents=True, exist_ok=True)
     jobs = options.jobs if _size(source) >= _WORTH_PROCESSES else 1
@@ -136,10 +136,18 @@ def _id_text(id_: str) -> bytes:
     return f'{{"id": {dumps(id_)}'.encode("utf-8", errors="replace")
 
 
-def _chunks(source: str, options: Options, summary: Summary) -> Iterator[Chunk]:
-    """The source's records in chunks; files that cannot be read so are noted in the summary."""
+def _chunks(
+    source: str, options: Options, summary: Summary, written: tuple[Path, ...]
+) -> Iterator[Chunk]:
+    """The source's records in chunks; files that cannot be read so are noted in the summary.
+
+    written   what this conversion writes: what an earlier one wrote there is no source
+    """
     left = options.limit
+    ours = {path.resolve() for path in written}
     for path, found in _streams(source, options):
+        if path != source and Path(path).resolve() in ours:
+            continue
         found = islice(found, left)
         try:
             head = list(islice(found, _HEAD))
@@ -192,6 +200,9 @@ def _recognised(path: str, head: list[records.Record]) -> str:
     if len(problems) == len(head):
         raise DataError(problems[:3])
     has = f"has the fields {', '.join(map(str, keys[:12]))}" if keys else "is no JSON object"
+    if {"messages", "conversations", "prompt"} & set(keys):
+        remedy = 'add the tools that were on offer: "tools": [...]'
+        raise UsageError(f"{path}: its records hold no tools: the first one {has}; {remedy}")
     raise UsageError(
         f"{path}: no known data set looks like this: its first record {has}; name its data set "
         f"with --from ({', '.join(importers.known())}), or write messages, tools and calls"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edgetool.data.lines import numbered_lines
 from edgetool.data.rows import require_rows, stream_rows
-from edgetool.data.sources import DEMO
+from edgetool.data.sources import DEMO, explaining
 from edgetool.data.split import normalised, split
 from edgetool.files import writing
 
@@ -45,7 +45,8 @@ def hold_out(train: str) -> RowSources:
         return RowSources(DEMO, DEMO, "rows: the demo's, with its own validation rows")
     path = Path(train)
     require_rows(path)
-    utterances, rows = _utterances(path)
+    with explaining(path):
+        utterances, rows = _utterances(path)
     for sibling in _siblings(path):
         if any(numbered_lines(sibling)):  # a share of few rows may have got none
             theirs, count = _utterances(sibling)

@@ -11,6 +11,7 @@ import gzip
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -38,6 +39,39 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
         for number, line in enumerate(iter(lambda: file.readline(LONGEST), b""), start=1):
             if line.strip():
                 yield number, line
+
+
+def row_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """`numbered_lines` of a file of rows.
+
+    Raises DataError for a file that holds rows in another form, with the command that converts it.
+    """
+    lines = numbered_lines(path)
+    first = list(islice(lines, 2))
+    if first and (what := _other_form(*(line for _, line in first))):
+        name = f"{path.name.partition('.')[0]}-rows.jsonl"
+        command = f"edgetool data convert {path} --out {name}"
+        raise DataError([f"{path}: is {what}; rows are one object a line: type `{command}`"])
+    yield from chain(first, lines)
+
+
+def _other_form(first: bytes, second: bytes = b"") -> str | None:
+    """What a file is whose first lines show that it holds no row a line."""
+    begun = first.removeprefix(codecs.BOM_UTF8).strip()
+    if begun.startswith(b"PAR1"):
+        return "a parquet file"
+    if begun == b"[" or begun.startswith(b"[{"):
+        return "a JSON array"
+    if begun == b"{" and second.lstrip().startswith(b'"'):
+        return "one JSON document on many lines"
+    return None
+
+
+def begins_array(path: Path) -> bool:
+    """Whether a file begins as a JSON array does."""
+    with reading(path), open_bytes(path) as file:
+        head = file.read(1 << 12)
+    return head.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"[")
 
 
 @contextmanager

@@ -15,13 +15,21 @@ from typing import IO, Any
 
 from edgetool.data.check import Problem
 from edgetool.data.json_text import decode
-from edgetool.data.lines import numbered_lines, open_bytes, reading, require_utf8_mark, text_of
+from edgetool.data.lines import (
+    begins_array,
+    numbered_lines,
+    open_bytes,
+    reading,
+    require_utf8_mark,
+    text_of,
+)
 from edgetool.errors import DataError, UsageError
 
 SUFFIXES = (".jsonl", ".json", ".parquet", ".jsonl.gz", ".json.gz")
 _HUB_ID = re.compile(r"[\w.\-]+/[\w.\-]+")
 _BETWEEN = re.compile(r"[,\s]*")
 _BLOCK = 1 << 20  # characters
+_FIRST_LINES = 8
 
 # (line or element from 1; a line as bytes, a document as text, or the value)
 Record = tuple[int, Any]
@@ -58,7 +66,7 @@ def read(path: Path) -> Iterator[Record]:
     if path.name.endswith(".parquet"):
         yield from _parquet(path)
         return
-    if path.name.endswith((".jsonl", ".jsonl.gz")):
+    if path.name.endswith((".jsonl", ".jsonl.gz")) and not begins_array(path):
         yield from numbered_lines(path)
         return
     with reading(path):
@@ -123,15 +131,25 @@ def _json(path: Path) -> Iterator[Record]:
         # A byte that is not UTF-8 stays visible, as a surrogate, for the row that holds it.
         file = io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape")
         start = file.read(_BLOCK)
-        if start.lstrip().startswith("["):
-            yield from _elements(path, file, start.lstrip()[1:])
-            return
-        first, newline, _ = start.partition("\n")
-        if not (newline and _is_json(first)):
-            if start.strip():
+        if not _is_lines(start):
+            if start.lstrip().startswith("["):
+                yield from _elements(path, file, start.lstrip()[1:])
+            elif start.strip():
                 yield 1, start + file.read()
             return
     yield from numbered_lines(path)
+
+
+def _is_lines(start: str) -> bool:
+    """Whether a text holds a JSON value a line, though some of its first lines may be broken."""
+    lines = start.strip().split("\n", _FIRST_LINES + 1)
+    if len(lines) > 1 and _is_json(lines[0]):
+        return True
+    return (
+        not start.lstrip().startswith("[")
+        and any(line.startswith("{") and _is_json(line) for line in lines[:_FIRST_LINES])
+        and len(lines) > 1
+    )
 
 
 def _is_json(text: str) -> bool:

@@ -29,7 +29,7 @@ from edgetool.data.check import (
     without_padded_history,
 )
 from edgetool.data.json_text import decode
-from edgetool.data.lines import numbered_lines, text_of
+from edgetool.data.lines import row_lines, text_of
 from edgetool.errors import DataError, UsageError
 from edgetool.files import building_files, open_text
 
@@ -55,7 +55,7 @@ def load_rows(path: Path) -> list[Example]:
 def checked_rows(path: Path, report: Callable[[str], None]) -> Iterator[Example]:
     """The good rows of a file, one at a time; each bad one is reported as file:line: what, how."""
     seen: dict[int, int] = {}  # a million ids as text would take a hundred megabytes
-    for number, line in numbered_lines(path):
+    for number, line in row_lines(path):
         try:
             row = parse_row(line, f"row-{number}")
             first = seen.setdefault(hash(row.id), number)
@@ -71,7 +71,7 @@ def stream_rows(path: Path) -> Iterator[Example]:
     """The rows of a file, one at a time. Raises DataError at the first bad one, or without any."""
     require_rows(path)
     number = 0
-    for number, line in numbered_lines(path):
+    for number, line in row_lines(path):
         try:
             yield parse_row(line, f"row-{number}")
         except Problem as problem:

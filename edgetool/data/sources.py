@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 from edgetool.calls.types import Example
-from edgetool.data import bfcl, demo
+from edgetool.data import bfcl, demo, importers
+from edgetool.data.check import Problem
+from edgetool.data.json_text import decode
+from edgetool.data.lines import numbered_lines, text_of
 from edgetool.data.rows import EVALUATION_ONLY, load_rows
 from edgetool.errors import DataError
 
 DEMO = "demo"
+_FIRST = 8  # lines
+_OURS = ("edgetool", "openai")  # forms that are read as they are
 
 
 def load(source: str, split: str, count: int | None = None) -> list[Example]:
@@ -23,7 +31,34 @@ def load(source: str, split: str, count: int | None = None) -> list[Example]:
     path = Path(source)
     if path.name.startswith(bfcl.PREFIX) and path.suffix == ".json":
         return bfcl.load(path.parent, path.stem.removeprefix(bfcl.PREFIX))[:count]
-    return load_rows(path)[:count]
+    with explaining(path):
+        return load_rows(path)[:count]
+
+
+@contextmanager
+def explaining(path: Path) -> Iterator[None]:
+    """Rows that cannot be read because they are another data set's say so, and what to type."""
+    try:
+        yield
+    except DataError as error:
+        hint = foreign_rows(path)
+        if hint is None:
+            raise
+        raise DataError([hint, *error.problems]) from None
+
+
+def foreign_rows(path: Path) -> str | None:
+    """What to do with a file whose first rows are in another data set's form; None for ours."""
+    for _, line in islice(numbered_lines(path), _FIRST):
+        try:
+            name = importers.recognise(decode(text_of(line)))
+        except (Problem, ValueError):
+            continue
+        if name in (None, *_OURS):
+            return None
+        command = f"edgetool data convert {path} --out rows.jsonl"
+        return f"{path}: these look like rows of {name}: type `{command}` and use rows.jsonl"
+    return None
 
 
 def load_for_training(source: str, count: int | None = None) -> list[Example]:

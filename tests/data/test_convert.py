@@ -14,7 +14,7 @@ from edgetool.data.rows import load_rows
 from edgetool.data.sources import load_for_training
 from edgetool.errors import DataError, UsageError
 from tests.data.importers.records import RECORDS, XLAM_TOOL
-from tests.data.importers.test_importers import SGD_SERVICE, sgd_dialogue
+from tests.data.importers.test_importers import SGD_SERVICE, sgd_dialogue, user
 
 
 def write(path, records):
@@ -223,6 +223,20 @@ def test_ids_stay_apart_between_files_and_chunks(tmp_path, monkeypatch):
     write(folder / "a.json", [xlam()] * 3)
     rows, _, summary = run(folder, tmp_path)
     assert len({row.id for row in rows}) == 6 and summary.renamed == 3
+
+
+def test_what_an_earlier_conversion_wrote_into_the_folder_is_no_source(tmp_path):
+    write(tmp_path / "a.jsonl", [xlam(), xlam(days="x")])
+    for _ in range(2):
+        rows, rejected, summary = run(tmp_path, tmp_path)
+        assert (len(rows), len(rejected), summary.skipped) == (1, 1, [])
+
+
+@pytest.mark.parametrize("key", ["messages", "conversations", "prompt"])
+def test_conversations_without_tools_are_told_to_need_them(tmp_path, key):
+    path = write(tmp_path / "a.jsonl", [{key: [user("hi")]}])
+    with pytest.raises(UsageError, match=r"its records hold no tools.*fields (\w+); add the tools"):
+        run(path, tmp_path)
 
 
 IMAGE = {"type": "image_url", "image_url": {"url": "x"}}

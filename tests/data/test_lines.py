@@ -8,12 +8,14 @@ import json
 
 import pytest
 
+from edgetool.data import sources
 from edgetool.data.check import Problem
 from edgetool.data.convert import Options, convert
 from edgetool.data.lines import read_document, text_of
 from edgetool.data.mix import Ingredient, mix
 from edgetool.data.rows import load_rows, row_of, write_rows
 from edgetool.errors import DataError
+from tests.data.importers.records import RECORDS
 
 
 @pytest.fixture
@@ -115,6 +117,49 @@ def test_an_empty_file_is_called_empty(tmp_path):
             converted(path, tmp_path)
         with pytest.raises(DataError, match="no rows in this file; write one JSON object a line"):
             load_rows(path)
+
+
+def pretty(lines):
+    return json.dumps(json.loads(lines[0]), indent=1).encode()
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (lambda lines: b"[" + b",".join(lines) + b"]", "a JSON array"),
+        (lambda lines: b"[\n" + b",\n".join(lines) + b"\n]\n", "a JSON array"),
+        (pretty, "one JSON document on many lines"),
+        (lambda lines: b"PAR1\x15\x04", "a parquet file"),
+    ],
+    ids=["array", "array on lines", "document", "parquet"],
+)
+def test_rows_in_another_form_say_how_to_convert_them(tmp_path, lines, text, what):
+    path = tmp_path / "mine.json"
+    path.write_bytes(text(lines))
+    with pytest.raises(DataError, match=f"mine.json: is {what}; .*edgetool data convert {path}"):
+        load_rows(path)
+    if what != "a parquet file":
+        assert converted(path, tmp_path)[0][0].id == "one"
+
+
+def test_an_array_in_a_file_of_lines_is_converted_too(tmp_path, lines, examples):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(codecs.BOM_UTF8 + b"\n [" + b",\n".join(lines) + b"]")
+    assert converted(path, tmp_path)[0] == examples
+
+
+def test_a_broken_first_line_does_not_make_a_document_of_a_file_of_lines(tmp_path, lines, examples):
+    path = tmp_path / "rows.json"
+    path.write_bytes(b"{broken\n" + b"\n".join(lines))
+    rows, reasons = converted(path, tmp_path)
+    assert rows == examples and len(reasons) == 1
+
+
+def test_rows_of_another_data_set_say_how_to_convert_them(tmp_path):
+    path = tmp_path / "xlam.jsonl"
+    path.write_text(json.dumps(RECORDS["xlam"]) + "\n")
+    with pytest.raises(DataError, match="these look like rows of xlam: type `edgetool data conv"):
+        sources.load(str(path), "train")
 
 
 def test_what_was_written_can_be_read_back(tmp_path, examples):
