@@ -244,6 +244,7 @@ REASONS = {
     errno.ENAMETOOLONG: "the name is too long",
     errno.EIO: "the disk reports an error",
 }
+_WHILE_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # never while reading
 # Numbers that say that the option itself is wrong.
 _MISNAMED = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG)
 _RUST_ERROR = re.compile(r"\(os error (\d+)\)")  # safetensors and tokenizers write with Rust
@@ -288,7 +289,7 @@ def write_error(
     if reason == _DENIED:
         remedy = f"change its permissions (chmod) or {elsewhere}"
     kind = UsageError if ours and option and number in _MISNAMED else EdgetoolError
-    done = "written" if ours else "opened"
+    done = "written" if ours or number in _WHILE_WRITING else "opened"
     return kind(f"{where}: could not be {done}: {reason}; {remedy}")
 
 
@@ -321,8 +322,9 @@ def require_writable(folder: Path, option: str | None = "--out") -> None:
         try:
             with tempfile.TemporaryFile(dir=there):
                 pass
-        except FileNotFoundError as error:  # /proc and its like
-            raise PermissionError(errno.EPERM, "", str(there)) from error
+        except OSError as error:  # it names the file; /proc and its like say that there is none
+            number = errno.EPERM if error.errno == errno.ENOENT else error.errno
+            raise OSError(number, "", str(there)) from error
 
 
 def write_text(target: Path, text: str) -> None:

@@ -20,6 +20,7 @@ from edgetool.files import (
     read_log,
     require_writable,
     sweep,
+    write_error,
     write_text,
     writing,
 )
@@ -289,3 +290,15 @@ def test_a_file_in_the_place_of_a_folder_is_a_wrong_option(tmp_path, place):
 def test_a_place_where_nothing_can_be_made_is_refused():
     with pytest.raises(EdgetoolError, match="permission denied"):
         require_writable(Path("/proc/edgetool"))
+
+
+def test_where_nobody_knows_what_was_written_the_error_itself_says_it():
+    full = write_error(OSError(errno.ENOSPC, "", "/x/y"))
+    assert (
+        str(full)
+        == "/x/y: could not be written: the disk is full; free some space or use another place"
+    )
+    assert "could not be opened: permission denied" in str(
+        write_error(OSError(errno.EACCES, "", "/x"))
+    )
+    assert write_error(OSError(errno.ENOENT, "", "/x")) is None

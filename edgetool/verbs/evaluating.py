@@ -42,7 +42,7 @@ from edgetool.eval.measures import summarize
 from edgetool.eval.report import MEASURED, write_report
 from edgetool.eval.summary import plural
 from edgetool.eval.tables import rich_table
-from edgetool.files import write_text
+from edgetool.files import require_writable, write_text, writing
 from edgetool.verbs.about import about, together
 from edgetool.verbs.prompting import say_template
 from edgetool.verbs.run_folder import RunFolder
@@ -139,12 +139,13 @@ def run_eval(
     asked = asked or {}
     started = time.perf_counter()
     folder = out or results_folder(target)
+    require_writable(folder)
     for category, reasons in rows.skipped.items():
         _tell_skipped(category, reasons, console)
     if fresh:
         (folder / KEPT_FILE).unlink(missing_ok=True)
     templates: dict[str, str] = {}
-    with Kept(folder / KEPT_FILE) as kept, _told_how_to_go_on(console):
+    with writing(folder), Kept(folder / KEPT_FILE) as kept, _told_how_to_go_on(console):
         finished = [
             arm
             for held in _saying_templates(
@@ -240,6 +241,8 @@ def run_arms(
 
 def run_compare(targets: Sequence[str], console: Console, out: Path | None) -> None:
     """Any number of finished evaluations side by side; with `out`, a report of them all."""
+    if out is not None:
+        require_writable(out)
     evaluations = distinct([found for target in targets for found in _opened(target, console)])
     if len(evaluations) < 2:
         raise UsageError("compare needs at least two finished evaluations")
@@ -270,7 +273,9 @@ def run_report(target: str, console: Console, out: Path | None) -> None:
     """The report of a finished evaluation once more, from its stored rows."""
     found = open_finished(target)
     _tell_where(target, found, console)
-    path = _write(out or found.folder, [found], found.arms)
+    folder = out or found.folder
+    require_writable(folder)
+    path = _write(folder, [found], found.arms)
     console.print(f"report: {path.with_suffix('.html')}")
 
 

@@ -110,6 +110,8 @@ def run_export(path: str, options: ExportOptions, console: Console) -> list[Expo
     say_left_out(subject.base, console)
     out = _out_folder(path, subject, options)
     prepare(out, console, *LEFTOVERS)
+    if options.lm_studio:
+        require_writable(options.lm_studio.expanduser(), "--lmstudio")
     with writing(out):
         return _export(subject, out, options, tools, console)
 

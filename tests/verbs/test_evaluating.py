@@ -113,6 +113,16 @@ def test_a_gguf_file_is_evaluated_compared_and_reported(tmp_path, gguf, data):
 
 
 @pytest.mark.slow
+def test_out_that_is_a_file_is_a_wrong_option_before_any_work(tmp_path, gguf, data):
+    (tmp_path / "file").touch()
+    for use in (
+        lambda: evaluated(gguf, data, console(), out=tmp_path / "file" / "below"),
+        lambda: run_compare(["none", "nowhere"], console(), tmp_path / "file"),
+    ):
+        with pytest.raises(UsageError, match=r"file: could not be written: .*with --out"):
+            use()
+
+
 def test_an_evaluation_is_not_done_twice(tmp_path, gguf, data):
     model = tmp_path / "a.gguf"
     shutil.copyfile(gguf, model)

@@ -143,6 +143,16 @@ def test_out_that_is_a_file_is_refused_before_any_work(
     assert (tmp_path / "file").read_bytes() == b""
 
 
+def test_a_models_folder_that_cannot_be_written_is_refused_before_any_work(
+    run: Path, tmp_path: Path, console: Said
+) -> None:
+    (tmp_path / "file").touch()
+    options = ExportOptions(rows=0, lm_studio=tmp_path / "file")
+    with pytest.raises(UsageError, match="name another place with --lmstudio"):
+        run_export(str(run), options, console)
+    assert not list(run.glob("*.gguf"))
+
+
 def test_a_receipt_that_cannot_be_replaced_is_one_line(run: Path, console: Said) -> None:
     (run / "receipt.json").mkdir()
     (run / "receipt.json" / "x").touch()
