@@ -81,7 +81,7 @@ class Prompter:
 
     def ids(self, messages: Sequence[Message], tools: Sequence[Tool]) -> list[int]:
         """Token ids [P] of the prompt, ready for the model to write its completion."""
-        return encode_pieces(self._pieces(messages, tools), self.encode)
+        return encode_pieces(self.pieces(messages, tools), self.encode)
 
     def completion_ids(self, said: Sequence[ToolCall] | str) -> list[int]:
         """Token ids [C] of calls in the call syntax, or of words; no stop token behind them.
@@ -102,14 +102,14 @@ class Prompter:
 
     def conversation_ids(self, messages: Sequence[Message], tools: Sequence[Tool]) -> list[int]:
         """Token ids of a conversation that is over: nobody is asked to go on."""
-        pieces = self._pieces(messages, tools, add_generation_prompt=False)
+        pieces = self.pieces(messages, tools, add_generation_prompt=False)
         return encode_pieces(pieces, self.encode)
 
     def turn_ends(self) -> TurnEnds:
         """The control markers that the template writes behind an assistant's turn."""
 
         def render(messages: Sequence[Message]) -> str:
-            return "".join(self._pieces(messages, (), add_generation_prompt=False))
+            return "".join(self.pieces(messages, (), add_generation_prompt=False))
 
         return turn_ends(render, self.markers, self.syntax)
 
@@ -144,13 +144,14 @@ class Prompter:
     def _prompt_text(self) -> str:
         """A short prompt's text; "" where the template refuses it."""
         try:
-            return "".join(self._pieces([{"role": "user", "content": "?"}], [_PROBE]))
+            return "".join(self.pieces([{"role": "user", "content": "?"}], [_PROBE]))
         except ModelError:
             return ""
 
-    def _pieces(
+    def pieces(
         self, messages: Sequence[Message], tools: Sequence[Tool], **settings: bool
     ) -> list[str]:
+        """The prompt's text, in pieces for `encode_pieces`."""
         switch = switch_of(self.template)
         if switch is not None:
             settings[switch] = self.thinking

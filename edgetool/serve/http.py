@@ -7,6 +7,7 @@ No model is in this process: whatever a stranger sends goes to the engine's as p
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
@@ -31,6 +32,7 @@ from edgetool.serve.openai_types import ChatRequest, CompletionRequest, WritingR
 from edgetool.serve.replies import ChatReply, Reply, TextReply
 
 MAX_BODY = 4 * 2**20
+LARGE_BODY = 64 * 2**10
 GONE = 499  # as nginx counts clients that did not wait; nobody reads it
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -161,14 +163,24 @@ class ChatServer:
 
     async def _answer(self, request: Request, kind: type[WritingRequest], reply: Reply) -> Response:
         watch = Watch(self.metrics)
-        wanted = read_request(kind, await _body(request))
-        jobs = wanted.jobs(self.offered, self.writer.context)
+        wanted, jobs = await self._read(kind, await _body(request))
         if wanted.stream:
             write = partial(self._write, jobs, watch)
             return EventStream(write, reply, include_usage=wanted.include_usage)
         return JSONResponse(
             reply.whole(await unless(left(request.receive), self._write(jobs, watch)))
         )
+
+    async def _read(
+        self, kind: type[WritingRequest], body: bytes
+    ) -> tuple[WritingRequest, list[Job]]:
+        """What a body asks for. A large one is read beside the event loop: streams go on."""
+
+        def read() -> tuple[WritingRequest, list[Job]]:
+            wanted = read_request(kind, body)
+            return wanted, wanted.jobs(self.offered, self.writer.context)
+
+        return read() if len(body) < LARGE_BODY else await asyncio.to_thread(read)
 
     async def _write(
         self, jobs: Sequence[Job], watch: Watch, listener: Listener | None = None

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edgetool.calls.runtime import Completion, Sampling
 from edgetool.calls.template_choice import ChatTemplate
 from edgetool.calls.types import JsonObject, Message, Tool
+from edgetool.errors import EdgetoolError, PromptTooLong, UsageError
 
 if TYPE_CHECKING:
     from edgetool.serve.ways import Ways
@@ -105,6 +106,13 @@ def done_from_json(value: JsonObject) -> Done:
     written = value["completion"]
     completion = Completion(**{**written, "token_ids": tuple(written["token_ids"])})
     return Done(**{**value, "completion": completion})
+
+
+def refused(error: EdgetoolError, *, usage: bool = False) -> dict[str, Any]:
+    """An error as the parent is told of it; `usage`: whatever it is, the asker is at fault."""
+    too_long = isinstance(error, PromptTooLong)
+    theirs = usage or too_long or isinstance(error, UsageError)
+    return {"refused": str(error), "usage": theirs, "too_long": too_long}
 
 
 class Writer(Protocol):

@@ -25,7 +25,7 @@ from edgetool.calls.prompt import Prompter
 from edgetool.errors import EdgetoolError, EngineError, ModelError, UsageError
 from edgetool.serve.child import advice
 from edgetool.serve.footprint import LLAMA_SERVER, footprint
-from edgetool.serve.jobs import NONE, Job, job_from_json
+from edgetool.serve.jobs import Job, job_from_json, refused
 from edgetool.serve.opening import (
     listening,
     require_gguf,
@@ -33,9 +33,10 @@ from edgetool.serve.opening import (
     trained_context,
     without_templates,
 )
+from edgetool.serve.preparing import prompt_ids
 from edgetool.serve.pulse import WRITING, Marks, beat, die_with_parent
-from edgetool.serve.scribe import Say, listen, refused, told_by_parent
-from edgetool.serve.session import CONTEXT, chosen_by, prompter_of, require_room, text_ids
+from edgetool.serve.scribe import Say, listen, told_by_parent
+from edgetool.serve.session import CONTEXT, chosen_by, prompter_of, room_of, text_ids
 from edgetool.serve.upstream import Hearing, command, complaint, environment, grammar_of, request
 from edgetool.serve.vocabulary import read_vocabulary
 from edgetool.serve.ways import Prompters
@@ -86,6 +87,7 @@ async def _work(settings: dict[str, Any], say: Say) -> None:
                     "sequences": sequences,
                     "chat_template": asdict(chosen_by(spelling.prompter)),
                     "patience": {},
+                    "room": asdict(spelling.room),
                 }
             )
             relay = Relay(spelling, client, server, say)
@@ -127,14 +129,16 @@ class Spelling:
         )
         self.prompters = Prompters(self.prompter)
         self.limit = trained_context(self._llama.metadata, CONTEXT if context is None else context)
+        self.room = room_of(path, self.limit, vocabulary, self.prompter)
 
     def prompt_ids(self, job: Job) -> list[int]:
         """Token ids [P] of a job's prompt. Raises ModelError, PromptTooLong."""
-        if job.prompt is not None:
-            ids = text_ids(self._llama, self.prompter, job.prompt)
-        else:
-            ids = self.prompters.of(job).ids(job.messages, () if job.choice == NONE else job.tools)
-        require_room(self.path, self.limit, ids)
+
+        def encode(text: str) -> list[int]:
+            return text_ids(self._llama, self.prompter, text)
+
+        ids = prompt_ids(job, self.prompters.of(job), self.room, encode)
+        self.room.require(ids)
         return ids
 
 
@@ -236,7 +240,7 @@ class Relay:
     async def _do(self, number: int, job: Job) -> None:
         try:
             try:
-                body = self._body(job)
+                body = await asyncio.to_thread(self._body, job)
             except EdgetoolError as error:  # no prompt or no grammar can be made of it
                 self._say({"job": number, **refused(error, usage=True)})
                 return

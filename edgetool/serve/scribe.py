@@ -3,7 +3,7 @@
 Driven by `writer.py`. Lines of JSON go both ways:
 
     -> {"path", "context", "threads", "sequences", "call_syntax", "template", "thinking", "warm"}
-    <- {"ways", "context", "sequences", "chat_template", "warm", "patience"}
+    <- {"ways", "context", "sequences", "chat_template", "warm", "patience", "room"}
        or {"refused": ..., "usage": bool}
     -> {"job": 7, "wanted": {...}}    {"cancel": 7}
     <- {"job": 7, "delta": {...}}     as often as something was written
@@ -22,30 +22,36 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from edgetool.calls.formats import CallSyntax
-from edgetool.calls.prompt import Prompter
 from edgetool.calls.runtime import Completion, Constraint
 from edgetool.calls.types import Tool
-from edgetool.errors import EdgetoolError, PromptTooLong, UsageError
-from edgetool.serve.constrained import ConstraintMaker, for_llama
+from edgetool.errors import EdgetoolError
 from edgetool.serve.drafting import Drafter, words_of
-from edgetool.serve.jobs import AUTO, NONE, REQUIRED, Delta, Done, Job, job_from_json
+from edgetool.serve.jobs import Delta, Done, Job, job_from_json, refused
 from edgetool.serve.opening import CHUNK
-from edgetool.serve.pulse import WRITING, Marks, beat, die_with_parent, patience_for
+from edgetool.serve.preparing import Prepared, Preparer
+from edgetool.serve.pulse import (
+    PREPARING,
+    PREPARING_PATIENCE,
+    WRITING,
+    Marks,
+    beat,
+    die_with_parent,
+    patience_for,
+)
 from edgetool.serve.session import LlamaSession, chosen_by
 from edgetool.serve.speech import Speech
 from edgetool.serve.warm import warm_up
-from edgetool.serve.ways import Prompters
+from edgetool.serve.ways import Ways
 from edgetool.serve.writing import Batch
 
 Say = Callable[[dict[str, Any]], None]
 _GRACE_SECONDS = 2.0  # for what is written to be ended in order
-Told = dict[str, Any] | None  # None: the pipe is closed
+Told = dict[str, Any] | Prepared | None  # None: the pipe is closed
 
 
 def main() -> None:
@@ -76,29 +82,30 @@ def listen(work: Callable[[dict[str, Any], Say], None]) -> None:
 def _work(settings: dict[str, Any], say: Say) -> None:
     tools = [Tool(**tool) for tool in settings.pop("warm")]
     with LlamaSession(Path(settings.pop("path")), gpu=True, **settings) as session:
-        scribe = Scribe(session, say)
-        patience = {WRITING: patience_for(_step_seconds(session))}
+        steps = patience_for(_step_seconds(session))
         warm = warm_up(session, tools) if tools else None
+        told = told_by_parent()
+        scribe = Scribe(session, say, told, tools)
         engine = session.engine
         say(
             {
-                "ways": scribe.prompters.ways().as_json(),
+                "ways": scribe.ways.as_json(),
                 "context": engine.context,
                 "sequences": engine.sequences,
                 "chat_template": asdict(chosen_by(session.prompter)),
                 "warm": warm and {"tokens": warm.tokens, "loaded": warm.loaded},
-                "patience": patience,
+                "patience": {WRITING: steps, PREPARING: PREPARING_PATIENCE},
+                "room": asdict(session.room),
             }
         )
         beat(say, scribe.marks)
-        told = told_by_parent()
-        while scribe.hear(told):
+        while scribe.hear():
             scribe.round()
 
 
-def told_by_parent() -> queue.Queue[Told]:
+def told_by_parent() -> queue.Queue[Any]:
     """What the parent says, as it comes in. Soon after the end of it this process ends."""
-    told: queue.Queue[Told] = queue.Queue()
+    told: queue.Queue[dict[str, Any] | None] = queue.Queue()
 
     def read() -> None:
         for line in sys.stdin:
@@ -118,7 +125,7 @@ class _Task:
     number: int
     job: Job
     speech: Speech
-    prompt_tokens: int = 0
+    prompt: list[int] = field(default_factory=list)
     cached: int = 0
     constraint: Constraint | None = None
     drafter: Drafter | None = None
@@ -133,42 +140,66 @@ class _Task:
 
 
 class Scribe:
-    """Does jobs side by side, as many as the session has sequences; the others wait."""
+    """Does jobs side by side, as many as the session has sequences; the others wait.
 
-    def __init__(self, session: LlamaSession, say: Say) -> None:
-        self._session, self._say = session, say
+    told    what the parent says, in messages of JSON
+    tools   those that grammars are made of before anybody asks
+    """
+
+    def __init__(
+        self, session: LlamaSession, say: Say, told: queue.Queue[Told], tools: Sequence[Tool] = ()
+    ) -> None:
+        self._session, self._say, self._told = session, say, told
         self._batch: Batch[int] = Batch(session)
-        self._waiting: deque[_Task] = deque()
-        self._tasks: dict[int, _Task] = {}
+        self._coming: dict[int, _Task] = {}  # being prepared
+        self._ready: deque[_Task] = deque()
+        self._tasks: dict[int, _Task] = {}  # being written
         self._rounds, self._idle = 0, True
-        self.prompters = Prompters(session.prompter)
-        self._made: dict[CallSyntax, ConstraintMaker] = {}
+        self._preparer = Preparer(session, told.put)
+        self._preparer.start(tools)
 
-    def hear(self, told: queue.Queue[Told]) -> bool:
+    @property
+    def ways(self) -> Ways:
+        return self._preparer.prompters.ways()
+
+    def hear(self) -> bool:
         """Take note of what was said; waits when there is nothing to do. False: it is over."""
-        while not told.empty() or not (self._tasks or self._waiting):
-            self._idle = not (self._tasks or self._waiting)
-            message = told.get()
+        while not self._told.empty() or not (self._tasks or self._ready):
+            self._idle = not (self._tasks or self._ready)
+            message = self._told.get()
             if message is None:
                 return False
-            if "cancel" in message:
+            if isinstance(message, Prepared):
+                self._take(message)
+            elif "cancel" in message:
                 self._cancel(message["cancel"])
             else:
-                job = job_from_json(message["wanted"])
-                self._waiting.append(_Task(message["job"], job, Speech(job.stop)))
+                number, job = message["job"], job_from_json(message["wanted"])
+                self._coming[number] = _Task(number, job, Speech(job.stop))
+                self._preparer.add(number, job)
         self._idle = False
         return True
 
     def marks(self) -> Marks:
         """What this process is at, for another thread to tell."""
         step = self._rounds + self._session.engine.decoded
-        return {WRITING: None if self._idle else step}
+        return {WRITING: None if self._idle else step, PREPARING: self._preparer.number}
+
+    def _take(self, prepared: Prepared) -> None:
+        task = self._coming.pop(prepared.number, None)
+        if task is None:  # cancelled
+            return
+        if prepared.error is not None:
+            self._say({"job": task.number, **refused(prepared.error, usage=True)})
+            return
+        task.prompt, task.constraint = prepared.prompt, prepared.constraint
+        self._ready.append(task)
 
     def round(self) -> None:
         """Read one prompt where there is room for it, and go a step on with everything."""
         self._rounds += 1
-        if self._waiting and self._batch.free:
-            self._begin(self._waiting.popleft())
+        if self._ready and self._batch.free:
+            self._begin(self._ready.popleft())
         over = self._batch.round()
         finished = {number for number, _ in over}
         for number, task in list(self._tasks.items()):
@@ -180,26 +211,20 @@ class Scribe:
             self._end(self._tasks.pop(number), completion)
 
     def _cancel(self, number: int) -> None:
-        self._waiting = deque(task for task in self._waiting if task.number != number)
+        if self._coming.pop(number, None) is not None:
+            self._preparer.drop(number)
+        self._ready = deque(task for task in self._ready if task.number != number)
         if self._tasks.pop(number, None) is not None and number in self._batch.keys:
             self._batch.drop(number)
 
     def _begin(self, task: _Task) -> None:
-        try:
-            prompter = self.prompters.of(task.job)
-            prompt = self._prompt(task.job, prompter)
-            task.constraint = self._constraint(task.job, prompter.syntax)
-        except EdgetoolError as error:  # a conversation no prompt can be made of, a hostile schema
-            self._say({"job": task.number, **refused(error, usage=True)})
-            return
-        task.prompt_tokens = len(prompt)
         hasten = task.job.sampling.temperature == 0
         if hasten and task.job.prompt is None:
             task.drafter = Drafter(words_of(task.job.messages), self._session.prompter.encode)
         try:
             self._batch.add(
                 task.number,
-                prompt,
+                task.prompt,
                 task.job.sampling,
                 task.constraint,
                 task.write,
@@ -211,28 +236,6 @@ class Scribe:
             return
         task.cached = self._session.engine.kept
         self._tasks[task.number] = task
-
-    def _prompt(self, job: Job, prompter: Prompter) -> list[int]:
-        if job.prompt is not None:
-            return self._session.text_ids(job.prompt)
-        return prompter.ids(job.messages, () if job.choice == NONE else job.tools)
-
-    def _constraint(self, job: Job, syntax: CallSyntax) -> Constraint | None:
-        if job.schema is not None:
-            tools = job.tools if job.choice == AUTO else ()
-            return self._maker(syntax).for_schema(job.schema, tools, parallel=job.parallel)
-        if not job.constrained or job.prompt is not None or job.choice == NONE:
-            return None
-        offered = [tool for tool in job.tools if job.only in (None, tool.name)]
-        required = job.choice == REQUIRED or job.only is not None
-        return self._maker(syntax)(offered, required=required, parallel=job.parallel)
-
-    def _maker(self, syntax: CallSyntax) -> ConstraintMaker:
-        if not self._made:
-            self._made[self._session.syntax] = for_llama(self._session)
-        if syntax not in self._made:
-            self._made[syntax] = self._made[self._session.syntax].for_syntax(syntax)
-        return self._made[syntax]
 
     def _tell(self, task: _Task) -> None:
         text = "".join(task.fresh)
@@ -251,7 +254,7 @@ class Scribe:
         if stopped:  # what came behind the stop text was never said
             completion = replace(completion, text=task.speech.said)
         done = Done(
-            completion, task.prompt_tokens, task.cached, completion.passes or 0, stopped=stopped
+            completion, len(task.prompt), task.cached, completion.passes or 0, stopped=stopped
         )
         self._say({"job": task.number, "done": asdict(done)})
 
@@ -265,13 +268,6 @@ def _step_seconds(session: LlamaSession) -> float:
     took = time.perf_counter() - started
     session.engine.forget()
     return took
-
-
-def refused(error: EdgetoolError, *, usage: bool = False) -> dict[str, Any]:
-    """An error as the parent is told of it; `usage`: whatever it is, the asker is at fault."""
-    too_long = isinstance(error, PromptTooLong)
-    theirs = usage or too_long or isinstance(error, UsageError)
-    return {"refused": str(error), "usage": theirs, "too_long": too_long}
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ from edgetool.calls.prompt import Prompter
 from edgetool.calls.runtime import Completion, Constraint, Sampling
 from edgetool.calls.template_choice import ChatTemplate, choose, select
 from edgetool.calls.thinking import THINKING_KEY
-from edgetool.errors import PromptTooLong
 from edgetool.serve.engine import Engine
 from edgetool.serve.opening import CHUNK
+from edgetool.serve.room import Room, shows_users
 from edgetool.serve.vocabulary import Vocabulary, read_vocabulary
 from edgetool.serve.writing import OnToken, Writing
 
@@ -33,6 +33,7 @@ class LlamaSession:
     template     as `template_choice.choose` is asked for one
     syntax       call_syntax, or the one the file names, or the one that template teaches
     limit        tokens a prompt and its completion may have together
+    room         tells early what is beyond that
     call_token   the token that opens a call, where the syntax has one of its own
     sequences    completions a Batch can write together
     thinking     the model thinks before it answers; None: as the file was trained to
@@ -69,6 +70,7 @@ class LlamaSession:
         ends = turns.stop_ids(self.prompter.turn_ends(), vocabulary.markers, known)
         self.vocabulary = replace(vocabulary, stop_ids=ends)
         self.syntax = self.prompter.syntax
+        self.room = room_of(self.path, self.limit, vocabulary, self.prompter)
         self.call_token = self.vocabulary.markers.get(self.syntax.START)
 
     def __enter__(self) -> LlamaSession:
@@ -122,20 +124,8 @@ class LlamaSession:
 
     def budget(self, prompt_ids: Sequence[int], sampling: Sampling) -> int:
         """Tokens a completion of prompt_ids [P] may have. Raises PromptTooLong."""
-        require_room(self.path, self.limit, prompt_ids)
+        self.room.require(prompt_ids)
         return min(sampling.max_completion_length, self.limit - len(prompt_ids))
-
-
-def require_room(path: Path, limit: int, prompt_ids: Sequence[int]) -> None:
-    """Raises PromptTooLong where a context of `limit` tokens holds no completion of a prompt."""
-    if not prompt_ids:
-        raise ValueError("a prompt needs at least one token")
-    if len(prompt_ids) >= limit:
-        raise PromptTooLong(
-            f"{path.name}: the prompt has {len(prompt_ids)} tokens, but the context holds "
-            f"{limit} with the completion; offer fewer tools, shorten the conversation or "
-            f"open the model with a larger --context (if it was trained for one)"
-        )
 
 
 def text_ids(llama: Any, prompter: Prompter, text: str) -> list[int]:
@@ -174,6 +164,11 @@ def prompter_of(
     made = Prompter(chosen.text, markers, encode, syntax, variables, choice=chosen)
     trained_to = llama.metadata.get(THINKING_KEY) == "true"
     return made.with_thinking(trained_to if thinking is None else thinking)
+
+
+def room_of(path: Path, limit: int, vocabulary: Vocabulary, prompter: Prompter) -> Room:
+    """What a context of `limit` tokens of a model holds."""
+    return Room(path.name, limit, vocabulary.longest, shows_users(prompter))
 
 
 def chosen_by(prompter: Prompter) -> ChatTemplate:

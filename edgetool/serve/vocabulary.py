@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from edgetool.errors import UsageError
+from edgetool.serve.room import ink
 
 _PIECE_BYTES = 256
+# Those that UTF-8 is made of.
+_BYTES_OF_TEXT = {bytes([value]) for value in (*range(0xC0), *range(0xC2, 0xF5))}
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,7 @@ class Vocabulary:
     markers   text -> id of every control and user-defined token
     stop_ids  the tokens that end a completion, the file's own eos first
     alphabet  the characters it can write; None: all of them
+    longest   the most ink (see `room.py`) a token stands for; 0: nothing of the kind can be told
     """
 
     pieces: tuple[bytes, ...]
@@ -27,6 +32,7 @@ class Vocabulary:
     bos_token: str
     eos_token: str
     alphabet: frozenset[str] | None = None
+    longest: int = 0
 
     @property
     def size(self) -> int:
@@ -57,14 +63,27 @@ def read_vocabulary(vocab: Any) -> Vocabulary:
         for token in range(size)
         if llama_cpp.llama_vocab_get_attr(vocab, token) & marker_kinds
     }
+    pieces = tuple(_piece(vocab, token) for token in range(size))
     return Vocabulary(
-        pieces=tuple(_piece(vocab, token) for token in range(size)),
+        pieces=pieces,
         markers={text: token for text, token in markers.items() if text},
         stop_ids=_stop_ids(vocab, size),
         bos_token=_raw_text(vocab, _bos(vocab)),
         eos_token=_raw_text(vocab, llama_cpp.llama_vocab_eos(vocab)),
         alphabet=_alphabet(vocab, size),
+        longest=_longest(vocab, pieces, markers),
     )
+
+
+def _longest(vocab: Any, pieces: Sequence[bytes], markers: Iterable[str]) -> int:
+    """Of a vocabulary that changes and drops no byte."""
+    import llama_cpp
+
+    kind = llama_cpp.llama_vocab_type(vocab)
+    whole = {piece for piece in pieces if len(piece) == 1} >= _BYTES_OF_TEXT
+    if kind == llama_cpp.LLAMA_VOCAB_TYPE_SPM or (kind == llama_cpp.LLAMA_VOCAB_TYPE_BPE and whole):
+        return max(*map(ink, pieces), *map(ink, markers), 1)
+    return 0
 
 
 def _stop_ids(vocab: Any, size: int) -> tuple[int, ...]:

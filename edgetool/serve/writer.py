@@ -24,6 +24,7 @@ from edgetool.serve.child import Child
 from edgetool.serve.jobs import Delta, Event, Job, done_from_json
 from edgetool.serve.pulse import BEAT_SECONDS, Watchdog
 from edgetool.serve.restarts import Restarts
+from edgetool.serve.room import Room
 from edgetool.serve.ways import Ways
 
 # What a child runs: llama-cpp-python, or a llama-server.
@@ -88,7 +89,8 @@ class ChildWriter:
         self.ways = Ways.from_json(said["ways"])
         self.context: int = said["context"]
         self.chat_template = ChatTemplate(**said["chat_template"])
-        self._room = said["sequences"] + waiting
+        self._room = Room(**said["room"])
+        self._places = said["sequences"] + waiting
         self._numbers = itertools.count()
         self._inboxes: dict[int, _Inbox] = {}
         self._lock = threading.Lock()
@@ -145,6 +147,10 @@ class ChildWriter:
         Raises UsageError or PromptTooLong for a job that cannot be done, Busy when too many wait,
         and EngineError when the engine failed under it.
         """
+        if job.prompt is not None:
+            self._room.require_possible([job.prompt])
+        else:
+            self._room.require_possible_messages(job.messages)
         number, inbox = self._open()
         over = False
         try:
@@ -167,7 +173,7 @@ class ChildWriter:
                 raise EngineError(self.lost)
             if self._down is not None:
                 raise Busy(f"{self._down}; ask again then", self._down.seconds)
-            if len(self._inboxes) >= self._room:
+            if len(self._inboxes) >= self._places:
                 raise Busy(f"{len(self._inboxes)} requests are waiting already; ask again later")
             number, inbox = next(self._numbers), _Inbox()
             self._inboxes[number] = inbox

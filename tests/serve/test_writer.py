@@ -6,6 +6,8 @@ import asyncio
 import os
 import shutil
 import signal
+import statistics
+import time
 from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -79,6 +81,30 @@ def test_the_first_job_finds_the_tools_read_already(gguf: Path, tmp_path: Path):
     with ChildWriter(model, context=1024, warm=[WEATHER]) as opened:
         _, done = asyncio.run(do(opened, CALL))
     assert done.cached == done.prompt_tokens // 64 * 64 > 0
+
+
+@pytest.mark.parametrize(
+    "tools", [(), (WEATHER,)], ids=["the client's tools", "the server's tools"]
+)
+def test_the_first_call_takes_about_as_long_as_later_ones(
+    gguf: Path, tmp_path: Path, tools: tuple[Tool, ...]
+):
+    """Tables, grammar and first mask took 6 to 28 times as long as a later request."""
+
+    async def seconds(writer: ChildWriter) -> float:
+        started = time.perf_counter()
+        await do(writer, CALL)
+        return time.perf_counter() - started
+
+    async def ratio(writer: ChildWriter) -> float:
+        first, *later = [await seconds(writer) for _ in range(6)]
+        return first / statistics.median(later)
+
+    model, ratios = Path(shutil.copy(gguf, tmp_path)), []
+    for _ in range(2):  # another process may have had the processor
+        with ChildWriter(model, context=1024, warm=tools) as writer:
+            ratios.append(asyncio.run(ratio(writer)))
+    assert min(ratios) < 4
 
 
 def test_a_full_queue_says_so_and_goes_on(writer: ChildWriter):
