@@ -49,6 +49,17 @@ FAMILIES = {
 }
 
 
+# Mistral's models differ in the blanks around a turn.
+MARKS = {
+    "mistral": {
+        "user_open": "[INST] ",
+        "user_close": " [/INST]",
+        "said_open": "",
+        "said_close": "",
+    }
+}
+
+
 @dataclass(frozen=True)
 class ChatTemplate:
     """The chat template in use.
@@ -116,7 +127,7 @@ def choose(
         raise ModelError(f"{where}: its chat template is broken ({why}); {way_out()}")
     family = family_of(own)
     if wanted == OWN or family is None:
-        raise ModelError(_refusal(where, why, family))
+        raise ModelError(_refusal(own, where, why, family))
     note = (
         f"{where}: its chat template shows the model no tools ({why}); edgetool's own "
         f"{FAMILIES[family].shown} template with the hermes call syntax takes its place "
@@ -141,7 +152,21 @@ def select(named: Mapping[str, str] | str | None) -> str | None:
 
 
 def family_of(template: str) -> str | None:
-    """The family whose markers a template writes around turns; None for others, and broken ones."""
+    """The family whose turns a template writes, to the letter; None for others, and broken ones."""
+    family = _marked(template)
+    if family is None:
+        return None
+    ours, theirs = (_turns(text) for text in (_continued(template, family), template))
+    return family if ours == theirs else None
+
+
+def _turns(template: str) -> str | None:
+    """What a template writes from the first words of a user to where the model goes on."""
+    return (_rendered(template, [_USER, _SAID, _USER]) or "").partition(_USER["content"])[2] or None
+
+
+def _marked(template: str) -> str | None:
+    """The family whose markers a template writes around turns."""
     text = _rendered(template, [_USER, _SAID, _USER]) or _rendered(template, [_USER]) or ""
     for name, fits in _MARKS:
         if fits(text, template):
@@ -164,13 +189,17 @@ _MARKS: tuple[tuple[str, Callable[[str, str], bool]], ...] = (
 
 
 @lru_cache(maxsize=64)
-def kit_template(family: str, *, bos: bool, system: str = "") -> str:
+def kit_template(
+    family: str, *, bos: bool, system: str = "", marks: tuple[tuple[str, str], ...] = ()
+) -> str:
     """edgetool's own template of a family, in Jinja.
 
     bos      it writes the tokenizer's bos token first
     system   the system message of a conversation without one
+    marks    texts around turns, where models of the family have several
     """
-    default = "{%- set default_system = '" + _quoted(system) + "' -%}\n"
+    texts = {"default_system": system, **(MARKS.get(family, {})), **dict(marks)}
+    default = "".join(f"{{%- set {name} = '{_quoted(text)}' -%}}\n" for name, text in texts.items())
     start = "{{- bos_token -}}\n" if bos else ""
     return default + _read("hermes") + start + _read(family)
 
@@ -188,14 +217,33 @@ def _continued(own: str, family: str) -> str:
     """The family's template with what else the model's own has: bos, a default system message."""
     written = _rendered(own, [_USER]) or ""
     bos = written.startswith(_TOKENS["bos_token"])
-    plain = kit_template(family, bos=bos)
+    marks = tuple(_marks(own).items()) if family in MARKS else ()
+    plain = kit_template(family, bos=bos, marks=marks)
     framed = (_rendered(plain, [_SYSTEM, _USER]) or "").split(str(_SYSTEM["content"]))
     if "strftime_now" in own or len(framed) != 2:
         return plain
     before, after = framed
     system = written[len(before) : len(written) - len(after)]
-    candidate = kit_template(family, bos=bos, system=system) if len(system) < MAX_SYSTEM else plain
+    if len(system) >= MAX_SYSTEM:
+        return plain
+    candidate = kit_template(family, bos=bos, system=system, marks=marks)
     return candidate if _rendered(candidate, [_USER]) == written else plain
+
+
+def _marks(own: str) -> dict[str, str]:
+    """The texts a template without generation prompt writes around turns, as MARKS has them."""
+    text = (_rendered(own, [_USER, _SAID, _USER]) or "").removeprefix(_TOKENS["bos_token"])
+    opening, first, rest = text.partition(_USER["content"])
+    turned, second, closing = rest.partition(_USER["content"])
+    asked, said, answered = turned.partition(f"{_SAID['content']}{_TOKENS['eos_token']}")
+    if not (first and second and said and asked.startswith(closing) and answered.endswith(opening)):
+        return {}
+    return {
+        "user_open": opening,
+        "user_close": closing,
+        "said_open": asked.removeprefix(closing),
+        "said_close": answered.removesuffix(opening),
+    }
 
 
 def _named(wanted: str, own: str | None, where: object) -> ChatTemplate:
@@ -220,7 +268,7 @@ def _named(wanted: str, own: str | None, where: object) -> ChatTemplate:
 
 def _of_family(family: str, own: str | None) -> str:
     """A family's template, with what else the model's own has where that is of the family."""
-    if own and family_of(own) == family:
+    if own and _marked(own) == family:
         return _continued(own, family)
     return kit_template(family, bos=FAMILIES[family].bos)
 
@@ -268,11 +316,16 @@ def _nothing_there(where: object, markers: Collection[str]) -> str:
     return f"{where}: no chat template, so nobody can say how its prompts look; {advice}"
 
 
-def _refusal(where: object, why: str, family: str | None) -> str:
+def _refusal(own: str, where: object, why: str, family: str | None) -> str:
     told = f"{where}: its chat template shows the model no tools ({why})"
-    if family is None:
-        return f"{told}, and its turns are of no family that edgetool knows; {way_out()}"
-    return f"{told}; leave --template own out, and edgetool's own {family} template is used"
+    if family is not None:
+        return f"{told}; leave --template own out, and edgetool's own {family} template is used"
+    if (near := _marked(own)) is not None:
+        return (
+            f"{told}, and writes turns a little otherwise than {FAMILIES[near].shown}'s; to use "
+            f"those all the same: --template {near}; or {way_out()}"
+        )
+    return f"{told}, and its turns are of no family that edgetool knows; {way_out()}"
 
 
 def way_out() -> str:

@@ -106,6 +106,24 @@ WITHOUT_TOOLS = {
         "{% elif message['role'] == 'assistant' %}{{ message['content'] + eos_token}}"
         "{% else %}{{ raise_exception('Only user and assistant') }}{% endif %}{% endfor %}",
     ),
+    "mistral-7b-v0.1": (
+        "mistral",
+        "{{ bos_token }}{% for message in messages %}"
+        "{% if message['role'] == 'user' %}{{ '[INST] ' + message['content'] + ' [/INST]' }}"
+        "{% elif message['role'] == 'assistant' %}{{ message['content'] + eos_token + ' ' }}"
+        "{% else %}{{ raise_exception('Only user and assistant') }}{% endif %}{% endfor %}",
+    ),
+    "mistral-7b-v0.3": (
+        "mistral",
+        "{%- if messages[0]['role'] == 'system' %}{%- set system_message = messages[0]['content'] "
+        "%}{%- set loop_messages = messages[1:] %}{%- else %}{%- set loop_messages = messages %}"
+        "{%- endif %}{{- bos_token }}{%- for message in loop_messages %}"
+        "{%- if message['role'] == 'user' %}{%- if loop.first and system_message is defined %}"
+        "{{- ' [INST] ' + system_message + '\n\n' + message['content'] + ' [/INST]' }}{%- else %}"
+        "{{- ' [INST] ' + message['content'] + ' [/INST]' }}{%- endif %}"
+        "{%- elif message['role'] == 'assistant' %}{{- ' ' + message['content'] + eos_token }}"
+        "{%- endif %}{%- endfor %}",
+    ),
     "gemma-2": (
         "gemma",
         "{{ bos_token }}{% if messages[0]['role'] == 'system' %}"

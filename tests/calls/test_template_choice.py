@@ -180,6 +180,38 @@ def test_unknown_turns_are_refused_with_the_way_out(own):
         choose(own, where="weird")
 
 
+@pytest.mark.parametrize(
+    ("own", "near"),
+    [
+        # OLMo 2: no eos behind the user's words
+        (
+            "{{ bos_token }}{% for m in messages %}{{ '<|' + m.role + '|>\n' + m.content }}"
+            "{% if m.role == 'assistant' %}{{ eos_token }}{% endif %}{{ '\n' }}{% endfor %}"
+            "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}",
+            "zephyr",
+        ),
+        # a thought is opened in every prompt
+        (
+            "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n"
+            "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}",
+            "chatml",
+        ),
+        (
+            "{{ bos_token }}{% for m in messages %}{{ '[INST]' if m.role == 'user' }}"
+            "{{ m.content }}{{ '[/INST]' if m.role == 'user' else '##' }}{% endfor %}",
+            "mistral",
+        ),
+    ],
+    ids=["olmo", "thought", "no eos"],
+)
+def test_turns_that_only_look_like_a_familys_are_refused_until_it_is_named(own, near):
+    with pytest.raises(ModelError, match=rf"a little otherwise.*--template {near}"):
+        choose(own, where="model")
+    chosen = choose(own, near, where="model")
+    assert chosen.name == near and why_tools_are_hidden(chosen.text) is None
+    assert ("bos_token" in own) == written(chosen.text, user("hi")).startswith("<s>")
+
+
 @pytest.mark.parametrize("own", ["{% if %}", "{{ raise_exception('no') }}", "{{ nothing.at.all }}"])
 def test_a_broken_template_is_refused_as_broken(own):
     with pytest.raises(ModelError, match="chat template is broken"):
