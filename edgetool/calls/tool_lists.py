@@ -4,6 +4,7 @@
     {"functionDeclarations": [...]}                    Gemini, alone or in a list
     {"jsonrpc": "2.0", "result": {"tools": [...]}}     a server's answer to tools/list (MCP)
     {"toolConfig": {"tools": [{"toolSpec": ...}]}}     Bedrock
+    {"tools": {"f": {"parameters": ...}}}              by name, as the AI SDK keeps them
 
 What is no list of tools, though it looks like one, is told as what it is.
 """
@@ -53,9 +54,26 @@ def _unwrapped(value: Any) -> Any:
     for key in _LISTS:
         if isinstance(value.get(key), list):
             return value[key]
+        if by_name := _by_name(value.get(key)):
+            return by_name
+    if by_name := _by_name(value):
+        return by_name
     if isinstance(value.get("name"), str):
         return None  # a tool may have a field of one of these names
     return next((value[key] for key in _WRAPPERS if isinstance(value.get(key), dict)), None)
+
+
+def _by_name(value: Any) -> list[JsonObject] | None:
+    """{"f": {"description": ..., "parameters": {...}}} -> a list; None for anything else."""
+    if not isinstance(value, dict) or not value:
+        return None
+    if not all(isinstance(one, dict) and _describes(one) for one in value.values()):
+        return None
+    return [{"name": name, **one} for name, one in value.items()]
+
+
+def _describes(entry: JsonObject) -> bool:
+    return any(isinstance(entry.get(key), dict) for key in _PARAMETERS)
 
 
 def _declared(entry: Any) -> list[Any]:

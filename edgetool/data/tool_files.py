@@ -15,6 +15,7 @@ from edgetool.calls.types import Tool
 from edgetool.data.lines import read_document
 from edgetool.errors import DataError, UsageError
 
+_EVENT = re.compile(r"^data:(.*)$", re.MULTILINE)
 _OPENAPI_YAML = re.compile(r"^['\"]?(openapi|swagger)['\"]?\s*:", re.MULTILINE)
 
 
@@ -45,6 +46,9 @@ def _value(path: Path, text: str) -> Any:
     lines = [loads(line) for line in text.splitlines() if line.strip()]
     if len(lines) > 1 and all(isinstance(line, dict) for line in lines):
         return lines
+    for event in _EVENT.findall(text):  # a server's answer as it came over HTTP
+        if (value := loads(event)) is not INVALID:
+            return value
     if _OPENAPI_YAML.search(text):
         raise ToolError(f"{path}: {OPENAPI}")
     raise DataError([f"{path}: not JSON{_where(text)}; give a list of tools"])

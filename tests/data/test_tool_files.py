@@ -40,6 +40,8 @@ SPELLINGS = {
     "smolagents": [{**BARE, "inputs": {"n": {"type": "integer"}}, "output_type": "string"}],
     "cohere": [{**BARE, "parameter_definitions": {"n": {"type": "int", "required": True}}}],
     "bedrock": {"toolConfig": {"tools": [BEDROCK]}},
+    "by name": {"tools": {"f": {"description": "d", "parameters": SCHEMA}}},
+    "by name, alone": {"f": {"description": "d", "inputSchema": SCHEMA}},
     "xlam": [{**BARE, "parameters": {"n": {"type": "int"}}}],
 }
 
@@ -50,6 +52,13 @@ def test_a_tool_is_the_same_in_every_spelling(tmp_path, spelling):
     path.write_text(json.dumps(SPELLINGS[spelling]))
     [tool] = load_tools(path)
     assert (tool.name, tool.description, tool.parameters) == ("f", "d", SCHEMA)
+
+
+def test_a_servers_answer_is_read_as_it_came_over_http(tmp_path):
+    answer = json.dumps({"jsonrpc": "2.0", "id": 1, "result": {"tools": [MCP]}})
+    (tmp_path / "t.json").write_text(f"event: message\ndata: {answer}\n\n")
+    [tool] = load_tools(tmp_path / "t.json")
+    assert tool.parameters == SCHEMA
 
 
 def test_smolagents_may_leave_out_what_is_nullable(tmp_path):

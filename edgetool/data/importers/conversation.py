@@ -15,9 +15,16 @@ from edgetool.data.importers import tagged
 
 # Columns of LLaMA-Factory's, TRL's and others' rows with pictures.
 _OTHER_MEDIA = ("images", "image", "videos", "audios", "audio")
-# Roles beside OpenAI's: its older ones, and those of Toucan and ms-swift.
-_ROLES = {"function": "tool", "tool_response": "tool", "developer": "system"}
-_CALLING = "tool_call"
+# Roles as data sets call them; others are told to be none.
+ROLES = {
+    **dict.fromkeys(("human", "user"), "user"),
+    **dict.fromkeys(("gpt", "assistant", "model", "chatgpt", "bot"), "assistant"),
+    **dict.fromkeys(
+        ("tool", "function", "tool_response", "function_response", "observation", "ipython"), "tool"
+    ),
+    **dict.fromkeys(("system", "developer"), "system"),
+}
+CALLING = ("function_call", "tool_call")  # the assistant's turn, which is nothing but its calls
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 LEFT_THOUGHTS = "thoughts"
 LEFT_TOOLS = "a system message's own list of tools"
@@ -121,9 +128,9 @@ def openai_message(field: str, value: Any) -> Message:
     if not isinstance(value, dict):
         remedy = 'must be a message such as {"role": "user", "content": "..."}'
         raise Problem(field, value, remedy)
-    role = _ROLES.get(value.get("role", ""), value.get("role"))
+    role = ROLES.get(str(value.get("role")), value.get("role"))
     content = text_of_parts(f"{field}.content", value.get("content"))
-    if role == _CALLING:
+    if role in CALLING:
         return written_calls(f"{field}.content", require_text(f"{field}.content", content))
     thought = next((value[key] for key in _THOUGHTS if isinstance(value.get(key), str)), "")
     if role == "assistant" and thought.strip():

@@ -13,6 +13,8 @@ from edgetool.calls.types import Message
 from edgetool.data.check import Problem, require_text
 from edgetool.data.draft import Draft, json_list
 from edgetool.data.importers.conversation import (
+    CALLING,
+    ROLES,
     require_only_text,
     said,
     spoken,
@@ -26,13 +28,6 @@ __all__ = ["EVALUATION_ONLY", "companions", "is_companion"]
 
 NAME = "sharegpt"
 ABOUT = "ShareGPT conversations with function_call and observation turns"
-_ROLES = {
-    **dict.fromkeys(("human", "user"), "user"),
-    **dict.fromkeys(("gpt", "assistant", "model", "chatgpt", "bot"), "assistant"),
-    **dict.fromkeys(("observation", "tool", "function_response", "tool_response"), "tool"),
-    "system": "system",
-}
-_CALLING = ("function_call", "tool_call")
 
 
 def recognises(record: dict[str, Any]) -> bool:
@@ -63,10 +58,10 @@ def _message(field: str, turn: Any) -> Message:
         raise Problem(field, turn, "must be a JSON object")
     speaker, text = turn.get("from", turn.get("role")), turn.get("value", turn.get("content"))
     text = require_text(f"{field}.value", text)
-    if speaker in _CALLING:
+    if speaker in CALLING:
         return written_calls(f"{field}.value", text)
-    if speaker not in _ROLES:
-        raise Problem(f"{field}.from", speaker, f"must be one of {', '.join([*_ROLES, *_CALLING])}")
-    if _ROLES[speaker] == "assistant":
+    if speaker not in ROLES:
+        raise Problem(f"{field}.from", speaker, f"must be one of {', '.join([*ROLES, *CALLING])}")
+    if ROLES[speaker] == "assistant":
         return spoken(f"{field}.value", text)
-    return said(_ROLES[speaker], text)
+    return said(ROLES[speaker], text)

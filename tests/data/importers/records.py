@@ -176,6 +176,14 @@ PYTHON_CALL = str({"name": "get_weather", "arguments": json.dumps(OSLO)})
 THOUGHT = "<think>\nThey want <tool_call> rain.\n</think>\n"
 AS_PYTHON = '<TOOLCALL>[get_weather(city="Oslo", days=2)]</TOOLCALL>'
 
+XLAM_TYPES = {
+    "city": {"type": "Literal['Oslo', \"L'Aquila\"]", "description": "City"},
+    "days": {"type": "Optional[int]", "description": "Days", "default": 1},
+    "unit": {"type": "str, optional", "description": "Unit"},
+    "span": {"type": "List[Tuple[float, float]], optional", "description": "Span"},
+    "extra": {"type": "Dict[str, int]", "description": "More", "default": {}},
+}
+
 # Other spellings of the same request: data set, record, what is left out of it.
 SPELLINGS = {
     "llama-factory: a thought before the call": (
@@ -219,6 +227,24 @@ SPELLINGS = {
     "ms-swift: tool_call as a role": (
         "openai",
         messages({"role": "tool_call", "content": json.dumps(CALL)}),
+        [],
+    ),
+    "llama-factory: its roles in openai's form": (
+        "openai",
+        messages(
+            {"role": "function_call", "content": f"{THOUGHT}{json.dumps(CALL)}"},
+            {"role": "observation", "content": "rain"},
+            {"role": "gpt", "content": "It will rain."},
+        ),
+        ["thoughts"],
+    ),
+    "xlam: python's types": (
+        "xlam",
+        {
+            "query": SAID,
+            "tools": [{"name": "get_weather", "description": "", "parameters": XLAM_TYPES}],
+            "answers": [CALL],
+        },
         [],
     ),
     "nvidia: calls as python": (

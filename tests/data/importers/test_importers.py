@@ -66,6 +66,23 @@ def test_other_spellings_of_the_request_give_that_row_too(spelling):
     assert list(draft.left_out) == left_out
 
 
+def test_xlams_types_become_schemas_with_their_values():
+    [row] = read(*SPELLINGS["xlam: python's types"][:2])
+    schema = row.tools[0].parameters
+    assert schema["required"] == ["city"]
+    types = {name: {**one} for name, one in schema["properties"].items()}
+    for one in types.values():
+        one.pop("description"), one.pop("default", None)
+    pair = {"type": "array", "items": {"type": "number"}}
+    assert types == {
+        "city": {"type": "string", "enum": ["Oslo", "L'Aquila"]},
+        "days": {"type": "integer"},
+        "unit": {"type": "string"},
+        "span": {"type": "array", "items": pair},
+        "extra": {"type": "object", "additionalProperties": {"type": "integer"}},
+    }
+
+
 TWO = [CALL, {"name": "get_weather", "arguments": {"city": "L'Aquila"}}]
 BOTH = {"role": "assistant", "content": f"<TOOLCALL>{json.dumps(TWO)}</TOOLCALL>"}
 
