@@ -30,6 +30,7 @@ from edgetool.data.check import (
 )
 from edgetool.data.json_text import decode
 from edgetool.data.lines import row_lines, text_of
+from edgetool.data.records import is_hub_id
 from edgetool.errors import DataError, UsageError
 from edgetool.files import building_files, open_text
 
@@ -41,8 +42,7 @@ FIELDS = ("id", "messages", "tools", "calls", "completion", "rules", "metadata")
 
 def load_rows(path: Path) -> list[Example]:
     """All rows of a JSONL file, in order. Raises DataError with a line for every bad row."""
-    if not path.is_file():
-        raise UsageError(f"no rows at {path}; give a .jsonl file, one row a line, or `demo`")
+    require_rows(path, ", or `demo`")
     problems: list[str] = []
     rows = list(checked_rows(path, problems.append))
     if problems:
@@ -60,7 +60,8 @@ def checked_rows(path: Path, report: Callable[[str], None]) -> Iterator[Example]
             row = parse_row(line, f"row-{number}")
             first = seen.setdefault(hash(row.id), number)
             if first != number:
-                raise Problem("id", row.id, f"already used on line {first}; make it unique")
+                remedy = f"already used on line {first}; `edgetool data convert` gives it another"
+                raise Problem("id", row.id, remedy)
         except Problem as problem:
             report(f"{path}:{number}: {problem}")
         else:
@@ -86,10 +87,19 @@ def no_rows(path: Path) -> DataError:
     return DataError([f"{path}: no rows in this file; write one JSON object a line"])
 
 
-def require_rows(path: Path) -> None:
-    """Raises UsageError when there is no file of rows at `path`."""
-    if not path.is_file():
-        raise UsageError(f"no rows at {path}; give a .jsonl file, one row a line")
+def require_rows(path: Path, instead: str = "") -> None:
+    """Raises UsageError when there is no file of rows at `path`.
+
+    instead   what else may be given, in words
+    """
+    if path.is_file():
+        return
+    command = f"edgetool data convert {path} --out rows.jsonl"
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder, not a file of rows; type `{command}`")
+    if is_hub_id(str(path)):
+        raise UsageError(f"no rows at {path}; if it is a hub's data set, type `{command}`")
+    raise UsageError(f"no rows at {path}; give a .jsonl file, one row a line{instead}")
 
 
 def parse_row(line: str | bytes, default_id: str) -> Example:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -204,6 +205,10 @@ def test_every_bad_row_is_reported(tmp_path):
 def test_a_missing_file_is_a_usage_error(tmp_path):
     with pytest.raises(UsageError, match="no rows at"):
         load_rows(tmp_path / "none.jsonl")
+    with pytest.raises(UsageError, match="is a folder, not a file of rows; type `edgetool data"):
+        load_rows(tmp_path)
+    with pytest.raises(UsageError, match="if it is a hub's data set, type `edgetool data convert"):
+        load_rows(Path("Salesforce/xlam"))
 
 
 def test_a_file_without_rows_is_refused(tmp_path):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from edgetool.calls.types import Message
-from edgetool.data.check import Problem, require_text
+from edgetool.data.check import Problem, require_text, text_of_parts
 from edgetool.data.draft import Draft, json_list
 from edgetool.data.importers.conversation import (
     CALLING,
@@ -57,7 +57,7 @@ def _message(field: str, turn: Any) -> Message:
     if not isinstance(turn, dict):
         raise Problem(field, turn, "must be a JSON object")
     speaker, text = turn.get("from", turn.get("role")), turn.get("value", turn.get("content"))
-    text = require_text(f"{field}.value", text)
+    text = require_text(f"{field}.value", text_of_parts(f"{field}.value", text))
     if speaker in CALLING:
         return written_calls(f"{field}.value", text)
     if speaker not in ROLES:
