@@ -148,6 +148,18 @@ class Prompter:
         except ModelError:
             return ""
 
+    def spoken_markers(self) -> tuple[str, ...]:
+        """The markers that the model itself writes: those of calls and of thoughts.
+
+        Some models have control tokens for them (Mistral's [TOOL_CALLS]), of which a completion's
+        text must not be without.
+        """
+        arguments = {"text": "a", "list": ["a"], "object": {"a": True}}
+        thought = thought_of(self.template)
+        call = self.syntax.render([ToolCall("f", arguments)])
+        said = f"{self.syntax.START}{call}{self.syntax.END}{thought.open}{thought.close}"
+        return tuple(marker for marker in self.markers if marker in said)
+
     def pieces(
         self, messages: Sequence[Message], tools: Sequence[Tool], **settings: bool
     ) -> list[str]:

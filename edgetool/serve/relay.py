@@ -257,8 +257,9 @@ class Relay:
     def _body(self, job: Job) -> dict[str, Any]:
         prompt = self._spelling.prompt_ids(job)
         budget = min(job.sampling.max_completion_length, self._spelling.limit - len(prompt))
-        grammar = grammar_of(job, self._spelling.prompters.of(job).syntax)
-        return request(prompt, budget, job.sampling, grammar, job)
+        prompter = self._spelling.prompters.of(job)
+        grammar = grammar_of(job, prompter.syntax)
+        return request(prompt, budget, job.sampling, grammar, job, prompter.spoken_markers())
 
     async def _write(self, number: int, body: dict[str, Any]) -> None:
         """Raises UsageError for what it does not take, EngineError where it fails."""

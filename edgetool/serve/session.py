@@ -68,7 +68,8 @@ class LlamaSession:
         named = turns.stops_from_text(self.engine.llama.metadata.get(turns.STOPS_KEY))
         known = [vocabulary.stop_ids, [stop for stop in named if stop < vocabulary.size]]
         ends = turns.stop_ids(self.prompter.turn_ends(), vocabulary.markers, known)
-        self.vocabulary = replace(vocabulary, stop_ids=ends)
+        speaking = vocabulary.speaking(self.prompter.spoken_markers())
+        self.vocabulary = replace(speaking, stop_ids=ends)
         self.syntax = self.prompter.syntax
         self.room = room_of(self.path, self.limit, vocabulary, self.prompter)
         self.call_token = self.vocabulary.markers.get(self.syntax.START)

@@ -64,9 +64,17 @@ def environment(key: str) -> dict[str, str]:
 
 
 def request(
-    prompt: Sequence[int], budget: int, sampling: Sampling, grammar: str | None, job: Job
+    prompt: Sequence[int],
+    budget: int,
+    sampling: Sampling,
+    grammar: str | None,
+    job: Job,
+    spoken: Sequence[str] = (),
 ) -> JsonObject:
-    """The body of its /completion for a prompt [P]; `budget` tokens may be written."""
+    """The body of its /completion for a prompt [P]; `budget` tokens may be written.
+
+    spoken   control tokens that have a text in the completion
+    """
     asked: JsonObject = {
         "prompt": list(prompt),
         "n_predict": budget,
@@ -78,6 +86,7 @@ def request(
         "stop": list(job.stop),
         "cache_prompt": True,
         "return_tokens": True,
+        "preserved_tokens": list(spoken),
         "stream": True,
     }
     return asked if grammar is None else {**asked, "grammar": grammar}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edgetool.errors import UsageError
@@ -37,6 +37,12 @@ class Vocabulary:
     @property
     def size(self) -> int:
         return len(self.pieces)
+
+    def speaking(self, markers: Iterable[str]) -> Vocabulary:
+        """The same, with text for these markers where they are control tokens."""
+        texts = {self.markers[marker]: marker.encode() for marker in markers}
+        pieces = (texts.get(token, piece) for token, piece in enumerate(self.pieces))
+        return replace(self, pieces=tuple(pieces))
 
     def text(self, token_ids: list[int]) -> str:
         """Text of ids; bytes cut inside a character become U+FFFD."""

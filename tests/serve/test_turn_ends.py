@@ -101,6 +101,24 @@ def test_a_stop_token_that_is_text_to_the_engine_ends_nothing_inside_a_string(
     assert letter in ends_of(make(examples[1].tools), size, list(session.prompter.encode(CALL)))
 
 
+def test_call_markers_that_are_control_tokens_are_text_in_a_completion(
+    tiny_model: Path, tmp_path: Path, examples: list[Example]
+) -> None:
+    """As Mistral's [TOOL_CALLS] and FunctionGemma's <start_function_call> are."""
+    copy = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    tokenizer = json.loads((copy / "tokenizer.json").read_text(encoding="utf-8"))
+    for token in tokenizer["added_tokens"]:
+        token["special"] = True
+    (copy / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+    with LlamaSession(export_gguf(copy, None, tmp_path, ["F16"])[0].path) as session:
+        row = examples[1]
+        held = for_llama(session)(row.tools, required=True)
+        sampling = Sampling(max_completion_length=100, temperature=1.0, seed=1)
+        done = session.generate(session.prompter.ids(row.messages, row.tools), sampling, held)
+        assert session.syntax.parse(done.text, row.tools).strict_calls
+        assert session.vocabulary.pieces[session.vocabulary.markers["<|im_start|>"]] == b""
+
+
 @pytest.mark.slow
 def test_nano_with_two_ends_makes_one_call_and_stops(shared: Path, tmp_path: Path) -> None:
     """The case eos_constrained: three calls and a cut before."""

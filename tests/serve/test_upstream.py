@@ -116,8 +116,11 @@ def test_a_request_says_everything_that_llama_server_would_choose_itself():
         "stop": ["END"],
         "cache_prompt": True,
         "return_tokens": True,
+        "preserved_tokens": [],
         "stream": True,
     }
+    spoken = request([1], 1, sampling, None, JOB, ("[TOOL_CALLS]",))
+    assert spoken["preserved_tokens"] == ["[TOOL_CALLS]"]
     assert request([1], 1, sampling, 'root ::= "a"', JOB)["grammar"] == 'root ::= "a"'
 
 
