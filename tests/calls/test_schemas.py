@@ -184,3 +184,92 @@ def test_a_format_that_is_not_known_holds_nothing(engine, syntax, name):
     matcher = engine(syntax, tool_of(kind))
     assert writes(matcher, syntax.render([ToolCall("do_it", {"a": "notes.txt"})]))
     assert of_tool(tool_of(kind)).open == ()
+
+
+CARD = {"type": "object", "properties": {"card": {"type": "string"}}, "required": ["card"]}
+IBAN = {"type": "object", "properties": {"iban": {"type": "string"}}, "required": ["iban"]}
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda s: s.NAME)
+def test_one_of_two_objects_is_held_where_what_they_ask_for_tells_them_apart(engine, syntax):
+    tool = tool_of({"type": "object", "properties": {"by": {"oneOf": [CARD, IBAN]}}})
+    matcher = engine(syntax, tool)
+    for fine in ({"card": "1"}, {"iban": "2"}):
+        assert writes(matcher, syntax.render([ToolCall("do_it", {"by": fine})]))
+    for wrong in ({}, {"card": "1", "iban": "2"}, {"card": 1}):
+        assert not writes(matcher, syntax.render([ToolCall("do_it", {"by": wrong})]))
+    assert of_tool(tool).shapes() and of_tool(tool).open == ()
+
+
+def test_one_of_that_is_more_than_types_is_left_open_and_named():
+    odd = {"type": "integer", "multipleOf": 3}
+    tool = tool_of({"type": "object", "properties": {"n": {"oneOf": [odd, {"minimum": 5}]}}})
+    assert of_tool(tool).shapes()
+    assert [str(one) for one in of_tool(tool).open] == ["parameters.properties.n: 'oneOf'"]
+    assert call_fits(ToolCall("do_it", {"n": 3}), [tool])
+    assert not call_fits(ToolCall("do_it", {"n": 6}), [tool])
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda s: s.NAME)
+@pytest.mark.parametrize(
+    ("parameters", "good", "bad"),
+    [
+        (
+            {"properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
+             "dependentRequired": {"a": ["b"]}},
+            [{}, {"b": 1}, {"a": 1, "b": 2}],
+            [{"a": 1}],
+        ),
+        (
+            {"properties": {"k": {"enum": ["a", "b"]}, "v": {"type": "integer"},
+                            "w": {"type": "string"}}, "required": ["k"],
+             "if": {"properties": {"k": {"const": "a"}}}, "then": {"required": ["v"]},
+             "else": {"required": ["w"]}},
+            [{"k": "a", "v": 1}, {"k": "b", "w": "x"}],
+            [{"k": "a"}, {"k": "b"}, {"k": "b", "v": 1}],
+        ),
+        (
+            {"properties": {"x": {"not": {"type": ["null", "string"]}}}},
+            [{"x": 1}, {"x": [1]}, {}],
+            [{"x": None}, {"x": "a"}],
+        ),
+        (
+            {"properties": {"o": {"type": "object", "propertyNames": {"pattern": "^[a-c]$"},
+                                  "additionalProperties": {"type": "integer"}}}},
+            [{"o": {"a": 1}}, {"o": {}}],
+            [{"o": {"d": 1}}, {"o": {"a": "x"}}],
+        ),
+        (
+            {"properties": {"o": {"allOf": [
+                {"type": "object", "properties": {"a": {"type": "integer"}}},
+                {"type": "object", "properties": {"b": {"type": "integer"}}}],
+                "unevaluatedProperties": False}}},
+            [{"o": {"a": 1, "b": 2}}, {"o": {}}],
+            [{"o": {"c": 1}}],
+        ),
+        (
+            {"anyOf": [{"properties": {"id": {"type": "integer"}}, "required": ["id"]},
+                       {"properties": {"name": {"type": "string"}}, "required": ["name"]}]},
+            [{"id": 1}, {"name": "x"}, {"id": 1, "name": "x"}],
+            [{}, {"id": "x"}, {"other": 1}],
+        ),
+        (
+            {"properties": {"a": {"$ref": "#/$defs/T", "maxLength": 2}},
+             "$defs": {"T": {"allOf": [{"type": "string"}, {"minLength": 1}]}}},
+            [{"a": "xy"}],
+            [{"a": ""}, {"a": "xyz"}],
+        ),
+    ],
+    ids=["dependent", "if", "not", "names", "unevaluated", "top anyOf", "bounds by reference"],
+)  # fmt: skip
+def test_conditions_are_held(engine, syntax, parameters, good, bad):
+    tool = tool_of({"type": "object", **parameters})
+    matcher = engine(syntax, tool)
+    for arguments in good:
+        assert writes(matcher, syntax.render([ToolCall("do_it", arguments)])), arguments
+        assert call_fits(ToolCall("do_it", arguments), [tool]), arguments
+    for arguments in bad:
+        if reads(syntax, arguments, tool):
+            assert not writes(matcher, syntax.render([ToolCall("do_it", arguments)])), arguments
+        assert not call_fits(ToolCall("do_it", arguments), [tool]), arguments
+    assert of_tool(tool).open == ()

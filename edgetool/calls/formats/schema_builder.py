@@ -16,6 +16,7 @@ from edgetool.errors import UsageError
 _SMALL = 256  # characters of a normal form that is written again rather than referred to
 _DEEPEST = 40
 _MOST_NODES = 4_000
+_MOST_TOLD_APART = 64  # schemas of a oneOf
 _OF_ARRAYS = ("uniqueItems", "contains", "unevaluatedItems")
 
 
@@ -30,7 +31,7 @@ class Builder:
     """
 
     def __init__(self, root: JsonObject, path: str) -> None:
-        self.root, self.parts = root, Parts(root, path)
+        self.root, self.parts = root, Parts(root, path, self._apart)
         self.definitions: dict[str, Normal] = {}
         self.open: dict[tuple[str, str], None] = {}
         self.paths: dict[str, str] = {}
@@ -39,6 +40,15 @@ class Builder:
         self._done: dict[tuple[int, ...], Normal] = {}
         self._referred: set[str] = set()
         self._depth = self._nodes = 0
+
+    def _apart(self, schemas: Sequence[Any], path: str) -> bool:
+        """Whether it is plain to see that no value fits two of the schemas."""
+        nodes = [self.node([Part(one, f"{path}[{i}]")]) for i, one in enumerate(schemas)]
+        return len(nodes) <= _MOST_TOLD_APART and all(
+            schema_nodes.disjoint(one, other, self.definitions)
+            for i, one in enumerate(nodes)
+            for other in nodes[i + 1 :]
+        )
 
     def _leave_open(self, path: str, keywords: Iterable[str]) -> None:
         self.open.update(dict.fromkeys((path, keyword) for keyword in keywords))
@@ -173,9 +183,9 @@ class Builder:
             extra = merged.get("minProperties", 0) > len(named)
         patterns = self._patterns(leaves)
         extra, patterns = self._named_so(leaves, extra, patterns, properties)
-        if extra is False:
+        if extra is False and not patterns:
             properties = {name: one for name, one in properties.items() if one is not False}
-        extra, patterns = self._apart(leaves, extra, patterns)
+        extra, patterns = self._told_apart(leaves, extra, patterns)
         if extra is False and not patterns and merged.get("minProperties", 0) > len(properties):
             return False
         limits = self._limits(merged, leaves, properties, required, extra)
@@ -229,7 +239,7 @@ class Builder:
                 self._leave_open(leaf.path, ["propertyNames"])
         return extra, patterns
 
-    def _apart(
+    def _told_apart(
         self, leaves: list[Part], extra: Normal | None, patterns: JsonObject
     ) -> tuple[Normal | None, JsonObject]:
         """Patterns of names that no name matches two of, or none where that is not plain to see."""
@@ -261,7 +271,7 @@ class Builder:
             return limits
         for leaf in leaves:
             own = [key for key in limits if key in leaf.schema]
-            one = [choice.key for choice in self.parts.choices(leaf.schema)]
+            one = [choice.key for choice in self.parts.choices(leaf)]
             self._leave_open(leaf.path, [key for key in own if key not in one])
         return {}
 

@@ -7,7 +7,7 @@ gives a list of parts that hold together. Nothing here looks at a type's own key
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -17,6 +17,7 @@ from edgetool.errors import EngineError
 KINDS = ("string", "number", "boolean", "null", "array", "object")
 # Ways to choose that one value may have; a choice that would make more of them is left open.
 MOST_WAYS = 256
+_FEW_OPTIONS = 3  # of a oneOf that are told apart by what each of them asks for
 
 _FOLLOWED = ("$ref", "$dynamicRef", "$recursiveRef")
 _NOTES = frozenset(
@@ -56,22 +57,29 @@ class Leaf(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """Schemas of which one has to fit. `key` is the keyword they are of."""
+    """Schemas of which one has to fit. `key` is the keyword they are of.
+
+    exact   whether whatever fits one of them fits the keyword
+    """
 
     key: str
     options: Sequence[Any]
+    exact: bool = True
 
 
 class Parts:
     """The parts of one schema, its root.
 
+    apart    whether no value fits two of some schemas, given their path
     refers   a reference was followed
     broken   references that lead nowhere; what stands there is taken as text
     open     (path, keyword) of choices that are too many, in the order they were met
     """
 
-    def __init__(self, root: JsonObject, path: str) -> None:
-        self.root, self._path = root, path
+    def __init__(
+        self, root: JsonObject, path: str, apart: Callable[[Sequence[Any], str], bool]
+    ) -> None:
+        self.root, self._path, self._apart = root, path, apart
         self.broken: list[str] = []
         self.refers = False
         self.open: dict[tuple[str, str], None] = {}
@@ -105,6 +113,8 @@ class Parts:
         while (found := self._next(ways, taken)) is not None:
             owner, choice, path = found
             taken.add((owner, choice.key))
+            if not choice.exact:
+                self.open[path, choice.key] = None
             fewer = len(ways) == 1 or len(ways) * len(choice.options) <= MOST_WAYS
             if not fewer:
                 self.open[path, choice.key] = None
@@ -117,7 +127,7 @@ class Parts:
     ) -> tuple[int, Choice, str] | None:
         for way in ways:
             for owner, leaf in way.items():
-                for choice in self.choices(leaf.part.schema):
+                for choice in self.choices(leaf.part):
                     if (owner, choice.key) not in taken:
                         return owner, choice, leaf.part.path
         return None
@@ -137,11 +147,39 @@ class Parts:
             new = {id(part.schema): Leaf(part, within) for part in held}
             yield {**way, **{key: leaf for key, leaf in new.items() if key not in way}}
 
-    def choices(self, schema: JsonObject) -> list[Choice]:
+    def choices(self, part: Part) -> list[Choice]:
         """The choices a schema leaves."""
+        schema, path = part
         if id(schema) not in self._choices:
-            self._choices[id(schema)] = list(_choices(schema))
+            others = list(_choices(schema))
+            one_of = schema.get("oneOf")
+            # for what comes back here while its schemas are told apart
+            self._choices[id(schema)] = [*others, *_listed("oneOf", one_of)]
+            self._choices[id(schema)] = [*others, *self._one_of(one_of, path)]
         return self._choices[id(schema)]
+
+    def _one_of(self, options: Any, path: str) -> Iterator[Choice]:
+        """oneOf: what fits two of its schemas does not fit it. Where that is more than to look at
+        types, it is left open."""
+        if not isinstance(options, list):
+            return
+        if self._apart(options, f"{path}.oneOf"):
+            yield from _listed("oneOf", options)
+            return
+        plain = [self._followed(one) for one in options]
+        if len(plain) > _FEW_OPTIONS or not all(map(_is_simple, plain)):
+            yield Choice("oneOf", options, exact=False)
+            return
+        others = [[{"not": two} for two in plain if two is not one] for one in plain]
+        yield Choice(
+            "oneOf", [{"allOf": [one, *nots]} for one, nots in zip(plain, others, strict=True)]
+        )
+
+    def _followed(self, schema: Any) -> Any:
+        """What a schema that only refers to another stands for."""
+        while isinstance(schema, dict) and set(schema) - _NOTES == {"$ref"}:
+            schema = resolve(self.root, schema["$ref"])
+        return schema
 
     def _target(self, target: Any, path: str) -> Part:
         self.refers = True
@@ -209,10 +247,12 @@ def own_keywords(schema: JsonObject) -> set[str]:
     return set(schema) - _NOTES - _COMPOSED
 
 
+def _listed(key: str, options: Any) -> list[Choice]:
+    return [Choice(key, options)] if isinstance(options, list) else []
+
+
 def _choices(schema: JsonObject) -> Iterator[Choice]:
-    for key in ("anyOf", "oneOf"):
-        if isinstance(schema.get(key), list):
-            yield Choice(key, schema[key])
+    yield from _listed("anyOf", schema.get("anyOf"))
     if "if" in schema and ("then" in schema or "else" in schema):
         first, otherwise = schema.get("then", True), schema.get("else", True)
         chosen = [
@@ -247,6 +287,21 @@ def _one_of_its_own(schema: JsonObject) -> bool:
         and 0 < len(schema.get("properties") or ()) <= 16
         and not schema.get("additionalProperties")
         and not schema.get("patternProperties")
+    )
+
+
+def _is_simple(schema: Any) -> bool:
+    """An object of few properties of which only the types are said: `negated` is exact."""
+    if not isinstance(schema, dict) or set(schema) - _NOTES - {"type", "properties", "required"}:
+        return False
+    properties = schema.get("properties") or {}
+    kinds = [one.get("type") if isinstance(one, dict) else None for one in properties.values()]
+    alone = [set(one) - _NOTES == {"type"} for one in properties.values() if isinstance(one, dict)]
+    return (
+        schema.get("type", "object") == "object"
+        and len(properties) <= _FEW_OPTIONS
+        and all(kind in KINDS for kind in kinds)
+        and all(alone)
     )
 
 

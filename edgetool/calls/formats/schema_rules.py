@@ -27,7 +27,7 @@ from edgetool.calls.types import JsonObject
 
 _LONGEST = 1_000  # items; a longer list is as good as one without end
 _QUOTED = r'"(?:[^"\\\x00-\x1f]|\\(?:["\\\/bfnrt]|u[0-9a-fA-F]{4}))*"'
-_BARE = r"[^:{}\[\],<\s]+(?: [^:{}\[\],<\s]+)*"
+_BARE = r"[^:{}\[\],<\s\"']+(?: [^:{}\[\],<\s\"']+)*"
 
 # The grammar of a member: of its name (a rule or a literal) and the rule of its value.
 Pair = Callable[[str, str], str]
@@ -183,10 +183,14 @@ class SchemaRules:
     def _key(self, key: str | None, names: Sequence[str], pattern: str | None) -> str:
         """The rule of a name that is none of `names`."""
         if key is None and not self.spelling.bare_keys:
-            if pattern is not None:
-                return self.rules.json({"type": "string", "pattern": pattern})
-            if not names:
-                return self.rules.json({"type": "string"})
-            return self.rules.pattern(_QUOTED, [self.spelling.text(name) for name in names])
+            return self._quoted_key(names, pattern)
         held = whole_pattern(pattern) if pattern is not None else None
         return self.rules.pattern(key or _BARE, names, [] if held is None else [held])
+
+    def _quoted_key(self, names: Sequence[str], pattern: str | None) -> str:
+        held = whole_pattern(pattern) if pattern is not None else None
+        if not names or (pattern is not None and held is None):
+            kept = {} if pattern is None else {"pattern": pattern}
+            return self.rules.json({"type": "string", **kept})
+        quoted = [self.spelling.text(name) for name in names]
+        return self.rules.pattern(_QUOTED, quoted, [] if held is None else [f'"{held}"'])
