@@ -80,3 +80,19 @@ def test_a_file_with_another_digest_is_refused_and_not_kept(tmp_path, monkeypatc
     with pytest.raises(EdgetoolError, match="SHA-256"):
         real_model.gguf_file("smollm2")
     assert not any(path.is_file() for path in tmp_path.rglob("*"))
+
+
+def test_tools_reach_the_prompt_alike_in_training_and_in_the_file(name: str) -> None:
+    """SmolLM2's own template shows none, and Gemma 3's base model has no template."""
+    from edgetool.data import demo
+    from edgetool.serve.session import LlamaSession
+    from edgetool.train.tokenizer import hf_prompter, load_tokenizer
+
+    wanted = {"gemma3": "gemma"}.get(name)
+    folder = str(real_model.model_folder(name))
+    trained = hf_prompter(load_tokenizer(folder), folder, template=wanted)
+    with LlamaSession(real_model.gguf_file(name), template=wanted) as session:
+        for row in demo.examples("validation", 20):
+            ids = trained.ids(row.messages, row.tools)
+            assert session.prompter.ids(row.messages, row.tools) == ids
+            assert len(ids) > len(trained.ids(row.messages, ())) + 50
