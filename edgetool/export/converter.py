@@ -75,7 +75,7 @@ def export_converted(
     staging = part_path(out_dir / STAGING)
     with writing(out_dir), ExitStack() as claims:
         out_dir.mkdir(parents=True, exist_ok=True)
-        require_space(out_dir, _estimate(weights, chosen))
+        require_space(out_dir, _estimate(weights, chosen, used))
         claims.enter_context(claiming_folder(staging))
         claims.enter_context(claiming(*parts.values()))
         whole = _convert(script, weights, staging, used)
@@ -102,19 +102,24 @@ def _require_known_layers(weights: TrainedWeights) -> None:
         )
 
 
-def _estimate(weights: TrainedWeights, quants: Sequence[Quant]) -> int:
+def _estimate(weights: TrainedWeights, quants: Sequence[Quant], template: str) -> int:
     """Bytes of the merged folder, the F32 file and the quantized ones, all at once."""
     count = sum(int(np.prod(shape, dtype=np.int64)) for shape in weights.shapes.values())
-    copies = 2 if weights.adapter else 1
+    copies = 2 if _is_changed(weights, template) else 1
     quantized = sum(ggml.tensor_bytes(quant.usual, (256,)) / 256 for quant in quants)
     return int(count * (copies * FLOAT32 + quantized))
+
+
+def _is_changed(weights: TrainedWeights, template: str) -> bool:
+    """The script cannot read the base folder as it is."""
+    return weights.adapter is not None or template != weights.base.own_template
 
 
 def _convert(script: Path, weights: TrainedWeights, staging: Path, template: str) -> Path:
     """The script's F32 file. Without an adapter it reads the model's own folder, unless another
     chat template takes the place of the model's own."""
     model = weights.base.path.resolve()
-    if weights.adapter or template != weights.base.own_template:
+    if _is_changed(weights, template):
         model = staging / "model"
         model.mkdir()
         write_merged(weights, model, "float32", template)

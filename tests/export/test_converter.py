@@ -19,6 +19,7 @@ from edgetool.export.inspect import inspect_gguf
 from edgetool.export.plan import check_exportable
 from edgetool.export.receipt import sha256_of
 from edgetool.export.run import export_gguf
+from tests.calls.chat_templates import WITHOUT_TOOLS
 from tests.conftest import ROOT
 from tests.export.conftest import Folder, edit_json
 from tests.export.test_architectures import GEMMA, USUAL
@@ -209,3 +210,12 @@ def test_llama_cpps_own_script_says_what_edgetool_says(
     assert not [key for key in expected.keys() - both if not key.endswith(DEFAULTS)]
     alone = [key for key in said.keys() - expected.keys() if not key.startswith(OWN)]
     assert all(key.endswith(SAID_ANYWAY) for key in alone)
+
+
+def test_the_script_gets_the_template_that_shows_the_tools(unknown: Path, tmp_path: Path) -> None:
+    edit_json(unknown / "tokenizer_config.json", chat_template=WITHOUT_TOOLS["smollm2"][1])
+    seen = "assert '<tool_call>' in (Path(model) / 'chat_template.jinja').read_text()\n"
+    code = CONVERT.replace("copy = Path(", f"{seen}copy = Path(")
+    script = write_script(tmp_path / "llama.cpp", code)
+    files, _ = export_converted(script, unknown, None, tmp_path / "out", ["F16"], merge_into="base")
+    assert "<tool_call>" in str(inspect_gguf(files[0].path).template)
