@@ -128,12 +128,18 @@ def sft(
     set_: SetOption = None,
     resume: ResumeOption = False,
     template: TemplateOption = None,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Warm start: train an adapter on the rows' own calls."""
     from edgetool.verbs.configuring import Told, configured
 
     told = Told(config, with_template(set_, template), model, data, seed)
     resolved = configured("sft", told, console())
+    if dry_run:
+        from edgetool.verbs.dry_run import run_dry
+
+        run_dry(resolved, console(), "sft")
+        return
     from edgetool.verbs.training import run_sft
 
     with _interruptible():
@@ -161,11 +167,13 @@ def train(
 
     told = Told(config, with_template(set_, template), model, data, seed)
     resolved = configured("train", told, console())
-    from edgetool.verbs.training import run_dry, run_training
-
     if dry_run:
-        run_dry(resolved, console())
+        from edgetool.verbs.dry_run import run_dry
+
+        run_dry(resolved, console(), init_adapter=init_adapter)
         return
+    from edgetool.verbs.training import run_training
+
     with _interruptible():
         done = run_training(resolved, console(), resume=resume, init_adapter=init_adapter)
         if done.interrupted:

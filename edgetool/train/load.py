@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -84,6 +85,29 @@ def load_policy(
     if lora is not None or adapter is not None:
         _attach(policy, lora, adapter, settings)
     return policy
+
+
+def load_without_weights(model: str | Path, settings: LoadSettings) -> Policy:
+    """A policy that makes prompts and reads completions, as `load_policy`'s does, and writes none.
+
+    Raises what `load_policy` raises before weights are read.
+    """
+    from transformers import GenerationConfig
+
+    name = str(model)
+    config, tokenizer = load_config(name), load_tokenizer(name)
+    prompter = hf_prompter(
+        tokenizer, name, settings.call_syntax, settings.template, thinking=settings.thinking
+    )
+    try:
+        generation = GenerationConfig.from_pretrained(name)
+    except OSError:  # it has none, and the configuration names the ends
+        generation = GenerationConfig.from_model_config(config)
+    causal = SimpleNamespace(config=config, generation_config=generation)
+    device = torch.device(settings.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    require_kernels(settings.attn_implementation, device)
+    ends = stop_ids(causal, tokenizer, prompter)
+    return Policy(name, causal, tokenizer, prompter, ends, device)
 
 
 def require_kernels(attn_implementation: str, device: torch.device) -> None:

@@ -20,6 +20,7 @@ from edgetool.train.scoring import Scored
 from edgetool.train.step import StepReport
 
 SAMPLES = 4
+NOTHING = Text()  # before the first step
 TICK = 0.5  # seconds between two looks at what the run does
 # A log that has been silent for so long says what the run does; each time it waits twice as long.
 QUIET, MOST_QUIET = 3.0, 60.0
@@ -52,7 +53,7 @@ class Panel:
         self.logging_steps = logging_steps
         self.activity = Activity()
         self._live: Live | None = None
-        self._box: RenderableType = Text()
+        self._box: RenderableType = NOTHING
         self._clock = _Clock()
         self._over, self._spoken_at, self._patience = threading.Event(), 0.0, QUIET
 
@@ -70,6 +71,7 @@ class Panel:
         self._over.set()
         self._watcher.join()
         if self._live is not None:
+            self._live.transient = self._box is NOTHING
             self._live.update(self._box, refresh=True)
             self._live.stop()
             self._live = None

@@ -102,6 +102,11 @@ def plan(
     return Plan((*_held(sizes), *_rollout(sizes), *_training(sizes)))
 
 
+def adapter_parameters(shape: Shape, lora: LoraSettings) -> int:
+    targets = shape.targets(lora.target_modules)
+    return shape.layers * lora.r * sum(t.inputs + t.outputs for t in targets)
+
+
 @dataclass(frozen=True)
 class _Sizes:
     shape: Shape
@@ -113,8 +118,7 @@ class _Sizes:
     @property
     def adapter(self) -> int:
         """Parameters of the adapter."""
-        targets = self.shape.targets(self.lora.target_modules)
-        return self.shape.layers * self.lora.r * sum(t.inputs + t.outputs for t in targets)
+        return adapter_parameters(self.shape, self.lora)
 
     @property
     def row(self) -> int:

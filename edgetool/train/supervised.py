@@ -50,14 +50,25 @@ def prepare_supervised(
     Raises PromptTooLong and DataError as `prepare_rows` does, ConfigError when `no_call_text` is no
     way to make no call, and DataError naming rows whose completion the judge would not find right.
     """
-    no_call = no_call_text(policy.prompter.syntax, settings)
-    stops = {calls: closing_id(policy, calls=calls) for calls in (True, False)}
-    taken = (activity or Activity()).over(examples, "reading rows", "row")
-    rows = [_row(policy, example, no_call, stops[bool(example.calls)]) for example in taken]
-    _require_right(policy, rows)
+    rows = supervised_rows(policy, examples, settings, activity)
+    if problems := wrong_targets(policy, rows):
+        raise DataError(problems)
     limit = min(policy.context_length, settings.max_length or policy.context_length)
     what = "prompts with their completions"
     return set_aside(rows, limit, settings, what=what, key="max_length")
+
+
+def supervised_rows(
+    policy: Policy,
+    examples: Sequence[Example],
+    settings: SFTSettings,
+    activity: Activity | None = None,
+) -> list[SupervisedRow]:
+    """Every row with its completion, whatever their lengths. Raises ConfigError as above."""
+    no_call = no_call_text(policy.prompter.syntax, settings)
+    stops = {calls: closing_id(policy, calls=calls) for calls in (True, False)}
+    taken = (activity or Activity()).over(examples, "reading rows", "row")
+    return [_row(policy, example, no_call, stops[bool(example.calls)]) for example in taken]
 
 
 def no_call_text(syntax: CallSyntax, settings: SFTSettings) -> str:
@@ -103,8 +114,8 @@ def _row(policy: Policy, example: Example, no_call: str, stop: int) -> Supervise
     return SupervisedRow(example, tuple(prompt), (*completion, stop))
 
 
-def _require_right(policy: Policy, rows: Sequence[SupervisedRow]) -> None:
-    """Raises DataError naming each row whose tokens do not read as what the row expects."""
+def wrong_targets(policy: Policy, rows: Sequence[SupervisedRow]) -> list[str]:
+    """A line for each row whose tokens do not read as what the row expects."""
     problems = []
     for row, text in zip(rows, policy.decode([row.completion for row in rows]), strict=True):
         parsed = formats.read(policy.prompter.syntax, text, row.example.tools, finished=True)
@@ -113,5 +124,4 @@ def _require_right(policy: Policy, rows: Sequence[SupervisedRow]) -> None:
                 f"row '{row.example.id}': {text!r} is not read back as the calls the row expects "
                 f"({parsed.problem or 'other calls'}); mend or remove the row"
             )
-    if problems:
-        raise DataError(problems)
+    return problems

@@ -184,12 +184,17 @@ class Outlook:
         return 0 < self.free_mb < self.plan.total_mb
 
 
-def look_ahead(config: Config, shape: Shape, load: LoadSettings) -> Outlook:
-    """The plan of `edgetool train` with this configuration on this machine."""
+def look_ahead(
+    config: Config, shape: Shape, load: LoadSettings, longest: int | None = None
+) -> Outlook:
+    """The plan of `edgetool train` with this configuration on this machine.
+
+    longest   tokens of the longest prompt, where the rows have been read
+    """
     machine = machine_of(shape, load, config.grpo)
     free = free_mb(machine)
     setup = Setup(shape, config.lora, machine, free * MIB)
-    longest = config.grpo.max_prompt_length or min(ASSUMED_PROMPT, shape.context)
+    longest = longest or config.grpo.max_prompt_length or min(ASSUMED_PROMPT, shape.context)
     return Outlook(setup, setup.plan(config.grpo, longest), free)
 
 

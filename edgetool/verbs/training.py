@@ -36,11 +36,9 @@ from edgetool.train.sft import fine_tune
 from edgetool.verbs.planning import (
     Comparison,
     check_memory,
-    known_shape,
     look_ahead,
-    table_of,
 )
-from edgetool.verbs.prompting import say_left_out, say_template, template_of
+from edgetool.verbs.prompting import say_left_out, say_template
 from edgetool.verbs.rewarding import weighted_rewards
 from edgetool.verbs.run_folder import SFT, TEMPLATE, TRAIN, RunFolder
 
@@ -58,20 +56,6 @@ def run_training(
     with RunLock(Path(config.output_dir), panel.note):
         start = _adapter_to_start_from(config, TRAIN, resume, init_adapter)
         return _run(config, TRAIN, config.grpo, method, panel, resume, start)
-
-
-def run_dry(config: Config, console: Console) -> None:
-    """Say what memory `run_training` would take here, and what is free. Nothing is loaded."""
-    require_trainable(config.model)
-    say_template(template_of(config.model, config.template), console)
-    loading = _loading(config, config.grpo, config.template)
-    outlook = look_ahead(config, known_shape(config.model), loading)
-    on = outlook.setup.machine.device
-    free = f"{outlook.free_mb:,.0f} MiB free" if outlook.free_mb else "free memory not known"
-    console.print(f"{config.model} on {on}: {outlook.plan.total_mb:,} MiB planned, {free}")
-    console.print(table_of(outlook.plan))
-    if warning := check_memory(outlook):
-        console.print(warning, markup=False)
 
 
 def run_sft(config: Config, console: Console, *, resume: bool = False) -> TrainResult:
@@ -144,7 +128,7 @@ def _run(
     with joined() as ranks:
         console.quiet = not ranks.first
         device = ranks.device if ranks.size > 1 else None
-        loading = _loading(config, settings, template, device)
+        loading = loading_of(config, settings, template, device)
         on_step: OnStep = panel.show
         if isinstance(settings, GRPOSettings):
             on_step = _watched(panel, config, base, loading)
@@ -238,7 +222,7 @@ def open_policy(run: RunFolder, *, trained: bool, thinking: bool | None = None) 
     thinking   it thinks before it answers; None: as it was trained to
     """
     adapter = run.adapter if trained else None
-    loading = _loading(run.config, run.settings, run.template)
+    loading = loading_of(run.config, run.settings, run.template)
     if thinking is not None:
         loading = replace(loading, thinking=thinking)
     return load_policy(run.facts["base"], None, loading, adapter=adapter)
@@ -249,7 +233,7 @@ def policy_dtype(policy: Policy) -> str:
     return str(policy.causal.dtype).removeprefix("torch.")
 
 
-def _loading(
+def loading_of(
     config: Config, settings: StepSettings, template: str | None, device: str | None = None
 ) -> LoadSettings:
     return LoadSettings(

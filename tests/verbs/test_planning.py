@@ -18,8 +18,8 @@ from edgetool.train.load import LoadSettings
 from edgetool.train.plan import MIB, Machine
 from edgetool.train.settings import GRPOSettings, LoraSettings
 from edgetool.verbs import planning
+from edgetool.verbs.dry_run import run_dry
 from edgetool.verbs.planning import Comparison, Outlook, check_memory, known_shape, look_ahead
-from edgetool.verbs.training import run_dry
 
 
 def console() -> tuple[Console, io.StringIO]:

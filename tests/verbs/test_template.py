@@ -28,6 +28,7 @@ from edgetool.serve.session import LlamaSession
 from edgetool.serve.writer import ChildWriter
 from edgetool.train.tokenizer import hf_prompter, load_tokenizer
 from edgetool.verbs.asking import Asking, run_ask
+from edgetool.verbs.dry_run import run_dry
 from edgetool.verbs.evaluating import Rows, run_eval
 from edgetool.verbs.exporting import ExportOptions, run_export
 from edgetool.verbs.inspecting import run_inspect
@@ -35,7 +36,7 @@ from edgetool.verbs.planning import run_plan
 from edgetool.verbs.rewarding import try_rewards
 from edgetool.verbs.starting import run_init
 from edgetool.verbs.survey import Subject
-from edgetool.verbs.training import open_policy, run_dry, run_sft, run_training
+from edgetool.verbs.training import open_policy, run_sft, run_training
 from tests.calls.chat_templates import WITHOUT_TOOLS
 from tests.conftest import TINY_TEMPLATE, music_tool, user, weather_tool
 from tests.export.conftest import edit_json
