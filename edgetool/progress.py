@@ -1,7 +1,8 @@
-"""Other people's progress bars, kept off the terminal."""
+"""Other libraries' progress bars and advice, kept off the terminal."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,3 +19,9 @@ def quiet_loading() -> Iterator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()
+
+
+def quiet_bitsandbytes() -> None:
+    """On CPUs with AVX512-BF16 it advises a package that fetches compiled code from a hub; call
+    this before its first import."""
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgetool.export.safetensors_io import Floats
+from edgetool.progress import quiet_bitsandbytes
 
 BLOCK_SIZE = 64
 
@@ -19,6 +20,7 @@ def round_trip(weight: Floats, dtype: str = "float32") -> Floats:
     dtype   the dtype the policy loaded its base in: the values before quantization, and again
             after dequantization, are rounded to it
     """
+    quiet_bitsandbytes()
     import torch
     from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 

@@ -15,7 +15,7 @@ from edgetool.adapter_config import read_adapter_config
 from edgetool.calls import turns
 from edgetool.calls.prompt import Prompter
 from edgetool.errors import ModelError, UsageError
-from edgetool.progress import quiet_loading
+from edgetool.progress import quiet_bitsandbytes, quiet_loading
 from edgetool.train import attention
 from edgetool.train.policy import Policy, twin_of
 from edgetool.train.settings import ALL_LINEAR, LoraSettings
@@ -138,6 +138,7 @@ def _load_base(
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     attention.register()
+    quiet_bitsandbytes()
     quantization = None
     if settings.load_in_4bit:
         quantization = BitsAndBytesConfig(

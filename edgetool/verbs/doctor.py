@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.text import Text
 
 from edgetool.extras import install_command, own_environment
+from edgetool.progress import quiet_bitsandbytes
 
 if TYPE_CHECKING:
     from edgetool.calls.prompt import Prompter
@@ -136,6 +137,7 @@ def four_bit() -> Check:
 
 def _four_bit_error() -> tuple[float, str]:
     """How far a 4-bit product is from the same one in float32, as a share; and the device."""
+    quiet_bitsandbytes()
     import bitsandbytes as bnb
     import torch
 

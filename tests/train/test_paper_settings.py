@@ -161,9 +161,9 @@ def test_accumulation_is_the_same_step_in_smaller_rollouts(
     sizes: list[int] = []
     real = step.rollout
 
-    def counted(policy: Policy, prompts: Any, *rest: Any) -> Any:
+    def counted(policy: Policy, prompts: Any, *rest: Any, **options: Any) -> Any:
         sizes.append(len(prompts))
-        return real(policy, prompts, *rest)
+        return real(policy, prompts, *rest, **options)
 
     monkeypatch.setattr(step, "rollout", counted)
 
