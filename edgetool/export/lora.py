@@ -73,7 +73,8 @@ def _pairs(
     halves: dict[str, dict[str, StoredTensor]] = {}
     for name, tensor in tensors.items():
         module, _, half = name.removeprefix(PREFIX).removesuffix(".weight").rpartition(".")
-        if half not in ("lora_A", "lora_B") or len(tensor.shape) != 2:
+        wrapped = name.startswith(PREFIX)  # peft does not find others, and goes on without
+        if not wrapped or half not in ("lora_A", "lora_B") or len(tensor.shape) != 2:
             raise ModelError(f"{path}: tensor '{name}' is not part of a plain LoRA")
         halves.setdefault(f"{module}.weight", {})[half] = tensor
     return {name: _pair(name, half, numbers, path) for name, half in halves.items()}

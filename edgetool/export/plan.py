@@ -106,7 +106,10 @@ def _names(
 
     Raises ModelError for tensors that are missing, unknown or of the wrong size.
     """
-    named = {gguf_name(old, architecture): old for old in stored}
+    try:
+        named = {gguf_name(old, architecture): old for old in stored}
+    except ModelError as error:
+        raise ModelError(f"{folder.path}: {error}") from error
     names = {new: old for new, old in named.items() if new is not None}
     required = [f"{new}.weight" for new in OUTSIDE_LAYERS.values()]
     if shape.tied and HEAD not in stored:

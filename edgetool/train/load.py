@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgetool.adapter_config import read_adapter_config
+from edgetool.adapter_config import WEIGHTS, read_adapter_config
 from edgetool.calls import turns
 from edgetool.calls.prompt import Prompter
 from edgetool.errors import ModelError, UsageError
 from edgetool.progress import quiet_bitsandbytes, quiet_loading
 from edgetool.train import attention
+from edgetool.train.checkpoint import saved_name
 from edgetool.train.policy import Policy, twin_of
 from edgetool.train.settings import ALL_LINEAR, LoraSettings
 from edgetool.train.support import load_config
@@ -242,7 +243,9 @@ def _attach(
         )
         torch.manual_seed(settings.seed)
         if adapter is not None:
+            stored = _matrix_names(adapter)
             wrapped = PeftModel.from_pretrained(causal, adapter, is_trainable=lora is not None)
+            _require_all_used(stored, causal, adapter)
         else:
             wrapped = get_peft_model(causal, _lora_config(lora or LoraSettings(), policy.name))
     for parameter in causal.parameters():
@@ -251,6 +254,27 @@ def _attach(
     if settings.gradient_checkpointing:
         _checkpoint_activations(causal)
     policy.adapter, policy._twin = wrapped, twin
+
+
+def _matrix_names(adapter: Path) -> set[str]:
+    """What an adapter has stored, by the names in its file."""
+    from safetensors import SafetensorError, safe_open
+
+    if not (adapter / WEIGHTS).is_file():
+        raise ModelError(f"{adapter}: no {WEIGHTS}; pickled adapters are not read")
+    try:
+        with safe_open(adapter / WEIGHTS, framework="pt") as file:
+            return set(file.keys())
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{adapter}: cannot read this adapter ({error})") from error
+
+
+def _require_all_used(stored: set[str], causal: nn.Module, adapter: Path) -> None:
+    """peft goes on without a matrix whose name it does not find, and so without the adapter."""
+    own = {saved_name(name) for name, _ in causal.named_parameters() if ".lora_" in name}
+    for name in sorted(stored ^ own):
+        problem = "the base has no place for" if name in stored else "the adapter lacks"
+        raise ModelError(f"{adapter}: {problem} '{name}'; use the base it was trained on")
 
 
 def _checkpoint_activations(causal: Any) -> None:

@@ -152,3 +152,34 @@ def test_a_rank_that_is_not_the_matrices_is_refused(tmp_path: Path) -> None:
     edit_json(adapter / "adapter_config.json", r=16)
     with pytest.raises(ModelError, match=r"has rank 8, adapter_config.json says r = 16"):
         TrainedWeights.open(NANO, adapter, "base")
+
+
+RENAMED: dict[str, Any] = {
+    "not wrapped": lambda name: name.removeprefix("base_model.model."),
+    "another adapter's": lambda name: name.replace(".weight", ".default.weight"),
+    "of a deeper model": lambda name: name.replace("layers.1.", "layers.9."),
+}
+
+
+@pytest.mark.parametrize("rename", RENAMED.values(), ids=RENAMED.keys())
+def test_matrices_that_peft_would_not_find_are_refused(tmp_path: Path, rename: Any) -> None:
+    """It would say so in a warning and go on without the adapter."""
+    from safetensors.torch import load_file, save_file
+
+    adapter = trained(tmp_path / "adapter")
+    file = adapter / "adapter_model.safetensors"
+    save_file({rename(name): matrix for name, matrix in load_file(file).items()}, file)
+    with pytest.raises(ModelError, match=r"not part of a plain LoRA|which the base model lacks"):
+        TrainedWeights.open(NANO, adapter, "base")
+    settings = LoadSettings(load_in_4bit=False)
+    with pytest.raises(ModelError, match=r"the adapter lacks|the base has no place for"):
+        load_policy(NANO, None, settings, adapter=adapter)
+
+
+def test_an_adapter_is_loaded_as_it_is_merged(tmp_path: Path) -> None:
+    adapter = trained(tmp_path / "adapter")
+    policy = load_policy(NANO, None, LoadSettings(load_in_4bit=False), adapter=adapter)
+    assert len([n for n, _ in policy.causal.named_parameters() if ".lora_" in n]) == 2 * 7 * 4
+    (adapter / "adapter_model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"no adapter_model\.safetensors"):
+        load_policy(NANO, None, LoadSettings(load_in_4bit=False), adapter=adapter)
