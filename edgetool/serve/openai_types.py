@@ -90,21 +90,34 @@ class SchemaSpec(Strict):
 
 
 class ResponseFormat(Strict):
+    """What the answer has to be.
+
+    bare   the schema where llama.cpp's clients put it, beside the type
+    """
+
     type: Literal["text", "json_object", "json_schema"]
     json_schema: SchemaSpec | None = None
+    bare: JsonObject | None = Field(None, alias="schema")
 
     @model_validator(mode="after")
     def _has_its_schema(self) -> ResponseFormat:
-        if self.type == "json_schema" and self.json_schema is None:
+        if self.type == "json_schema" and self._given is None:
             raise ValueError("json_schema: give the schema as {'name': ..., 'schema': {...}}")
         return self
 
+    @property
+    def _given(self) -> JsonObject | None:
+        wrapped = self.json_schema if self.type == "json_schema" else None
+        return self.bare if wrapped is None else wrapped.wanted
+
     def schema_of(self) -> JsonObject | None:
         """The schema the completion has to fit. Raises ToolError for one that is none."""
-        if self.json_schema is None or self.type != "json_schema":
-            return {"type": "object"} if self.type == "json_object" else None
-        require_sound(Tool("response_format", "", self.json_schema.wanted))
-        return self.json_schema.wanted
+        if self.type == "text":
+            return None
+        if self._given is None or (self.type == "json_object" and not self._given):
+            return {"type": "object"}
+        require_sound(Tool("response_format", "", self._given))
+        return self._given
 
 
 class Extension(Strict):
@@ -185,7 +198,7 @@ class WritingRequest(Strict):
 
     model: str | None = None
     temperature: float | None = Field(None, ge=0, le=2)
-    top_p: float | None = Field(None, gt=0, le=1)
+    top_p: float | None = Field(None, ge=0, le=1)
     top_k: int | None = Field(None, ge=-1)
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
     n: int | None = Field(None, ge=1, le=MOST_CHOICES)

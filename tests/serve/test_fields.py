@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import openai
 import pytest
 
@@ -11,6 +12,7 @@ from edgetool.serve.bodies import read_request
 from edgetool.serve.fields import IGNORED, KEEP_THE_BEST, NEUTRAL
 from edgetool.serve.jobs import Job
 from edgetool.serve.openai_types import BadRequest, ChatRequest, CompletionRequest
+from edgetool.serve.sampling import choose
 from tests.serve.scripted import ScriptedWriter
 
 HELLO = [{"role": "user", "content": "hello"}]
@@ -186,6 +188,12 @@ def test_openais_names_of_the_limit_come_first(fields, limit):
 @pytest.mark.parametrize(("given", "used"), [(40, 40), (0, 0), (-1, 0), (None, 0)])
 def test_top_k_is_the_samplers(given, used):
     assert job(top_k=given).sampling.top_k == used
+
+
+def test_top_p_of_zero_takes_the_likeliest_token():
+    logits, generator = np.array([0.0, 3.0, 1.0], np.float32), np.random.default_rng(0)
+    sampling = job(top_p=0, temperature=1).sampling
+    assert {choose(logits, sampling, generator) for _ in range(50)} == {1}
 
 
 def test_a_seed_of_minus_one_is_another_one_each_time():

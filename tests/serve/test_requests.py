@@ -101,6 +101,10 @@ def test_parameters_left_out_are_an_object_without_any():
         ({"type": "text"}, None),
         ({"type": "json_object"}, {"type": "object"}),
         ({"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}, SCHEMA),
+        ({"type": "json_object", "schema": SCHEMA}, SCHEMA),  # as llama.cpp's clients say it
+        ({"type": "json_schema", "schema": SCHEMA}, SCHEMA),
+        ({"type": "json_object", "schema": {}}, {"type": "object"}),
+        ({"type": "text", "schema": SCHEMA}, None),
     ],
 )
 def test_response_format_gives_the_completions_schema(form, schema):
