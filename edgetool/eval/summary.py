@@ -85,7 +85,7 @@ def _training(
     (first, second), (low, high) = called, change["ci95"]
     verdict = "" if low > 0 or high < 0 else ", so these rows do not tell it from no change"
     text = (
-        f"On {trained['n']} rows, {arm} decoding in {runtime}, {first} makes exactly the "
+        f"On {plural(trained['n'], 'row')}, {arm} decoding in {runtime}, {first} makes exactly the "
         f"right calls on {_share(base['exact_match'])} and {second} on "
         f"{_share(trained['exact_match'])}: {points(change['points'])} points (95 % interval "
         f"{points(low)} to {points(high)}, McNemar p {p_text(change['p_value'])}){verdict}."
@@ -102,9 +102,9 @@ def _training(
 def _alone(runtime: str, row: Mapping[str, Any]) -> str:
     low, high = row["exact_match_ci95"]
     return (
-        f"On {row['n']} rows, {row['arm']} decoding in {runtime}, {row['model']} makes exactly the "
-        f"right calls on {_share(row['exact_match'])} (95 % interval {100 * low:.1f} to "
-        f"{100 * high:.1f} %)."
+        f"On {plural(row['n'], 'row')}, {row['arm']} decoding in {runtime}, {row['model']} makes "
+        f"exactly the right calls on {_share(row['exact_match'])} (95 % interval {100 * low:.1f} "
+        f"to {100 * high:.1f} %)."
     )
 
 
