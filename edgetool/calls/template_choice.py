@@ -81,7 +81,11 @@ class ChatTemplate:
 PROBE = Tool(
     "edgetool_probe",
     "Probe",
-    {"type": "object", "properties": {"edgetool_argument": {"type": "string"}}},
+    {
+        "type": "object",
+        "properties": {"edgetool_argument": {"type": "string", "description": "Probe"}},
+        "required": ["edgetool_argument"],
+    },
 )
 _NEEDED = {
     PROBE.name: "a tool's name is not in the prompt",
@@ -103,7 +107,12 @@ def why_tools_are_hidden(template: str) -> str | None:
 
 
 def choose(
-    own: str | None, wanted: str | None = None, *, where: object, markers: Collection[str] = ()
+    own: str | None,
+    wanted: str | None = None,
+    *,
+    where: object,
+    markers: Collection[str] = (),
+    tools: bool = True,
 ) -> ChatTemplate:
     """The template to make prompts with.
 
@@ -112,6 +121,7 @@ def choose(
               FAMILIES; or a file with a template in Jinja
     where     the model, for messages
     markers   the texts of its control tokens, to advise by
+    tools     prompts will have tools; without them the model's own template serves
 
     Raises ModelError for a template that is broken, and where no template shows tools; UsageError
     for a `wanted` that nobody knows.
@@ -121,10 +131,10 @@ def choose(
     if not own or not own.strip():
         raise ModelError(_nothing_there(where, markers))
     why, broken = _hidden(own)
-    if why is None:
-        return ChatTemplate(own)
     if broken:
         raise ModelError(f"{where}: its chat template is broken ({why}); {way_out()}")
+    if why is None or not tools:
+        return ChatTemplate(own)
     family = family_of(own)
     if wanted == OWN or family is None:
         raise ModelError(_refusal(own, where, why, family))
@@ -255,7 +265,10 @@ def _named(wanted: str, own: str | None, where: object) -> ChatTemplate:
         raise UsageError(
             f"--template {wanted}: no such file, and not one of {OWN}, {', '.join(FAMILIES)}"
         )
-    text = file.read_text(encoding="utf-8")
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"--template {wanted}: no text in UTF-8; name a Jinja file") from error
     if text == own:
         return ChatTemplate(text)
     if (why := why_tools_are_hidden(text)) is not None:
@@ -294,7 +307,8 @@ def _hidden(template: str) -> tuple[str | None, bool]:
 
 
 def _reason(error: ModelError) -> str:
-    return str(error).removeprefix("the model's ")
+    said = str(error).removeprefix("the model's ")
+    return "".join(sign if sign.isprintable() else " " for sign in said)  # a stranger's words
 
 
 def _rendered(template: str, turns: list[dict[str, Any]]) -> str | None:

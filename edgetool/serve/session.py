@@ -31,6 +31,7 @@ class LlamaSession:
 
     prompter     makes prompt ids with the model's own chat template
     template     as `template_choice.choose` is asked for one
+    tools        prompts will have tools: a template that shows none will not do
     syntax       call_syntax, or the one the file names, or the one that template teaches
     limit        tokens a prompt and its completion may have together
     room         tells early what is beyond that
@@ -51,6 +52,7 @@ class LlamaSession:
         threads: int | None = None,
         call_syntax: str | None = None,
         template: str | None = None,
+        tools: bool = True,
         thinking: bool | None = None,
         sequences: int = 1,
         gpu: bool = False,
@@ -63,7 +65,13 @@ class LlamaSession:
         self.limit = self.engine.context
         vocabulary = read_vocabulary(llama_cpp.llama_model_get_vocab(self.engine.llama.model))
         self.prompter = prompter_of(
-            self.path, self.engine.llama, vocabulary, call_syntax, template, thinking
+            self.path,
+            self.engine.llama,
+            vocabulary,
+            call_syntax,
+            template,
+            thinking,
+            tools=tools,
         )
         named = turns.stops_from_text(self.engine.llama.metadata.get(turns.STOPS_KEY))
         known = [vocabulary.stop_ids, [stop for stop in named if stop < vocabulary.size]]
@@ -146,12 +154,15 @@ def prompter_of(
     call_syntax: str | None,
     template: str | None = None,
     thinking: bool | None = None,
+    *,
+    tools: bool = True,
 ) -> Prompter:
     """Makes prompts as a GGUF file's chat template wants them, or the one that takes its place.
 
     Raises ModelError, UsageError.
     """
-    chosen = choose(_own_template(llama.metadata), template, where=path, markers=vocabulary.markers)
+    own, markers = _own_template(llama.metadata), tuple(vocabulary.markers)
+    chosen = choose(own, template, where=path, markers=markers, tools=tools)
 
     def encode(text: str) -> list[int]:
         vocabulary.require_writable(text)
@@ -161,7 +172,6 @@ def prompter_of(
     variables = {"bos_token": vocabulary.bos_token, "eos_token": vocabulary.eos_token}
     named = call_syntax or llama.metadata.get(SYNTAX_KEY)
     syntax = formats.get(named) if named else formats.detect(chosen.text)
-    markers = tuple(vocabulary.markers)
     made = Prompter(chosen.text, markers, encode, syntax, variables, choice=chosen)
     trained_to = llama.metadata.get(THINKING_KEY) == "true"
     return made.with_thinking(trained_to if thinking is None else thinking)

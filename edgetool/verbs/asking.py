@@ -56,7 +56,9 @@ def run_ask(model: Path, asking: Asking) -> bool:
     _require_sense(asking)
     functions = _functions(asking)
     tools = functions.tools if functions else tools_from(asking.tools)
-    with LlamaSession(model, template=asking.template, thinking=asking.thinking) as session:
+    with LlamaSession(
+        model, template=asking.template, tools=bool(tools), thinking=asking.thinking
+    ) as session:
         if note := chosen_by(session.prompter).note:
             _note(note)
         if tools and asking.system is None:

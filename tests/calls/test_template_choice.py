@@ -224,6 +224,31 @@ def test_a_template_that_refuses_tools_is_replaced():
     assert chosen.name == "chatml" and "no tools here" in chosen.note
 
 
+def test_without_tools_the_models_own_template_serves():
+    own = "{% for m in messages %}{{ m.content }}{% endfor %}"
+    for wanted in (None, OWN):
+        chosen = choose(own, wanted, where="model", tools=False)
+        assert (chosen.text, chosen.name, chosen.note) == (own, OWN, None)
+    with pytest.raises(ModelError, match="broken"):
+        choose("{% if %}", where="model", tools=False)
+
+
+def test_a_strangers_words_do_not_steer_the_terminal():
+    own = (
+        "{% if tools %}{{ raise_exception('\x1b[31mred') }}{% endif %}" + WITHOUT_TOOLS["chatml"][1]
+    )
+    note = choose(own, where="model").note
+    assert "[31mred" in note and note.isprintable()
+
+
+def test_a_template_that_asks_what_is_required_is_shown_a_whole_tool():
+    own = (
+        "{% for t in tools or [] %}{{ t.function.name }}{{ t.function.parameters.required | tojson "
+    )
+    own += "}}{{ t.function.parameters.properties['edgetool_argument'].description }}{% endfor %}"
+    assert choose(own + "{{ messages[0].content }}", where="model").name == OWN
+
+
 @pytest.mark.parametrize("own", [None, "", " \n"])
 def test_no_template_is_refused_unless_one_is_named(own):
     with pytest.raises(ModelError, match="no chat template"):
@@ -261,6 +286,9 @@ def test_a_file_may_be_named(tmp_path):
     file.write_text(TINY_TEMPLATE, encoding="utf-8")
     chosen = choose(None, str(file), where="model")
     assert (chosen.text, chosen.name) == (TINY_TEMPLATE, str(file))
+    file.write_bytes(b"\xff\xfe{{ tools }}")
+    with pytest.raises(UsageError, match="no text in UTF-8"):
+        choose(None, str(file), where="model")
     file.write_text(WITHOUT_TOOLS["chatml"][1], encoding="utf-8")
     with pytest.raises(ModelError, match="shows the model no tools"):
         choose(None, str(file), where="model")

@@ -167,6 +167,16 @@ def test_run_shows_the_tools_and_says_so_once(
     assert capsys.readouterr().err.count("shows the model no tools") == 1
 
 
+def test_a_chat_without_tools_takes_any_template(
+    strangers_gguf: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = strangers_gguf("{% for m in messages %}{{ m.content }}{% endfor %}")
+    run_ask(path, Asking("hello", max_completion_length=2))
+    assert "template" not in capsys.readouterr().err
+    with pytest.raises(ModelError, match="no family that edgetool knows"):
+        LlamaSession(path)
+
+
 def test_what_transformers_knows_is_no_reason_to_refuse_a_file(
     strangers_gguf: Callable[[str], Path],
 ) -> None:
