@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from edgetool.calls import formats
 from edgetool.calls.formats import CallSyntax, Parsed
@@ -114,6 +114,13 @@ def thinking_syntax(syntax: CallSyntax, thought: Thought | None) -> CallSyntax:
     """The syntax behind a leading thought, or behind none."""
     plain = plain_syntax(syntax)
     return plain if thought is None else ThinkingSyntax(plain, thought)
+
+
+def behind_a_thought(syntax: CallSyntax, completion: str) -> CallSyntax:
+    """The syntax behind the thought that a completion has, where no prompt tells how it began."""
+    found = next((thought for thought in THOUGHTS if thought.close in completion), THOUGHTS[0])
+    opened = found.close in completion and found.open not in completion
+    return thinking_syntax(syntax, replace(found, opened=opened))
 
 
 def syntax_as_json(syntax: CallSyntax) -> JsonObject:

@@ -16,6 +16,7 @@ from edgetool.calls import formats
 from edgetool.calls.formats import CallSyntax
 from edgetool.calls.formats.base import dumps
 from edgetool.calls.mistakes import explain
+from edgetool.calls.thinking import behind_a_thought
 from edgetool.calls.types import Example, ToolCall
 from edgetool.config import Config, load_config
 from edgetool.data import sources
@@ -82,11 +83,11 @@ def try_rewards(
     names   rewards to try; those of the configuration, or all that can be named, without any
     """
     settings = {name: RewardSettings() for name in names or rewards.names()}
-    weighted = bool(names or config)
+    weighted, thinking = bool(names or config), False
     if config is not None:
         resolved = load_config(config)
         call_syntax = call_syntax or resolved.call_syntax or _taught_to(resolved, console)
-        data = data or resolved.data.validation
+        data, thinking = data or resolved.data.validation, resolved.thinking
         settings = {
             name: resolved.rewards.get(name, RewardSettings()) for name in names or resolved.rewards
         }
@@ -94,6 +95,8 @@ def try_rewards(
         raise UsageError("no rows to take one from; name some with --data rows.jsonl, or demo")
     functions, example = weighted_rewards(settings), _row(data, row)
     syntax = formats.get(call_syntax) if call_syntax else _syntax_of(completion)
+    if thinking:
+        syntax = behind_a_thought(syntax, completion)
     scored = score(completion, example, syntax, functions)
     _show_row(example, console)
     _line(

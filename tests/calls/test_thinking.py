@@ -14,6 +14,7 @@ from edgetool.calls.thinking import (
     ThinkingSyntax,
     Thought,
     answer_begins,
+    behind_a_thought,
     describe,
     plain_syntax,
     switch_of,
@@ -210,6 +211,18 @@ def test_what_is_taught_ends_the_thought_that_the_prompt_opened() -> None:
     assert on.syntax.parse(said, [TOOL]).strict_calls == (call,)
     assert "".join(map(chr, on.completion_ids("Sorry."))) == "</think>\n\nSorry."
     assert "".join(map(chr, on.text_ids("Sorry."))) == "Sorry."
+
+
+@pytest.mark.parametrize(
+    ("lead", "problem"),
+    [("<think>x</think>", None), ("x</think>", None), ("[THINK]x[/THINK]", None), ("", None)],
+)
+def test_a_completion_without_a_prompt_is_read_behind_whatever_thought_it_has(
+    lead: str, problem: str | None
+) -> None:
+    text = f"{lead}{CALL}"
+    parsed = behind_a_thought(formats.get("hermes"), text).parse(text, [TOOL])
+    assert (parsed.problem, len(parsed.calls)) == (problem, 1)
 
 
 def test_a_syntax_goes_over_a_pipe_and_comes_back() -> None:
