@@ -18,6 +18,7 @@ from edgetool.data.check import (
     Problem,
     expected_call,
     mapping,
+    require_text,
     tool_of,
     without_padded_history,
 )
@@ -71,6 +72,8 @@ def finish(draft: Draft, *, coerce: bool = False, fit: bool = True) -> Example:
         expected_call(f"calls[{i}]", call, tools, fit=fit) for i, call in enumerate(wanted)
     )
     completion = None if calls else draft.completion
+    if completion is not None:
+        require_text("completion", completion)
     return Example("", messages, tools, calls, completion, metadata=draft.metadata)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from edgetool.calls.reading import reading
 from edgetool.data import convert as convert_module
+from edgetool.data import importers
 from edgetool.data.convert import Options, convert
 from edgetool.data.rows import load_rows
 from edgetool.data.sources import load_for_training
@@ -74,9 +75,7 @@ def test_records_of_an_unexpected_shape_are_rejected_not_raised(tmp_path):
     assert all(line["reason"] for line in rejected)
 
 
-@pytest.mark.parametrize(
-    "importer", ["bfcl", "snips", "sgd", "toolrl", "when2call", "openai", "xlam"]
-)
+@pytest.mark.parametrize("importer", importers.known())
 def test_no_importer_raises_on_what_is_not_its_own(tmp_path, importer, monkeypatch):
     monkeypatch.setattr("edgetool.data.chunks._companions", lambda *_: {})
     strange = [RECORDS[name] for name in RECORDS] + [{"a": [{"data": 3}]}, {"turns": 1}, {}, 0]
@@ -319,6 +318,13 @@ def test_a_message_that_is_null_says_what_a_message_is(tmp_path, name):
     assert reason["reason"] == (
         'messages[0] null must be a message such as {"role": "user", "content": "..."}'
     )
+
+
+def test_an_answer_that_is_no_text_is_refused_as_validate_would(tmp_path):
+    messages = [user("hi"), {"role": "assistant", "content": {"text": "Hello."}}]
+    bad = {**RECORDS["openai"], "messages": messages}
+    _, [reason], _ = run(write(tmp_path / "a.jsonl", [bad, RECORDS["openai"]]), tmp_path)
+    assert reason["reason"].startswith("completion {") and "must be text" in reason["reason"]
 
 
 def test_nothing_is_written_when_no_row_fits(tmp_path):

@@ -28,6 +28,6 @@ def recognises(record: dict[str, Any]) -> bool:
 
 
 def drafts(record: dict[str, Any], companions: None) -> Iterator[Draft]:
-    listed = next(record[name] for name in _TOOLS if record.get(name))
+    listed: Any = next((record[name] for name in _TOOLS if record.get(name)), [])
     metadata = {"id": record["uuid"], "subset": record.get("subset_name")}
     yield from turns(openai_messages(record["messages"]), json_list("tools", listed), metadata)
