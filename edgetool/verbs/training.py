@@ -40,6 +40,7 @@ from edgetool.verbs.planning import (
 )
 from edgetool.verbs.prompting import say_left_out, say_template
 from edgetool.verbs.rewarding import weighted_rewards
+from edgetool.verbs.run_end import say_how_it_ended
 from edgetool.verbs.run_folder import SFT, TEMPLATE, TRAIN, RunFolder
 
 
@@ -161,7 +162,7 @@ def _run(
                     activity=panel.activity,
                 )
     if ranks.first:
-        _say_how_it_ended(result, RunFolder(output_dir), console)
+        say_how_it_ended(result, RunFolder(output_dir), console)
     return result
 
 
@@ -247,13 +248,3 @@ def loading_of(
         gradient_checkpointing=settings.gradient_checkpointing,
         seed=settings.seed,
     )
-
-
-def _say_how_it_ended(result: TrainResult, run: RunFolder, console: Console) -> None:
-    if result.interrupted:
-        again = run.resume_command
-        console.print(f"stopped after step {result.steps} and saved; go on with: {again}")
-        return
-    console.print(f"trained {result.steps} steps; next: edgetool export {run.path} --gguf")
-    if run.verb == SFT:
-        console.print(f"or go on with GRPO: edgetool train --init-adapter {run.path} --config ...")

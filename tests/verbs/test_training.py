@@ -111,7 +111,7 @@ def test_a_supervised_run_is_a_run_like_any_other(configure: Configure, tmp_path
     assert run.verb == "sft" and run.settings == run.config.sft
     assert len(open_policy(run, trained=True).adapter.peft_config) == 1
     assert [row["step"] for row in run.metrics()] == [1]
-    assert f"edgetool train --init-adapter {tmp_path / 'warm'}" in said(console)
+    assert f"--init-adapter {tmp_path / 'warm'} --set output_dir=" in said(console)
     assert "step 1/1  loss" in said(console) and "accuracy" in said(console)
 
 
