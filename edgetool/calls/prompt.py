@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from edgetool.calls import formats
 from edgetool.calls import template as templates
 from edgetool.calls.formats import CallSyntax
 from edgetool.calls.history import with_objects
@@ -111,7 +112,7 @@ class Prompter:
         def render(messages: Sequence[Message]) -> str:
             return "".join(self.pieces(messages, (), add_generation_prompt=False))
 
-        return turn_ends(render, self.markers, self.syntax)
+        return turn_ends(render, self.markers, formats.detect(self.template))
 
     def with_thinking(self, on: bool) -> Prompter:
         """The same for a model that thinks before it answers, or does not.

@@ -49,6 +49,7 @@ def turn_ends(
 
     render    a finished conversation -> its text; a ModelError means that the template refuses it
     markers   the texts of all control tokens
+    syntax    the one the template teaches, whatever a model is asked to write
     """
     known = sorted((m for m in markers if m.strip()), key=len, reverse=True)
     if not known:

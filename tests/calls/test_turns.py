@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgetool.calls import formats
-from edgetool.calls.prompt import render_prompt
+from edgetool.calls.prompt import Prompter, render_prompt
 from edgetool.calls.turns import TurnEnds, stop_ids, stops_from_text, turn_ends
 from edgetool.calls.types import Message
 
@@ -58,6 +58,11 @@ def ends(template: str, markers: Sequence[str] = MARKERS, syntax: str = "hermes"
 )
 def test_what_stands_right_behind_a_turn_ends_it(template: str, found: TurnEnds) -> None:
     assert ends(template) == found
+
+
+def test_a_model_that_is_asked_for_another_syntax_ends_its_turns_all_the_same() -> None:
+    made = Prompter(CHATML, MARKERS, lambda text: [], formats.get("json"))
+    assert made.turn_ends() == TurnEnds("<|end|>", "<|end|>")
 
 
 def test_a_turn_of_calls_ends_as_one_of_words_where_the_template_does_not_say() -> None:
