@@ -101,10 +101,12 @@ def with_earlier_files(folder: Path, receipt: Mapping[str, Any]) -> dict[str, An
     new = {file["path"] for file in receipt["files"]}
     kept, dropped = [], []
     for entry in earlier["files"]:
+        if entry.get("path") in new:
+            continue  # it is replaced
         why = _why_not(folder, entry, again)
         if why is None:
             kept.append(_own_export(entry, earlier, receipt))
-        elif entry.get("path") not in new:
+        else:
             dropped.append({"path": entry.get("path"), "why": why})
     return {
         **receipt,

@@ -58,6 +58,14 @@ def test_a_file_that_is_exported_again_is_listed_once(tmp_path: Path) -> None:
     assert "export" not in receipt["files"][0] and "dropped" not in receipt
 
 
+def test_a_file_that_is_replaced_is_not_kept_whatever_its_entry_says(tmp_path: Path) -> None:
+    export(tmp_path, ["Q8_0"])
+    receipt = json.loads((tmp_path / "receipt.json").read_text())
+    del receipt["files"][0]["quant"]
+    (tmp_path / "receipt.json").write_text(json.dumps(receipt))
+    assert listed(export(tmp_path, ["Q8_0"])) == ["Q8_0"]
+
+
 def test_a_file_that_is_gone_or_changed_is_dropped_and_said(tmp_path: Path) -> None:
     export(tmp_path, ["F16", "Q8_0", "Q6_K"])
     (tmp_path / "model.F16.gguf").unlink()
