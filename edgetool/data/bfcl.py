@@ -8,7 +8,6 @@ the answers as they are spelled; what the strict rule reads is made from them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,9 @@ from typing import Any
 from edgetool.calls.dialects import json_schema
 from edgetool.calls.nulls import without_null_keywords
 from edgetool.calls.types import BFCL, Example, ExpectedCall, Tool
+from edgetool.data.check import Problem, mapping
+from edgetool.data.json_text import decode
+from edgetool.data.lines import numbered_lines, text_of
 from edgetool.data.rows import EVALUATION_ONLY
 from edgetool.errors import DataError, UsageError
 
@@ -62,10 +64,13 @@ def _answers(folder: Path, category: str) -> dict[str, Any]:
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            if line.strip():
-                yield json.loads(line)
+    for number, line in numbered_lines(path):
+        try:
+            yield mapping("row", decode(text_of(line)))
+        except Problem as problem:
+            raise DataError([f"{path}:{number}: {problem}"]) from None
+        except ValueError as error:
+            raise DataError([f"{path}:{number}: is not JSON ({error})"]) from None
 
 
 def example(row: dict[str, Any], answer: list[dict[str, Any]]) -> Example:

@@ -152,7 +152,7 @@ def _chunks(
         try:
             head = list(islice(found, _HEAD))
             name = options.importer or _recognised(path, head)
-            importers.named(name).companions(Path(path))
+            _require_companions(name, path)
         except (UsageError, DataError) as error:
             if len(_all_files(source)) == 1:
                 raise
@@ -162,6 +162,16 @@ def _chunks(
         while some := list(islice(found, _CHUNK)):
             yield Chunk(name, path, _prefix(source, path), some, options.coerce)
             left = None if left is None else left - len(some)
+
+
+def _require_companions(importer: str, path: str) -> None:
+    """Raises UsageError when what the rows of a file refer to is missing or cannot be read."""
+    try:
+        importers.named(importer).companions(Path(path))
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise UsageError(
+            f"{path}: files beside it that {importer}'s rows refer to cannot be read ({error!r})"
+        ) from None
 
 
 def _streams(source: str, options: Options) -> Iterator[tuple[str, Iterator[records.Record]]]:

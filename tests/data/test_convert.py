@@ -327,6 +327,16 @@ def test_an_answer_that_is_no_text_is_refused_as_validate_would(tmp_path):
     assert reason["reason"].startswith("completion {") and "must be text" in reason["reason"]
 
 
+@pytest.mark.parametrize("catalogue", ["{", "[]", "{}", b"\xff\n"])
+def test_a_companion_that_cannot_be_read_is_an_error_in_one_line(tmp_path, catalogue):
+    record = {"query": "area", "calling": [{"api": "getArea", "parameters": {}}]}
+    path = write(tmp_path / "rows.jsonl", [record])
+    raw = catalogue if isinstance(catalogue, bytes) else catalogue.encode()
+    (tmp_path / "tool.jsonl").write_bytes(raw)
+    with pytest.raises(UsageError, match="that seal-tools's rows refer to cannot be read"):
+        run(path, tmp_path)
+
+
 def test_nothing_is_written_when_no_row_fits(tmp_path):
     path = write(tmp_path / "a.jsonl", [xlam(days="x")])
     complaint = (
