@@ -37,9 +37,9 @@ class TurnEnds:
     words: str | None = None
     calls: str | None = None
 
-    def first(self, *, calls: bool) -> str | None:
-        """What to end a turn with that makes calls, or one that says something."""
-        return (self.calls or self.words) if calls else self.words
+    def of(self, *, calls: bool) -> list[str]:
+        """What may end a turn that makes calls, or one that says something; the likelier first."""
+        return [text for text in ((self.calls, self.words) if calls else (self.words,)) if text]
 
 
 def turn_ends(
@@ -81,12 +81,16 @@ def _behind(render: Callable[[Sequence[Message]], str], turn: Mapping[str, Any])
 
 
 def stop_ids(ends: TurnEnds, ids: Mapping[str, int], named: Iterable[Named]) -> tuple[int, ...]:
-    """Every token that ends a turn: those the template writes, then those named, each once.
+    """Every token that ends a turn: what the template writes, then those named, each once.
 
     ids     the id of each marker
     named   what tokenizer, generation_config and config call eos, in that order
+
+    What stands behind calls may still be part of them, so it counts only where it is named, too.
     """
-    written = [ids[text] for text in (ends.words, ends.calls) if text is not None and text in ids]
+    known: list[int] = []
     for value in named:
-        written += [value] if isinstance(value, int) else value or []
-    return tuple(dict.fromkeys(written))
+        known += [value] if isinstance(value, int) else value or []
+    words = [ids[text] for text in ends.of(calls=False) if text in ids]
+    calls = [ids[text] for text in ends.of(calls=True) if text in ids and ids[text] in known]
+    return tuple(dict.fromkeys([*words, *calls, *known]))

@@ -96,10 +96,10 @@ def closing_id(policy: Policy, *, calls: bool) -> int:
     Where the template writes none it is the tokenizer's own, as nothing else would end a
     completion.
     """
-    closing = policy.prompter.turn_ends().first(calls=calls)
-    found = marker_ids(policy.tokenizer).get(closing or "")
-    if found in policy.stop_ids:
-        return found
+    ids = marker_ids(policy.tokenizer)
+    for closing in policy.prompter.turn_ends().of(calls=calls):
+        if ids.get(closing) in policy.stop_ids:
+            return ids[closing]
     own = policy.tokenizer.eos_token_id
     return own if own in policy.stop_ids else policy.stop_ids[0]
 

@@ -66,9 +66,9 @@ def test_a_model_that_is_asked_for_another_syntax_ends_its_turns_all_the_same() 
 
 
 def test_a_turn_of_calls_ends_as_one_of_words_where_the_template_does_not_say() -> None:
-    assert ends(PHI).first(calls=True) == "<|end|>"
-    assert ends(RESPONSE).first(calls=True) == "<|assistant|>"
-    assert ends(RESPONSE).first(calls=False) == "<|end|>"
+    assert ends(PHI).of(calls=True) == ["<|end|>"]
+    assert ends(RESPONSE).of(calls=True) == ["<|assistant|>", "<|end|>"]
+    assert ends(RESPONSE).of(calls=False) == ["<|end|>"]
 
 
 @pytest.mark.parametrize(
@@ -84,6 +84,12 @@ def test_every_end_that_anybody_names_counts(
     named: list[int | list[int] | None], found: object
 ) -> None:
     assert stop_ids(TurnEnds("<|end|>", "<|end|>"), {"<|end|>": 7}, named) == found
+
+
+def test_what_stands_behind_calls_ends_a_turn_only_where_the_model_says_so() -> None:
+    both, ids = TurnEnds("<|end|>", "<response>"), {"<|end|>": 7, "<response>": 9}
+    assert stop_ids(both, ids, [0, [9, 7]]) == (7, 9, 0)
+    assert stop_ids(both, ids, [0, [7]]) == (7, 0)  # the end of a call in a syntax nobody knows
 
 
 def test_a_marker_without_a_token_ends_nothing() -> None:
