@@ -63,7 +63,7 @@ def hold_out(train: str) -> RowSources:
 def _split(path: Path, share: float) -> RowSources:
     folder = path.with_name(f"{path.name.removesuffix('.jsonl')}-split")
     validation = PARTS[0]
-    with writing(folder, option=None):
+    with writing(folder, f"`edgetool data split {path} --out`"):
         summary = split(path, folder, {TRAIN: 1 - share, validation: share})
     train, held = (folder / f"{part}.jsonl" for part in (TRAIN, validation))
     counts = summary.rows

@@ -1,4 +1,4 @@
-"""Lines of a file of rows: bytes -> text. What is not UTF-8 is named, and replaced by nothing.
+"""Lines of a file of rows: bytes -> text. A byte that is not UTF-8 is named, never replaced.
 
 A byte order mark, which Windows tools write and joined files hold in the middle, is no part of a
 line.
@@ -29,6 +29,14 @@ _OTHER_MARKS = {
 }
 
 
+# How JSON begins in UTF-16 without a mark.
+_UNMARKED = {
+    **dict.fromkeys((b"{\0", b"[\0"), "UTF-16LE"),
+    **dict.fromkeys((b"\0{", b"\0["), "UTF-16BE"),
+}
+_GZIP = b"\x1f\x8b"
+
+
 def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """(line number from 1, line) of every line that is not blank. `.gz` files are unpacked.
 
@@ -37,7 +45,7 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     with reading(path), open_bytes(path) as file:
         require_utf8_mark(path, file)
         for number, line in enumerate(iter(lambda: file.readline(LONGEST), b""), start=1):
-            if line.strip():
+            if line.removeprefix(codecs.BOM_UTF8).strip():
                 yield number, line
 
 
@@ -96,8 +104,10 @@ def require_utf8_mark(path: Path, file: BinaryIO) -> None:
     head = file.read(4)
     file.seek(0)
     name = next((name for mark, name in _OTHER_MARKS.items() if head.startswith(mark)), None)
-    if name is None and b"\0" in head:  # no JSON text holds one
-        name = "UTF-16BE" if head.startswith(b"\0") else "UTF-16LE"
+    name = name or _UNMARKED.get(head[:2])
+    if head.startswith(_GZIP):
+        remedy = f"type `mv {path} {path}.gz` and give that file"
+        raise DataError([f"{path}: is packed with gzip, which its name does not say; {remedy}"])
     if name is not None:
         raise DataError(
             [

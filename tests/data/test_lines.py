@@ -109,9 +109,16 @@ def test_a_packed_file_that_is_broken_is_an_error_in_one_line(tmp_path, lines, n
         converted(path, tmp_path)
 
 
+def test_a_packed_file_whose_name_does_not_say_so_is_told_as_one(tmp_path, lines):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(gzip.compress(b"\n".join(lines)))
+    with pytest.raises(DataError, match=f"is packed with gzip.*`mv {path} {path}.gz`"):
+        load_rows(path)
+
+
 def test_an_empty_file_is_called_empty(tmp_path):
     path = tmp_path / "rows.jsonl"
-    for text in ("", "\n \n"):
+    for text in ("", "\n \n", "\ufeff\r\n"):
         path.write_text(text)
         with pytest.raises(DataError, match="is empty; give a file with one JSON object a line"):
             converted(path, tmp_path)
