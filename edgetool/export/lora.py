@@ -88,6 +88,7 @@ def _pair(
     down, up = halves["lora_A"], halves["lora_B"]
     if down.shape[0] != numbers.r:
         raise ModelError(
-            f"{path}: '{name}' has rank {down.shape[0]}, {CONFIG} says r = {numbers.r}"
+            f"{path}: '{name}' has rank {down.shape[0]}, but r = {numbers.r} by {CONFIG}, or by "
+            "peft's default where it has none"
         )
     return LoraPair(down, up, numbers.scale)

@@ -166,7 +166,7 @@ class ModelFolder:
         """The safetensors files. Raises ModelError for pickled, missing or outside ones, and for
         two sets of them, of which transformers would read the first."""
         index = self.find(INDEX)
-        if index and self.find(WEIGHTS):
+        if index and self.find(WEIGHTS) and _indexed_files(index) != [WEIGHTS]:
             raise ModelError(
                 f"{self.path}: has {WEIGHTS}, and {INDEX} of others; transformers reads only the "
                 "former. Move what is not this model's out of the folder"

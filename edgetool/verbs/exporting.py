@@ -131,7 +131,9 @@ def _export(
 ) -> list[ExportedFile]:
     if options.converter:
         quants = options.quants or (QUANT,)
-        return run_converted(options.converter, subject, out, quants, options.merge_into, console)
+        files = run_converted(options.converter, subject, out, quants, options.merge_into, console)
+        _say_dropped(read_receipt(out / FILE).get("dropped", ()), console)
+        return files
     rows = held_out(subject, options.data, options.rows)
     if options.adapter_only:
         return [run_adapter_only(subject, out, rows, options.beside, console)]

@@ -150,7 +150,7 @@ def test_more_than_a_plain_lora_is_refused_wherever_an_adapter_is_read(
 def test_a_rank_that_is_not_the_matrices_is_refused(tmp_path: Path) -> None:
     adapter = trained(tmp_path / "adapter")
     edit_json(adapter / "adapter_config.json", r=16)
-    with pytest.raises(ModelError, match=r"has rank 8, adapter_config.json says r = 16"):
+    with pytest.raises(ModelError, match=r"has rank 8, but r = 16 by adapter_config.json"):
         TrainedWeights.open(NANO, adapter, "base")
 
 

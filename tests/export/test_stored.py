@@ -165,6 +165,11 @@ def test_one_file_beside_an_index_of_others_is_refused(model_copy: Path) -> None
     assert check_exportable(model_copy) == model_copy
 
 
+def test_an_index_of_the_one_file_itself_is_no_second_set(model_copy: Path) -> None:
+    sharded(model_copy, {"model.safetensors": load_file(model_copy / "model.safetensors")})
+    assert check_exportable(model_copy) == model_copy
+
+
 def test_a_tensor_in_two_shards_is_named(model_copy: Path) -> None:
     weights = load_file(model_copy / "model.safetensors")
     (model_copy / "model.safetensors").unlink()
