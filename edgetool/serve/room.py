@@ -5,11 +5,11 @@ nothing but its length:
 
     tokens >= ink(text) / longest
 
-Ink are the bytes that are no ASCII white space, `longest` the most of them that any token stands
-for. Every byte of ink of a text is part of some token: llama.cpp's BPE and SentencePiece change no
-byte of a text, drop none for which the vocabulary has a token, and swallow only white space (beside
-control tokens). Other kinds of vocabulary normalize; for them, and where bytes have no token, there
-is no bound (`longest` is 0).
+Ink are the bytes that take a token, `longest` the most of them that any token stands for. Every
+byte of ink of a text is part of some token: llama.cpp's BPE and SentencePiece change no byte of a
+text. They swallow ASCII white space (beside control tokens), and BPE drops a byte that the
+vocabulary has no token for; these bytes are no ink. Other kinds of vocabulary normalize; for them
+there is no bound (`longest` is 0).
 
 A template may leave out what it was given, such as the thoughts of earlier turns. So before it is
 rendered only what users say counts, and only for templates that were seen to show all of it.
@@ -24,14 +24,14 @@ from edgetool.calls.prompt import Prompter
 from edgetool.calls.types import Message
 from edgetool.errors import EdgetoolError, PromptTooLong
 
-_WHITE_SPACE = b" \t\n\v\f\r"  # what C's isspace knows, and llama.cpp with it
+WHITE_SPACE = b" \t\n\v\f\r"  # what C's isspace knows, and llama.cpp with it
 _PROBES = ("Ea7q", "Zp3k")
 
 
-def ink(text: str | bytes) -> int:
-    """Bytes of a text that are no ASCII white space."""
+def ink(text: str | bytes, blank: bytes) -> int:
+    """Bytes of a text that are not among the `blank` ones."""
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-    return len(data.translate(None, _WHITE_SPACE))
+    return len(data.translate(None, blank))
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,14 @@ class Room:
     name      the model file's, for messages
     limit     tokens of a prompt and its completion
     longest   ink that one token stands for at most; 0: not known
+    blank     the bytes that are no ink
     shown     the template shows all that users say
     """
 
     name: str
     limit: int
     longest: int = 0
+    blank: Sequence[int] = tuple(WHITE_SPACE)
     shown: bool = False
 
     def require(self, prompt_ids: Sequence[int]) -> None:
@@ -60,7 +62,8 @@ class Room:
         """Raises PromptTooLong where a prompt of these texts cannot fit, however it is cut."""
         if not self.longest:
             return
-        least = -(-sum(map(ink, texts)) // self.longest)
+        blank = bytes(self.blank)
+        least = -(-sum(ink(text, blank) for text in texts) // self.longest)
         if least >= self.limit:
             raise self._too_long(f"at least {least}")
 

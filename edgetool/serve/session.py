@@ -179,7 +179,8 @@ def prompter_of(
 
 def room_of(path: Path, limit: int, vocabulary: Vocabulary, prompter: Prompter) -> Room:
     """What a context of `limit` tokens of a model holds."""
-    return Room(path.name, limit, vocabulary.longest, shows_users(prompter))
+    longest, blank = vocabulary.longest, tuple(vocabulary.blank)
+    return Room(path.name, limit, longest, blank, shows_users(prompter))
 
 
 def chosen_by(prompter: Prompter) -> ChatTemplate:

@@ -8,11 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from edgetool.errors import UsageError
-from edgetool.serve.room import ink
+from edgetool.serve.room import WHITE_SPACE, ink
 
 _PIECE_BYTES = 256
-# Those that UTF-8 is made of.
-_BYTES_OF_TEXT = {bytes([value]) for value in (*range(0xC0), *range(0xC2, 0xF5))}
 
 
 @dataclass(frozen=True)
@@ -24,6 +22,7 @@ class Vocabulary:
     stop_ids  the tokens that end a completion, the file's own eos first
     alphabet  the characters it can write; None: all of them
     longest   the most ink (see `room.py`) a token stands for; 0: nothing of the kind can be told
+    blank     the bytes that are no ink
     """
 
     pieces: tuple[bytes, ...]
@@ -33,6 +32,7 @@ class Vocabulary:
     eos_token: str
     alphabet: frozenset[str] | None = None
     longest: int = 0
+    blank: bytes = WHITE_SPACE
 
     @property
     def size(self) -> int:
@@ -70,6 +70,7 @@ def read_vocabulary(vocab: Any) -> Vocabulary:
         if llama_cpp.llama_vocab_get_attr(vocab, token) & marker_kinds
     }
     pieces = tuple(_piece(vocab, token) for token in range(size))
+    blank = _blank(vocab, pieces)
     return Vocabulary(
         pieces=pieces,
         markers={text: token for text, token in markers.items() if text},
@@ -77,19 +78,29 @@ def read_vocabulary(vocab: Any) -> Vocabulary:
         bos_token=_raw_text(vocab, _bos(vocab)),
         eos_token=_raw_text(vocab, llama_cpp.llama_vocab_eos(vocab)),
         alphabet=_alphabet(vocab, size),
-        longest=_longest(vocab, pieces, markers),
+        longest=_longest(vocab, [*pieces, *(marker.encode() for marker in markers)], blank),
+        blank=blank,
     )
 
 
-def _longest(vocab: Any, pieces: Sequence[bytes], markers: Iterable[str]) -> int:
-    """Of a vocabulary that changes and drops no byte."""
+def _blank(vocab: Any, pieces: Sequence[bytes]) -> bytes:
+    """Bytes of a text that a tokenizer may leave out without a token."""
     import llama_cpp
 
-    kind = llama_cpp.llama_vocab_type(vocab)
-    whole = {piece for piece in pieces if len(piece) == 1} >= _BYTES_OF_TEXT
-    if kind == llama_cpp.LLAMA_VOCAB_TYPE_SPM or (kind == llama_cpp.LLAMA_VOCAB_TYPE_BPE and whole):
-        return max(*map(ink, pieces), *map(ink, markers), 1)
-    return 0
+    if llama_cpp.llama_vocab_type(vocab) != llama_cpp.LLAMA_VOCAB_TYPE_BPE:
+        return WHITE_SPACE
+    written = {piece for piece in pieces if len(piece) == 1}
+    return WHITE_SPACE + bytes(v for v in range(256) if bytes([v]) not in written)
+
+
+def _longest(vocab: Any, texts: Iterable[bytes], blank: bytes) -> int:
+    """Of a vocabulary that changes no byte; `texts` are those of its tokens."""
+    import llama_cpp
+
+    kinds = (llama_cpp.LLAMA_VOCAB_TYPE_SPM, llama_cpp.LLAMA_VOCAB_TYPE_BPE)
+    if llama_cpp.llama_vocab_type(vocab) not in kinds:
+        return 0
+    return max(1, *(ink(text, blank) for text in texts))
 
 
 def _stop_ids(vocab: Any, size: int) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from edgetool.calls.prompt import Prompter
 from edgetool.calls.runtime import Sampling
 from edgetool.errors import PromptTooLong
 from edgetool.serve.jobs import Job
-from edgetool.serve.room import Room, ink, shows_users
+from edgetool.serve.room import WHITE_SPACE, Room, ink, shows_users
 from edgetool.serve.session import LlamaSession
 from edgetool.serve.vocabulary import read_vocabulary
 from edgetool.serve.writer import ChildWriter
@@ -34,7 +34,7 @@ def user(text: str) -> dict[str, str]:
     ("text", "count"), [("", 0), (" \t\r\n\v\f", 0), ("a b", 2), ("é €", 5), ("\u00a0", 2)]
 )
 def test_ink_is_bytes_without_ascii_white_space(text, count):
-    assert ink(text) == ink(text.encode()) == count
+    assert ink(text, WHITE_SPACE) == ink(text.encode(), WHITE_SPACE) == count
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,14 @@ def test_a_text_is_refused_where_no_way_to_cut_it_fits(letters, fits):
     least = -(-letters // 4)
     with pytest.raises(PromptTooLong, match=rf"at least {least} tokens, but the context holds 10"):
         room.require_possible(texts)
+
+
+def test_bytes_that_no_token_stands_for_do_not_count():
+    """llama.cpp's BPE drops them, as SmolLM2's does some control characters."""
+    room = Room("my.gguf", limit=10, longest=4, blank=(*WHITE_SPACE, 4))
+    room.require_possible(["\x04" * 10**6])
+    with pytest.raises(PromptTooLong):
+        room.require_possible(["\x05" * 10**6])
 
 
 def test_without_a_bound_nothing_is_refused_by_its_length():
@@ -90,6 +98,7 @@ TEXTS = [
     "=" * 500 + "-" * 500,
     '{"city": "Oslo", "days": 3}' * 30,
     "\u00a0\u3000 \u2028" * 50,
+    "\x01\x04\x06\x7f" * 100,
 ]
 
 
@@ -107,14 +116,14 @@ def test_no_real_tokenizer_needs_fewer_tokens_than_the_bound(shared: Path, name:
     ids = llama.tokenize(text.encode(), add_bos=False, special=True)
     llama.close()
     assert 1 <= vocabulary.longest < 1000
-    assert len(ids) * vocabulary.longest >= ink(text)
+    assert len(ids) * vocabulary.longest >= ink(text, vocabulary.blank)
 
 
 def test_the_bound_of_a_session_holds_for_its_own_prompts(session: LlamaSession):
     assert session.room.shown
     for text in TEXTS:
         ids = session.prompter.ids([user(text)], ())
-        assert len(ids) * session.room.longest >= ink(text)
+        assert len(ids) * session.room.longest >= ink(text, bytes(session.room.blank))
 
 
 @pytest.fixture(scope="module")
