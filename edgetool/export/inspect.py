@@ -10,7 +10,8 @@ from typing import Any
 
 from edgetool.calls import formats
 from edgetool.calls.formats import SYNTAX_KEY
-from edgetool.calls.template_choice import family_of, why_tools_are_hidden
+from edgetool.calls.kit_template import family_of
+from edgetool.calls.template_choice import why_tools_are_hidden
 from edgetool.errors import ModelError
 from edgetool.export.gguf_reader import MALFORMED, open_gguf
 

@@ -5,16 +5,9 @@ from __future__ import annotations
 import pytest
 
 from edgetool.calls import formats
+from edgetool.calls.kit_template import FAMILIES, Frame, family_of, kit_template
 from edgetool.calls.prompt import render_prompt
-from edgetool.calls.template_choice import (
-    FAMILIES,
-    OWN,
-    choose,
-    family_of,
-    kit_template,
-    select,
-    why_tools_are_hidden,
-)
+from edgetool.calls.template_choice import OWN, choose, select, why_tools_are_hidden
 from edgetool.calls.types import ToolCall
 from edgetool.errors import ModelError, UsageError
 from tests.calls.chat_templates import SHAPES, WITHOUT_TOOLS
@@ -86,7 +79,7 @@ def test_a_conversation_without_tools_reads_as_before(name, conversation):
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("system", [(), (SYSTEM,)], ids=["no system", "system"])
 def test_every_family_shows_every_tool_whole(family, system):
-    text = written(kit_template(family, bos=False), [*system, *user("hi")], TOOLS)
+    text = written(kit_template(family, Frame(bos=False)), [*system, *user("hi")], TOOLS)
     for tool in TOOLS:
         assert tool.name in text and tool.description in text
         assert all(name in text for name in tool.parameters["properties"])
@@ -96,14 +89,14 @@ def test_every_family_shows_every_tool_whole(family, system):
 @pytest.mark.parametrize("content", ["", "Let me see.", None], ids=["calls", "words", "null"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_calls_in_a_history_are_written_as_the_model_writes_them(family, content):
-    text = written(kit_template(family, bos=False), history(content), TOOLS)
+    text = written(kit_template(family, Frame(bos=False)), history(content), TOOLS)
     words = f"{content}\n" if content else ""
     assert words + formats.get("hermes").render(TWO_CALLS) in text
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_results_come_together_in_one_turn(family):
-    text = written(kit_template(family, bos=False), history(), TOOLS)
+    text = written(kit_template(family, Frame(bos=False)), history(), TOOLS)
     results = ["<tool_response>\n5 degrees\n</tool_response>", "<tool_response>\nplaying\n"]
     assert "\n".join(results) in text
 
@@ -111,15 +104,15 @@ def test_results_come_together_in_one_turn(family):
 def test_chatml_with_tools_is_what_qwen_2_5_writes(shared):
     qwen = (shared / "fixtures/templates/Qwen-Qwen2.5-7B-Instruct.jinja").read_text()
     for messages in ([SYSTEM, *history()], [SYSTEM, *history("Let me see."), MUSIC]):
-        assert written(kit_template("chatml", bos=False), messages, TOOLS) == written(
+        assert written(kit_template("chatml", Frame(bos=False)), messages, TOOLS) == written(
             qwen, messages, TOOLS
         )
 
 
 def test_gemma_with_tools_word_by_word():
-    text = written(kit_template("gemma", bos=True), [SYSTEM, *user("hi")], [])
+    text = written(kit_template("gemma", Frame(bos=True)), [SYSTEM, *user("hi")], [])
     assert text == "<s><start_of_turn>user\nBe brief.\n\nhi<end_of_turn>\n<start_of_turn>model\n"
-    text = written(kit_template("gemma", bos=True), [SYSTEM, *user("hi")], TOOLS)
+    text = written(kit_template("gemma", Frame(bos=True)), [SYSTEM, *user("hi")], TOOLS)
     assert text.startswith("<s><start_of_turn>user\nBe brief.\n\n# Tools\n")
     assert text.endswith("</tool_call>\n\nhi<end_of_turn>\n<start_of_turn>model\n")
 
@@ -128,14 +121,14 @@ def test_arguments_sent_as_text_are_not_quoted_again():
     import json
 
     for family in FAMILIES:
-        template = kit_template(family, bos=False)
+        template = kit_template(family, Frame(bos=False))
         as_text = history(arguments=lambda value: json.dumps(value, ensure_ascii=False))
         assert written(template, as_text, TOOLS) == written(template, history(), TOOLS)
 
 
 def test_parts_of_text_are_joined():
     parts = [{"type": "text", "text": "hel"}, {"type": "text", "text": "lo"}]
-    template = kit_template("chatml", bos=False)
+    template = kit_template("chatml", Frame(bos=False))
     assert written(template, [{"role": "user", "content": parts}]) == written(
         template, user("hello")
     )
@@ -317,3 +310,32 @@ def test_named_templates_without_a_default_are_refused():
 @pytest.mark.parametrize("name", SHAPES)
 def test_templates_of_no_turns_belong_to_no_family(name):
     assert family_of(SHAPES[name]) is None
+
+
+SMOLLM3 = (
+    "{%- if enable_thinking is not defined %}{%- set enable_thinking = true %}{%- endif %}"
+    "{{- '<|im_start|>system\nMode: ' + ('/think' if enable_thinking else '/no_think') }}"
+    "{%- if messages[0].role == 'system' %}{{- '\n' + messages[0].content }}{%- endif %}"
+    "{{- '<|im_end|>\n' }}{%- for m in messages if m.role != 'system' %}"
+    "{{- '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}"
+    "{%- if not enable_thinking %}{{- '<think>\n\n</think>\n' }}{%- endif %}{%- endif %}"
+)
+
+
+@pytest.mark.parametrize("thinking", [True, False])
+def test_thinking_is_turned_off_as_the_models_own_template_does(thinking):
+    chosen, told = choose(SMOLLM3, where="model"), {"enable_thinking": thinking}
+    assert chosen.name == "chatml"
+    expected = written(SMOLLM3, user("hi"), **told)
+    assert written(chosen.text, user("hi"), **told) == expected
+    assert expected.endswith("</think>\n") != thinking
+    assert written(chosen.text, user("hi")) == written(SMOLLM3, user("hi"))
+    assert written(chosen.text, user("hi"), TOOLS, **told).endswith("</think>\n") != thinking
+
+
+def test_smollm3_without_tools_keeps_its_switch(shared):
+    own = (shared / "fixtures/templates/HuggingFaceTB-SmolLM3-3B.jinja").read_text()
+    chosen = choose(own, where="model")
+    for told in ({"enable_thinking": True}, {"enable_thinking": False}, {}):
+        assert written(chosen.text, user("hi"), **told) == written(own, user("hi"), **told)
