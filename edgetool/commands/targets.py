@@ -10,6 +10,7 @@ import typer
 
 from edgetool.catalogue import NANO, locate
 from edgetool.errors import UsageError
+from edgetool.files import require_writable
 
 # Of several files in a folder the first of these that is there.
 PREFERRED = ("Q4_K_M", "Q8_0", "Q6_K", "Q5_K_M", "Q4_0", "IQ4_XS", "F16")
@@ -66,6 +67,7 @@ def _nano() -> Path:
     folder = _cache() / f"{NANO}-{fingerprint(made_of)[:12]}"
     path = folder / f"{NANO}.{NANO_QUANT}.gguf"
     if not path.is_file():
+        require_writable(folder, "XDG_CACHE_HOME=FOLDER")
         _note(f"writing {path}, once")
         export_gguf(base, None, folder, [NANO_QUANT], stem=NANO)
     return path

@@ -76,3 +76,10 @@ def test_nano_is_written_once_into_the_users_cache(tmp_path, monkeypatch, capsys
     written = path.stat().st_mtime_ns
     assert gguf_of("nano") == path and path.stat().st_mtime_ns == written
     assert capsys.readouterr().err == ""
+
+
+def test_a_cache_that_cannot_be_written_names_its_variable(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(UsageError, match=r"file: could not be written: .*XDG_CACHE_HOME=FOLDER"):
+        gguf_of("nano")
