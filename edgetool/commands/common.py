@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,3 +66,12 @@ def console() -> Console:
     # In a log file there is no width to fit; rich would assume 80 columns and break the tables.
     log = not sys.stdout.isatty()
     return Console(soft_wrap=log, width=LOG_WIDTH if log else None)
+
+
+@contextmanager
+def loading(*, quiet: bool = False) -> Iterator[None]:
+    """Around imports that take seconds: on a slow disk somebody wonders. quiet: print is JSON."""
+    from edgetool.activity import busy, silently
+
+    with silently("") if quiet else busy(console(), "loading libraries"):
+        yield

@@ -17,6 +17,7 @@ from edgetool.commands.common import (
     TemplateOption,
     console,
     group,
+    loading,
     with_template,
 )
 
@@ -74,7 +75,8 @@ def plan(
     json_: JsonOption = False,
 ) -> None:
     """What training takes by part, and what fits a GPU."""
-    from edgetool.verbs.planning import run_plan
+    with loading(quiet=json_):
+        from edgetool.verbs.planning import run_plan
 
     run_plan(model, vram, console(), template=template, as_json=json_)
 
@@ -136,11 +138,13 @@ def sft(
     told = Told(config, with_template(set_, template), model, data, seed)
     resolved = configured("sft", told, console())
     if dry_run:
-        from edgetool.verbs.dry_run import run_dry
+        with loading():
+            from edgetool.verbs.dry_run import run_dry
 
         run_dry(resolved, console(), "sft")
         return
-    from edgetool.verbs.training import run_sft
+    with loading():
+        from edgetool.verbs.training import run_sft
 
     with _interruptible():
         if run_sft(resolved, console(), resume=resume).interrupted:
@@ -168,11 +172,13 @@ def train(
     told = Told(config, with_template(set_, template), model, data, seed)
     resolved = configured("train", told, console())
     if dry_run:
-        from edgetool.verbs.dry_run import run_dry
+        with loading():
+            from edgetool.verbs.dry_run import run_dry
 
         run_dry(resolved, console(), init_adapter=init_adapter)
         return
-    from edgetool.verbs.training import run_training
+    with loading():
+        from edgetool.verbs.training import run_training
 
     with _interruptible():
         done = run_training(resolved, console(), resume=resume, init_adapter=init_adapter)

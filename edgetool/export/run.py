@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgetool.activity import Working, silently
 from edgetool.errors import UsageError
 from edgetool.export.fidelity import measure_tokens, require_same_tokens
 from edgetool.export.gguf_writer import GgufFile, Plan
@@ -64,6 +65,7 @@ def export_gguf(
     importance: Mapping[str, Floats] | None = None,
     judge: Judge | None = None,
     notes: Mapping[str, Any] | None = None,
+    working: Working = silently,
 ) -> list[ExportedFile]:
     """Writes one GGUF file per quantization into `out_dir`, and receipt.json beside them.
 
@@ -79,6 +81,7 @@ def export_gguf(
     judge           measures the files, an F16 one among them, before they get their names; one it
                     rejects is kept as `<name>.rejected`
     notes           further entries of the receipt
+    working         shows somebody how far the writing is
 
     Every file is whole under its name, and llama.cpp was seen to cut text into the same tokens as
     the model's own tokenizer. An earlier receipt goes before the first new name and the new one
@@ -100,7 +103,8 @@ def export_gguf(
         out_dir.mkdir(parents=True, exist_ok=True)
         wanted = _with_reference(chosen) if judge else chosen
         targets = {quant: out_dir / _file_name(plan, quant, stem) for quant in wanted}
-        with _written(out_dir, targets, plan, weights, importance or {}) as (parts, counts):
+        written = _written(out_dir, targets, plan, weights, importance or {}, working)
+        with written as (parts, counts):
             judgement = judge(parts) if judge else Judgement()
             exported = [_describe(q, parts, targets[q], counts, judgement) for q in chosen]
             source = Source(base, adapter, merge_into, policy_dtype)
@@ -125,13 +129,14 @@ def _written(
     plan: Plan,
     weights: TrainedWeights,
     importance: Mapping[str, Floats],
+    working: Working,
 ) -> Iterator[tuple[dict[str, Path], dict[str, Counts]]]:
     """Whole files by quantization, under names of passage, and how many tensors of each type they
     hold. What gets no other name is removed in the end."""
     require_space(folder, sum(plan.estimate(q, weighed=bool(importance)) for q in targets))
     parts = {quant.name: part_path(target) for quant, target in targets.items()}
     with claiming(*parts.values()):
-        counts = _write(parts, list(targets), plan, weights, importance)
+        counts = _write(parts, list(targets), plan, weights, importance, working)
         require_same_tokens(next(iter(parts.values())), weights.base, [plan.chat_template])
         yield parts, counts
 
@@ -163,6 +168,7 @@ def _write(
     plan: Plan,
     weights: TrainedWeights,
     importance: Mapping[str, Floats],
+    working: Working,
 ) -> dict[str, Counts]:
     """All files side by side, so that each block of a tensor is read and merged once."""
     with ExitStack() as stack:
@@ -171,7 +177,9 @@ def _write(
             file = GgufFile.create(paths[quant.name], plan, quant, weighed=bool(importance))
             stack.callback(file.close)
             files.append(file)
-        for name in plan.tensors:
+        what = f"writing {', '.join(paths)}"
+        activity = stack.enter_context(working(what))
+        for name in activity.over(list(plan.tensors), what, "tensor"):
             for values in read_blocks(name, plan, weights):
                 for file in files:
                     file.add(name, values, importance.get(name))

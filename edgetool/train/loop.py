@@ -18,11 +18,11 @@ from typing import Any, Protocol
 
 import torch
 
+from edgetool.activity import Activity, duration
 from edgetool.calls.types import Example
 from edgetool.errors import ConfigError, EdgetoolError, UsageError
 from edgetool.files import read_log, sweep, write_error
 from edgetool.train import begun, checkpoint
-from edgetool.train.activity import Activity, duration
 from edgetool.train.metrics import METRICS, MetricsFile, tensorboard_writer
 from edgetool.train.policy import Policy
 from edgetool.train.ranks import ALONE, Ranks

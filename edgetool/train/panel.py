@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,16 +13,13 @@ from rich.panel import Panel as Box
 from rich.table import Table
 from rich.text import Text
 
-from edgetool.train.activity import Activity, duration
+from edgetool.activity import MOST_QUIET, Activity, Watch, duration
 from edgetool.train.loop import AnyReport
 from edgetool.train.scoring import Scored
 from edgetool.train.step import StepReport
 
 SAMPLES = 4
 NOTHING = Text()  # before the first step
-TICK = 0.5  # seconds between two looks at what the run does
-# A log that has been silent for so long says what the run does; each time it waits twice as long.
-QUIET, MOST_QUIET = 3.0, 60.0
 
 
 @dataclass(frozen=True)
@@ -55,35 +51,24 @@ class Panel:
         self._live: Live | None = None
         self._box: RenderableType = NOTHING
         self._clock = _Clock()
-        self._over, self._spoken_at, self._patience = threading.Event(), 0.0, QUIET
+        self._watch: Watch | None = None
 
     def __enter__(self) -> Panel:
         if self.console.is_terminal:
             self._live = Live(console=self.console, auto_refresh=False)
             self._live.start()
-        self._spoken_at = time.monotonic()
-        # A thread of its own: who does the work is often in one call for seconds.
-        self._watcher = threading.Thread(target=self._watch, daemon=True)
-        self._watcher.start()
+        self._watch = Watch(self.activity, self.note, self._redraw if self._live else None)
+        self._watch.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._watcher.join()
+        assert self._watch is not None
+        self._watch.__exit__()
         if self._live is not None:
             self._live.transient = self._box is NOTHING
             self._live.update(self._box, refresh=True)
             self._live.stop()
             self._live = None
-
-    def _watch(self) -> None:
-        while not self._over.wait(TICK):
-            silent = time.monotonic() - self._spoken_at
-            if self._live is not None:
-                self._redraw()
-            elif silent >= self._patience:
-                self._patience = min(2 * self._patience, MOST_QUIET)
-                self.note(f"{self.activity.text} ...")
 
     def _redraw(self) -> None:
         assert self._live is not None
@@ -92,8 +77,12 @@ class Panel:
 
     def note(self, line: str) -> None:
         """Say a line above the panel."""
-        self._spoken_at = time.monotonic()
+        self._spoken()
         self.console.print(Text(line))
+
+    def _spoken(self, patience: float | None = None) -> None:
+        if self._watch is not None:
+            self._watch.spoken(patience)
 
     def show(self, report: AnyReport) -> None:
         left = self._clock.left(report)
@@ -101,7 +90,7 @@ class Panel:
             self._box = self.view.draw(report, left)
             self._redraw()
         elif report.step % self.logging_steps == 0 or report.step == report.max_steps:
-            self._spoken_at, self._patience = time.monotonic(), MOST_QUIET
+            self._spoken(MOST_QUIET)
             self.console.print(Text(self.view.line(report, left)), soft_wrap=True)
 
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from edgetool.activity import Activity
 from edgetool.calls.types import Example
 from edgetool.errors import DataError, PromptTooLong
-from edgetool.train.activity import Activity
 from edgetool.train.policy import Policy
 from edgetool.train.settings import GRPOSettings, StepSettings
 

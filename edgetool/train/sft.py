@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edgetool.activity import Activity
 from edgetool.calls.types import Example
-from edgetool.train.activity import Activity
 from edgetool.train.begun import Begun
 from edgetool.train.fitting import Memory
 from edgetool.train.gradient import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.panel import Panel as Box
 from rich.table import Table
 
-from edgetool.train.activity import duration
+from edgetool.activity import duration
 from edgetool.train.panel import View, framed, memory
 from edgetool.train.sft import SFTReport
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
+from edgetool.activity import Activity
 from edgetool.calls.runtime import Sampling
 from edgetool.rewards.batch import Attempt, TrainerState
 from edgetool.train import grpo
-from edgetool.train.activity import Activity
 from edgetool.train.begun import Begun
 from edgetool.train.faults import require_few
 from edgetool.train.fitting import Memory

@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edgetool.activity import Activity
 from edgetool.calls import formats
 from edgetool.calls.formats import CallSyntax
 from edgetool.calls.match import judge_example
 from edgetool.calls.thinking import plain_syntax
 from edgetool.calls.types import Example
 from edgetool.errors import ConfigError, DataError
-from edgetool.train.activity import Activity
 from edgetool.train.policy import Policy
 from edgetool.train.rows import Row, Rows, set_aside
 from edgetool.train.settings import NO_CALL_TEXT, SFTSettings

@@ -14,6 +14,7 @@ import socket
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ from urllib.parse import urlsplit
 from rich.console import Console
 from rich.text import Text
 
+from edgetool.activity import busy, silently
 from edgetool.extras import install_command, own_environment
 from edgetool.progress import quiet_bitsandbytes
 
@@ -60,13 +62,16 @@ def run_doctor(
     model      a model whose chat template is tried too; None: nano
     template   as `template_choice.choose` is asked for one
     """
-    done = [check() for check in CHECKS]
-    done.append(chat_template(model or "nano", template))
+    last = partial(chat_template, model or "nano", template)
+    tried: list[Callable[[], Check]] = [*CHECKS, last]
+    done: list[Check] = []
+    for number, check in enumerate(tried, start=1):
+        with silently("") if as_json else busy(console, f"check {number} of {len(tried)}"):
+            done.append(check())
+        if not as_json:
+            _show(done[-1], console)
     if as_json:
         print(json.dumps([asdict(check) for check in done], indent=2))
-    else:
-        for check in done:
-            _show(check, console)
     return all(check.state != FAIL for check in done)
 
 

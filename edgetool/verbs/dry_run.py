@@ -17,6 +17,7 @@ from typing import TypeVar
 from rich.console import Console
 from rich.text import Text
 
+from edgetool.activity import duration
 from edgetool.calls.formats import describe
 from edgetool.calls.types import Example
 from edgetool.catalogue import locate, require_trainable
@@ -27,7 +28,6 @@ from edgetool.errors import DataError, EdgetoolError, UsageError
 from edgetool.export.model_folder import cached
 from edgetool.export.plan import check_exportable
 from edgetool.files import require_writable
-from edgetool.train.activity import duration
 from edgetool.train.checkpoint import KEPT
 from edgetool.train.init_adapter import find_adapter
 from edgetool.train.load import load_without_weights

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from edgetool.activity import busy
 from edgetool.calls.thinking import THINKING_KEY, switch_of
 from edgetool.calls.types import Tool
 from edgetool.cpu import tune
@@ -159,6 +161,7 @@ def _export(
         importance=found.importance.weights if found.importance else None,
         judge=found.judge if rows.examples else None,
         notes={**found.notes, "chat_template": subject.chat_template().name},
+        working=partial(busy, console),
     )
     for file in files:
         console.print(f"{file.path}  {file.size / 2**20:.1f} MB  sha256 {file.sha256[:12]}…")

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from edgetool.train.activity import duration
+from edgetool.activity import duration
 from edgetool.train.loop import TrainResult
 from edgetool.verbs.run_folder import SFT, RunFolder
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from edgetool.activity import busy
 from edgetool.calls.runtime import Sampling
 from edgetool.calls.template_choice import ChatTemplate
 from edgetool.calls.types import Example
@@ -180,7 +181,7 @@ class Survey:
         self.results = [yardstick.result, *([self.merged] if self.merged else [])]
         for name in sorted(files, key=lambda quant: quant != REFERENCE):
             with (
-                self.console.status(f"{name}: {len(self.rows.examples)} rows"),
+                busy(self.console, f"{name}: {len(self.rows.examples)} rows"),
                 steps.gguf_step(files[name], name, yardstick.context) as step,
             ):
                 self.results.append(yardstick.measure(step))
@@ -249,13 +250,13 @@ def _with_policy(subject: Subject, found: Survey, out: Path, imatrix_rows: str |
     seconds = time.perf_counter() - started
     if found.rows.examples:
         name = "adapter" if subject.adapter else "model"
-        with found.console.status(f"{name}: {len(found.rows.examples)} rows"):
+        with busy(found.console, f"{name}: {len(found.rows.examples)} rows"):
             step = steps.policy_step(policy, name, seconds, subject.adapter or subject.base)
             gold = steps.gold_ids(policy, found.rows.examples)
             found.yardstick = Yardstick.of(step, found.rows.examples, gold, subject.sampling)
     if imatrix_rows:
         examples = sources.load(imatrix_rows, "train", IMATRIX_ROWS)
-        with found.console.status(f"importance matrix: {len(examples)} rows"):
+        with busy(found.console, f"importance matrix: {len(examples)} rows"):
             found.importance = _importance(policy, subject, examples, Path(imatrix_rows).name)
         out.mkdir(parents=True, exist_ok=True)
         found.importance.write(out / imatrix.FILE)
@@ -307,7 +308,7 @@ def _with_merged(subject: Subject, found: Survey, merge_into: str | None) -> Non
     policy = steps.load_plain(subject)
     results = {}
     for target in targets:
-        with found.console.status(f"merged into {target}: {len(found.rows.examples)} rows"):
+        with busy(found.console, f"merged into {target}: {len(found.rows.examples)} rows"):
             steps.fill(policy, subject.weights(target))
             seconds = time.perf_counter() - started
             step = steps.policy_step(policy, "merged", seconds)

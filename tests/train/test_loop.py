@@ -14,12 +14,12 @@ import torch
 from safetensors.torch import load_file
 
 from edgetool import rewards
+from edgetool.activity import Activity
 from edgetool.calls import formats
 from edgetool.calls.formats import Parsed
 from edgetool.calls.types import Example
 from edgetool.errors import ConfigError, EdgetoolError, PromptTooLong, UsageError
 from edgetool.train import checkpoint, scoring, step
-from edgetool.train.activity import Activity
 from edgetool.train.load import LoadSettings, load_policy
 from edgetool.train.loop import TrainResult, train
 from edgetool.train.policy import Policy

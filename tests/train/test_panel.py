@@ -6,11 +6,11 @@ import time
 import pytest
 from rich.console import Console
 
+from edgetool import activity as activities
+from edgetool.activity import Activity, busy, duration
 from edgetool.calls.formats import Parsed
 from edgetool.calls.match import judge
 from edgetool.calls.types import Example
-from edgetool.train import panel as panel_module
-from edgetool.train.activity import Activity, duration
 from edgetool.train.panel import Panel, View, draw
 from edgetool.train.rollout import Written
 from edgetool.train.rows import Row
@@ -68,8 +68,8 @@ def test_a_line_says_of_what_groups_were_equal() -> None:
 def test_before_the_first_step_is_done_it_says_what_is_being_done(
     terminal: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(panel_module, "TICK", 0.01)
-    monkeypatch.setattr(panel_module, "QUIET", 0.02)
+    monkeypatch.setattr(activities, "TICK", 0.01)
+    monkeypatch.setattr(activities, "QUIET", 0.02)
     out = io.StringIO()
     console = Console(file=out, force_terminal=terminal, width=100, color_system=None)
     with Panel(console) as panel:
@@ -80,7 +80,7 @@ def test_before_the_first_step_is_done_it_says_what_is_being_done(
 
 
 def test_a_log_that_is_spoken_to_says_nothing_beside(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(panel_module, "TICK", 0.01)
+    monkeypatch.setattr(activities, "TICK", 0.01)
     out = io.StringIO()
     with Panel(Console(file=out)):
         time.sleep(0.1)
@@ -121,3 +121,18 @@ def test_items_are_counted_as_they_are_taken() -> None:
     assert seen == ["reading rows, row 1 of 2", "reading rows, row 2 of 2"]
     activity.begin("saving")
     assert activity.text == "saving"
+
+
+def test_slow_work_is_said_in_a_log_and_quick_work_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(activities, "TICK", 0.01)
+    monkeypatch.setattr(activities, "QUIET", 0.1)
+    out = io.StringIO()
+    with busy(Console(file=out), "exporting") as activity:
+        activity.begin("writing Q4_K_M", "tensor", 70)
+        activity.reach(7)
+        time.sleep(0.3)
+    assert "writing Q4_K_M, tensor 7 of 70 ..." in out.getvalue()
+    quick = io.StringIO()
+    with busy(Console(file=quick), "exporting"):
+        pass
+    assert quick.getvalue() == ""
