@@ -8,7 +8,7 @@ it was trained on, and tools, calls and results are written in the hermes syntax
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgetool.calls import template as templates
@@ -41,7 +41,7 @@ class ChatTemplate:
 
     text: str
     name: str = OWN
-    note: str | None = None
+    note: str | None = field(default=None, compare=False)
 
     @property
     def replaced(self) -> bool:

@@ -20,6 +20,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from scripts.bench.sides import PAD, STOP
 
 TEMPLATE = (
+    "{{ tools | tojson if tools }}"
     "{% for message in messages %}{{ message.content }} {% endfor %}"
     "{# <tool_call> is how it would call #}"
 )
