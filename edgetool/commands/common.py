@@ -72,6 +72,8 @@ def console() -> Console:
 def loading(*, quiet: bool = False) -> Iterator[None]:
     """Around imports that take seconds: on a slow disk somebody wonders. quiet: print is JSON."""
     from edgetool.activity import busy, silently
+    from edgetool.train.run_lock import is_first_rank
 
+    quiet = quiet or not is_first_rank()
     with silently("") if quiet else busy(console(), "loading libraries"):
         yield

@@ -68,6 +68,12 @@ def boot_id() -> str:
         return ""
 
 
+def is_first_rank() -> bool:
+    """Whether this process speaks and writes for all that a launcher has started."""
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return not several or os.environ.get("RANK", "0") == "0"
+
+
 class RunLock:
     """A context in which this process alone trains in `folder`, which is made where it is missing.
 
@@ -83,7 +89,7 @@ class RunLock:
         self._made: list[Path] = []
 
     def __enter__(self) -> RunLock:
-        if os.environ.get("RANK", "0") != "0":
+        if not is_first_rank():
             return self
         try:
             with writing(self.folder, "--set output_dir=FOLDER"):

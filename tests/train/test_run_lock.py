@@ -133,6 +133,9 @@ def test_the_ranks_of_one_job_share_the_first_one_s_lock(
 ) -> None:
     with RunLock(tmp_path):
         monkeypatch.setenv("RANK", "1")
+        with pytest.raises(UsageError):  # the variable is left from something else: one process
+            RunLock(tmp_path).__enter__()
+        monkeypatch.setenv("WORLD_SIZE", "2")
         with RunLock(tmp_path):
             pass
         assert (tmp_path / NAME).is_file()
