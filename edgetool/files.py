@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from fnmatch import fnmatch
@@ -23,6 +24,7 @@ from edgetool.errors import EdgetoolError, UsageError
 
 # Room for what an estimate does not see: metadata, the receipt, the file system's own needs.
 HEADROOM = 1.2
+CLAIMS, CLAIM_PAUSE = 5, 0.02  # tries to get a lock, and seconds between them
 
 
 def part_path(target: Path) -> Path:
@@ -136,26 +138,29 @@ def _claiming(part: Path, *, folder: bool) -> Iterator[None]:
 
 def _claim(part: Path, folder: bool) -> int:
     """An empty file or folder with a lock of ours; closing the handle ends it."""
-    while True:
-        if part.is_symlink():
-            part.unlink()  # writing would follow it
-        if folder:
-            part.mkdir(exist_ok=True)
-        handle = os.open(part, os.O_RDONLY if folder else os.O_RDWR | os.O_CREAT, 0o666)
-        if try_lock(handle) is False:
-            os.close(handle)
-            raise EdgetoolError(
-                f"{part}: another process is building it; wait until it is done, or write to "
-                "another folder"
-            )
-        if not is_at(handle, part):  # it was swept between opening and locking
-            os.close(handle)
-            continue
-        for leftover in part.iterdir() if folder else ():
-            _remove(leftover)
-        if not folder:
-            os.ftruncate(handle, 0)
-        return handle
+    for _ in range(CLAIMS):
+        handle = _open_part(part, folder)
+        locked = try_lock(handle)
+        # Between opening and locking it may have been swept; who sweeps holds a lock for a moment.
+        if locked is not False and is_at(handle, part):
+            for leftover in part.iterdir() if folder else ():
+                _remove(leftover)
+            if not folder:
+                os.ftruncate(handle, 0)
+            return handle
+        os.close(handle)
+        time.sleep(CLAIM_PAUSE)
+    raise EdgetoolError(
+        f"{part}: another process is building it; wait until it is done, or write to another folder"
+    )
+
+
+def _open_part(part: Path, folder: bool) -> int:
+    if part.is_symlink():
+        part.unlink()  # writing would follow it
+    if folder:
+        part.mkdir(exist_ok=True)
+    return os.open(part, os.O_RDONLY if folder else os.O_RDWR | os.O_CREAT, 0o666)
 
 
 def try_lock(handle: int) -> bool | None:

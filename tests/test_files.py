@@ -145,6 +145,19 @@ def test_two_processes_do_not_build_one_file(builder, tmp_path):
     assert (tmp_path / ".a.gguf.part").read_text() == "half"
 
 
+def test_a_lock_that_ends_at_once_is_waited_for(tmp_path):
+    """Whoever sweeps holds one for a moment."""
+    import fcntl
+    import threading
+
+    part = part_path(tmp_path / "a")
+    with part.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        threading.Timer(0.03, lambda: fcntl.flock(file, fcntl.LOCK_UN)).start()
+        write_text(tmp_path / "a", "ours")
+    assert (tmp_path / "a").read_text() == "ours"
+
+
 def test_only_files_of_the_names_that_are_given_are_swept(tmp_path):
     for name in (".theirs.iso.part", "a.gguf.part", ".a.gguf", ".b.gguf.part"):
         (tmp_path / name).write_text("x")
