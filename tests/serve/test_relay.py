@@ -18,6 +18,7 @@ import pytest
 from edgetool.calls import formats
 from edgetool.calls.runtime import Sampling
 from edgetool.errors import Busy, EngineError, ModelError, PromptTooLong, UsageError
+from edgetool.serve import pulse
 from edgetool.serve.jobs import REQUIRED, Job
 from edgetool.serve.session import LlamaSession
 from edgetool.serve.upstream import BINARY, BINARY_KEY, find_binary
@@ -36,8 +37,10 @@ def writer(gguf: Path) -> Iterator[ChildWriter]:
 
 
 def children(pid: int) -> list[int]:
+    """The llama-servers among them: another one renders templates."""
     path = Path(f"/proc/{pid}/task")
-    return [int(c) for task in path.iterdir() for c in (task / "children").read_text().split()]
+    found = [int(c) for task in path.iterdir() for c in (task / "children").read_text().split()]
+    return [c for c in found if b"edgetool" not in Path(f"/proc/{c}/cmdline").read_bytes()]
 
 
 def gone(pid: int) -> bool:
@@ -134,6 +137,27 @@ def test_its_end_costs_the_jobs_on_the_way_and_no_more(gguf: Path):
     with ChildWriter(gguf, context=1024, binary=find_binary()) as writer:
         text, done = asyncio.run(crash(writer))
     assert text == done.completion.text != ""
+
+
+def test_one_that_is_stopped_is_ended_and_replaced(gguf: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(pulse, "PATIENCE", 3)
+
+    async def stop(writer: ChildWriter):
+        [server] = children(writer.pid)
+        with pytest.raises(EngineError, match=r"hung .*ask again"):
+            async with aclosing(writer.write(LONG)) as events:
+                async for _ in events:
+                    os.kill(server, signal.SIGSTOP)
+        while True:
+            try:
+                return server, await do(writer, CALL)
+            except Busy:
+                await asyncio.sleep(0.1)
+
+    with ChildWriter(gguf, context=1024, binary=find_binary()) as writer:
+        server, (text, done) = asyncio.run(stop(writer))
+    assert text == done.completion.text != ""
+    assert gone(server)
 
 
 @pytest.mark.parametrize("how", ["close", "kill"])
