@@ -76,7 +76,7 @@ def evaluate(
         out=out,
         fresh=fresh,
         template=template,
-        asked={"data": data, "suites": suite or []},
+        asked={"data": data, "suites": suite or [], **({"thinking": True} if thinking else {})},
     )
 
 
