@@ -6,13 +6,15 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from edgetool.calls.formats.schema_tree import of_tool
+from edgetool.calls.formats.base import dumps
+from edgetool.calls.formats.schema_tree import of_tool, unknown_arguments
 from edgetool.calls.json_schema import validator
 from edgetool.calls.types import JsonObject, Tool, ToolCall
 from edgetool.errors import UsageError
 
 # Rows offer the same tools again and again, and compiling a schema costs more than reading a row.
-_KEPT = 8192
+# Requests bring tools of strangers, so there are not too many.
+_KEPT = 1024
 
 
 @lru_cache(maxsize=_KEPT)
@@ -23,9 +25,9 @@ def validators(tool: Tool) -> tuple[Any, ...]:
 
     Raises UsageError for a schema that no engine can check.
     """
-    tree = of_tool(tool)
-    if not tree.refers:
+    if '"$ref"' not in (text := dumps(tool.parameters)) and 'Ref"' not in text:
         return (validator(tool.parameters),)
+    tree = of_tool(tool)
     found = [validator(tree.arguments())]
     try:
         return (validator(tool.parameters), *found)
@@ -53,7 +55,7 @@ def call_fits(call: ToolCall, tools: Iterable[Tool]) -> bool:
     schema that cannot be compiled holds nothing. A pattern that gives up counts as not fitting.
     """
     tool = next((tool for tool in tools if tool.name == call.name), None)
-    if tool is None or of_tool(tool).unknown(call.arguments):
+    if tool is None or unknown_arguments(tool, call.arguments):
         return False
     try:
         return all(one.is_valid(call.arguments) for one in validators(tool))
@@ -72,9 +74,9 @@ def fault(call: ToolCall, tools: Sequence[Tool]) -> str | None:
     if tool is None:
         known = ", ".join(tool.name for tool in tools) or "none"
         return f"there is no tool '{call.name}'; the tools are {known}"
-    tree = of_tool(tool)
-    for name in tree.unknown(call.arguments):
-        return f"{name}: is no parameter of {tool.name} ({', '.join(tree.names) or 'none'})"
+    for name in unknown_arguments(tool, call.arguments):
+        known = ", ".join(of_tool(tool).names) or "none"
+        return f"{name}: is no parameter of {tool.name} ({known})"
     try:
         problem = misfit(call.arguments, tool)
     except (UsageError, ValueError) as error:

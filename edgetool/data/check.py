@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema_rs
 
 from edgetool.calls.formats.base import INVALID, dumps, loads
-from edgetool.calls.formats.schema_tree import of_tool
+from edgetool.calls.formats.schema_tree import of_tool, unknown_arguments
 from edgetool.calls.nulls import without_null_keywords, without_padding
 from edgetool.calls.parts import joined_text
 from edgetool.calls.tool_lists import no_tool
@@ -178,9 +178,8 @@ def _tool_named(field: str, name: Any, tools: tuple[Tool, ...]) -> Tool:
 
 
 def _check_names(field: str, arguments: dict[str, Any], tool: Tool) -> None:
-    tree = of_tool(tool)
-    for name in tree.unknown(arguments):
-        known = ", ".join(tree.names) or "none"
+    for name in unknown_arguments(tool, arguments):
+        known = ", ".join(of_tool(tool).names) or "none"
         raise Problem(
             f"{field}.{name}", arguments[name], f"is no parameter of {tool.name} ({known})"
         )

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import datetime
+import gzip
 import json
+import pathlib
+from typing import Literal, Optional
 
 import pytest
 
 from edgetool.calls import formats
 from edgetool.calls.formats.schema_parts import SchemaError
 from edgetool.calls.formats.schema_tree import of_tool
+from edgetool.calls.held import left_open
+from edgetool.calls.python_tools import tool_from_function
 from edgetool.calls.tools import tool_from_json
 from edgetool.calls.types import Tool, ToolCall
 from edgetool.calls.validation import call_fits, fault
@@ -273,3 +279,65 @@ def test_conditions_are_held(engine, syntax, parameters, good, bad):
             assert not writes(matcher, syntax.render([ToolCall("do_it", arguments)])), arguments
         assert not call_fits(ToolCall("do_it", arguments), [tool]), arguments
     assert of_tool(tool).open == ()
+
+
+def read_text(
+    path: pathlib.Path,
+    tags: set[str] = frozenset(),
+    raw: bytes = b"",
+    unit: Optional[Literal["metric", "imperial"]] = None,  # noqa: UP045 - as older code has it
+    day: datetime.date | None = None,
+) -> str:
+    """Read a file.
+
+    Args:
+        path: which file
+        tags: labels
+        raw: bytes
+        unit: of measure
+        day: when
+    """
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda s: s.NAME)
+def test_a_tool_made_of_a_python_function_can_be_called(engine, syntax):
+    tool = tool_from_function(read_text)
+    matcher = engine(syntax, tool)
+    for arguments in (
+        {"path": "notes.txt"},
+        {
+            "path": "notes.txt",
+            "tags": ["a", "b"],
+            "raw": "x",
+            "unit": "metric",
+            "day": "2024-05-17",
+        },
+        {"path": "notes.txt", "unit": None, "day": None},
+    ):
+        call = ToolCall("read_text", arguments)
+        assert writes(matcher, syntax.render([call])), arguments
+        assert syntax.parse(syntax.render([call]), [tool]).calls == (call,)
+    wrong = ToolCall("read_text", {"path": "notes.txt", "unit": "kelvin"})
+    assert not writes(matcher, syntax.render([wrong]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda s: s.NAME)
+def test_functions_of_maskbench_are_held(engine, shared, syntax):
+    """None is refused; what is invalid cannot be written, or its schema is named as left open."""
+    with gzip.open(shared / "data" / "maskbench" / "sample.jsonl.gz", "rt") as lines:
+        rows = [row for row in map(json.loads, lines) if row["group"] in ("BFCL", "Glaiveai2K")]
+    rows = [row for row in rows if row["tests"]]  # the others may be schemas that nothing fits
+    written, wrong = [], []
+    for row in rows:
+        tool = tool_of(row["schema"])
+        matcher = engine(syntax, tool)
+        for arguments in (test["data"] for test in row["tests"] if isinstance(test["data"], dict)):
+            call = ToolCall("do_it", arguments)
+            accepted = writes(matcher, syntax.render([call])) and reads(syntax, arguments, tool)
+            if call_fits(call, [tool]):
+                written.append(accepted)
+            elif accepted and not left_open(tool, syntax):
+                wrong.append((row["id"], arguments))
+    assert not wrong
+    assert sum(written) > 0.9 * len(written)  # the others have their members in another order

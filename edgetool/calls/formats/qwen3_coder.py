@@ -36,7 +36,6 @@ _PARAMETER = re.compile(r"\s*<parameter=([^>\n]+)>\n?")
 _VALUE_END = re.compile(r"\n?</parameter>\s*(?=<parameter=|</function>)")
 _FUNCTION_END = re.compile(r"\s*</function>\s*")
 _CLOSING = r'"\n</parameter>\n"'
-_CLOSED = r"\n<\/parameter>\n"  # the same in a regular expression
 _FREE_NAME = r"[^<>\s]+"  # of an argument that no schema names
 _WORDS = {"True": True, "False": False, "None": None}
 
@@ -185,19 +184,19 @@ class _Values(SchemaRules):
     def _text(self, node: JsonObject) -> str:
         """All text up to the first closing line, of the length and patterns of the schema."""
         held = [f"(?s:{one})" for one in text_patterns(node)]
-        length = length_of(node)
-        if not held and length == "*":
-            return _free_text(self.rules)
-        whole = [f"/{one}{_CLOSED}/" for one in (f"(?s:.{length})", *held)]
-        return self.rules.terminal([*whole, f"~/(?s:.*){_CLOSED}(?s:.+)/"])
+        words = f"(?s:.{length_of(node)})"
+        return _until_closed(
+            self.rules, self.rules.pattern(words, held=held) if held else f"/{words}/"
+        )
 
 
 def _free_text(rules: Rules) -> str:
-    name = "text"
-    line = r'text[suffix="\n</parameter>\n"]: /(?s:.*)/'
-    if line not in rules.lines:
-        rules.lines.append(line)
-    return name
+    return _until_closed(rules, "/(?s:.*)/")
+
+
+def _until_closed(rules: Rules, words: str) -> str:
+    """The rule of such text up to the first closing line."""
+    return rules.add(words, rf"[suffix={_CLOSING}]")
 
 
 def detect(template: str) -> bool:

@@ -41,12 +41,13 @@ class Rules:
     def __str__(self) -> str:
         return "\n".join(self.lines)
 
-    def add(self, body: str) -> str:
-        """The name of the rule with this body."""
-        if body not in self._names:
-            self._names[body] = self.reserve()
-            self.define(self._names[body], body)
-        return self._names[body]
+    def add(self, body: str, attributes: str = "") -> str:
+        """The name of the rule with this body; `attributes` as the dialect has them, "[...]"."""
+        key = attributes + body
+        if key not in self._names:
+            self._names[key] = self.reserve()
+            self.define(self._names[key] + attributes, body)
+        return self._names[key]
 
     def reserve(self) -> str:
         """A name to `define` later: a rule may call itself."""
@@ -60,11 +61,18 @@ class Rules:
         """The rule of one JSON value, spelled as `dumps` spells it, held to a schema of its own."""
         return self.add(_json(schema))
 
-    def pattern(self, regex: str, but: Sequence[str] = (), held: Sequence[str] = ()) -> str:
+    def pattern(
+        self,
+        regex: str,
+        but: Sequence[str] = (),
+        held: Sequence[str] = (),
+        unlike: Sequence[str] = (),
+    ) -> str:
         """The terminal of text that matches `regex` and all of `held`, as a whole, and is none of
-        `but`."""
-        refused = [f"~/(?:{'|'.join(map(_as_regex, but))})/"] if but else []
-        return self.terminal([f"/{one}/" for one in (regex, *held)] + refused)
+        `but` and matches none of `unlike`."""
+        refused = [*map(_as_regex, but), *unlike]
+        no = [f"~/(?:{'|'.join(refused)})/"] if refused else []
+        return self.terminal([f"/{one}/" for one in (regex, *held)] + no)
 
     def terminal(self, parts: Sequence[str]) -> str:
         """The terminal of text that all the parts match."""

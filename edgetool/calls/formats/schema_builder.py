@@ -107,6 +107,17 @@ class Builder:
         found = [self._of(kind, leaves) for kind in kinds]
         return [one for one in found if one is not False]
 
+    def objects(self, leaves: list[Part]) -> list[Normal]:
+        """The normal forms of arguments that fit all the leaves, which may list them."""
+        if all(_constants(leaf.schema) is None for leaf in leaves):
+            return [self.object(leaves, closed=True)]
+        listed = [one for node in self._typed(leaves) for one in node["enum"]]
+        return [
+            Shape({k: {"enum": [v]} for k, v in one.items()}, frozenset(one), False).as_schema()
+            for one in listed
+            if isinstance(one, dict)
+        ]
+
     def _of(self, kind: str, leaves: list[Part]) -> Normal:
         if kind in ("boolean", "null"):
             return self._few(kind, _schemas(leaves))
@@ -180,7 +191,8 @@ class Builder:
         extra = self._extra(leaves)
         if extra is None and closed:
             # where more properties are asked for than are named, others have to be meant
-            extra = merged.get("minProperties", 0) > len(named)
+            patterned = any(_keys(one, "patternProperties") for one in schemas)
+            extra = merged.get("minProperties", 0) > len(named) and not patterned
         patterns = self._patterns(leaves)
         extra, patterns = self._named_so(leaves, extra, patterns, properties)
         if extra is False and not patterns:

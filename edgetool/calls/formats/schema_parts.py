@@ -71,7 +71,6 @@ class Parts:
     """The parts of one schema, its root.
 
     apart    whether no value fits two of some schemas, given their path
-    refers   a reference was followed
     broken   references that lead nowhere; what stands there is taken as text
     open     (path, keyword) of choices that are too many, in the order they were met
     """
@@ -81,7 +80,6 @@ class Parts:
     ) -> None:
         self.root, self._path, self._apart = root, path, apart
         self.broken: list[str] = []
-        self.refers = False
         self.open: dict[tuple[str, str], None] = {}
         self._choices: dict[int, list[Choice]] = {}  # one list a schema: ids have to stay
 
@@ -182,7 +180,6 @@ class Parts:
         return schema
 
     def _target(self, target: Any, path: str) -> Part:
-        self.refers = True
         found = resolve(self.root, target)
         if found is None:
             self.broken.append(f"{path}: $ref {target!r} names nothing in the schema")

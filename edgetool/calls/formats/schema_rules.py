@@ -162,14 +162,15 @@ class SchemaRules:
 
     def _more(self, shape: Shape, free: Pair, key: str | None, between: str) -> list[Member]:
         """Members that nothing names, together."""
+        names = list(shape.properties)
         pairs = [
-            free(self._key(key, list(shape.properties), pattern), self.value(one))
+            free(self._key(key, names, pattern), self.value(one))
             for pattern, one in shape.patterns.items()
             if one is not False
         ]
         if shape.extra is not None and shape.extra is not False:
-            names = [*shape.properties]
-            pairs.append(free(self._key(key, names, None), self.value(shape.extra)))
+            other = self._key(key, names, None, unlike=list(shape.patterns))
+            pairs.append(free(other, self.value(shape.extra)))
         low = shape.limits.get("minProperties", 0) - len(shape.required)
         most = shape.limits.get("maxProperties")
         if not pairs or (most is not None and most <= len(shape.required)):
@@ -180,17 +181,22 @@ class SchemaRules:
         more = repeated(f"{separator} {pair}", max(low - 1, 0), upper)
         return [Member(f"{pair} {more}", low > 0)]
 
-    def _key(self, key: str | None, names: Sequence[str], pattern: str | None) -> str:
-        """The rule of a name that is none of `names`."""
-        if key is None and not self.spelling.bare_keys:
-            return self._quoted_key(names, pattern)
-        held = whole_pattern(pattern) if pattern is not None else None
-        return self.rules.pattern(key or _BARE, names, [] if held is None else [held])
-
-    def _quoted_key(self, names: Sequence[str], pattern: str | None) -> str:
-        held = whole_pattern(pattern) if pattern is not None else None
-        if not names or (pattern is not None and held is None):
-            kept = {} if pattern is None else {"pattern": pattern}
-            return self.rules.json({"type": "string", **kept})
+    def _key(
+        self,
+        key: str | None,
+        names: Sequence[str],
+        pattern: str | None,
+        unlike: Sequence[str] = (),
+    ) -> str:
+        """The rule of a name that is none of `names` and, as far as regular expressions of the
+        whole name can say, matches `pattern` and none of `unlike`."""
+        held = [one for one in map(whole_pattern, [pattern] if pattern else []) if one is not None]
+        others = [one for one in map(whole_pattern, unlike) if one is not None]
+        if key is not None or self.spelling.bare_keys:
+            return self.rules.pattern(key or _BARE, names, held, others)
+        if not (names or others) or (pattern is not None and not held):
+            return self.rules.json({"type": "string", **({"pattern": pattern} if pattern else {})})
         quoted = [self.spelling.text(name) for name in names]
-        return self.rules.pattern(_QUOTED, quoted, [] if held is None else [f'"{held}"'])
+        return self.rules.pattern(
+            _QUOTED, quoted, [f'"{one}"' for one in held], [f'"{one}"' for one in others]
+        )

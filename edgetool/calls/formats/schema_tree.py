@@ -26,7 +26,13 @@ from edgetool.calls.formats.schema_nodes import Normal, Shape
 from edgetool.calls.formats.schema_parts import Part, SchemaError
 from edgetool.calls.types import JsonObject, Tool
 
-_KEPT = 512
+_KEPT = 256
+# Keywords that name arguments beside `properties` and `required`, or say something of their names.
+_ELSEWHERE = frozenset(
+    "$ref $dynamicRef $recursiveRef allOf anyOf oneOf if then else not patternProperties "
+    "propertyNames dependentRequired dependentSchemas dependencies unevaluatedProperties "
+    "minProperties".split()
+)
 PATH = "parameters"
 
 
@@ -91,11 +97,6 @@ class SchemaTree:
     def _shapes(self) -> list[Shape]:
         return self._of_arguments()
 
-    @property
-    def refers(self) -> bool:
-        """Whether the arguments' schema refers to a part of itself, or elsewhere."""
-        return bool(self._shapes is not None and self._builder.parts.refers)
-
     def arguments(self) -> JsonObject:
         """The arguments' normal form, a JSON Schema of its own."""
         ways = [shape.as_schema() for shape in self._shapes]
@@ -128,7 +129,7 @@ class SchemaTree:
         of_objects = [
             way for way in ways if "object" in schema_merge.types_of([leaf.schema for leaf in way])
         ]
-        nodes = [self._builder.object(way, closed=True) for way in of_objects]
+        nodes = [one for way in of_objects for one in self._builder.objects(way)]
         found = [Shape.of(one) for one in map(self._finite, nodes) if one is not False]
         return schema_nodes.beside(found, self.definitions) if keys <= {"anyOf"} else found
 
@@ -217,6 +218,21 @@ def _closed(node: Normal) -> Normal:
 def of_tool(tool: Tool) -> SchemaTree:
     """The tree of a tool's parameters."""
     return SchemaTree(tool.parameters)
+
+
+def unknown_arguments(tool: Tool, names: Iterable[str]) -> list[str]:
+    """Those of the names that no argument of the tool may have."""
+    schema = tool.parameters
+    if is_composed(schema):
+        return of_tool(tool).unknown(names)
+    open_ = schema.get("additionalProperties", False) is not False
+    known = {*(schema.get("properties") or ()), *(schema.get("required") or ())}
+    return [] if open_ else [name for name in names if name not in known]
+
+
+def is_composed(schema: JsonObject) -> bool:
+    """Whether more than its properties say which arguments there are."""
+    return not _ELSEWHERE.isdisjoint(schema)
 
 
 def arguments_of(tool: Tool) -> tuple[SchemaTree, list[Shape]]:

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from edgetool.calls.formats.schema_parts import SchemaError
+from edgetool.calls.formats.schema_tree import arguments_of, is_composed
 from edgetool.calls.types import JsonObject, Tool
 from edgetool.calls.validation import misfit
 from edgetool.data.words import pseudo_word
@@ -63,6 +65,8 @@ def draw_arguments(tool: Tool, rng: random.Random, optional: float = 0.5) -> Jso
 
     Raises Unfillable naming the property whose schema no value fits.
     """
+    if is_composed(tool.parameters):
+        return _draw_composed(tool, rng, optional)
     drawn: JsonObject = {}
     for name, schema in tool.parameters["properties"].items():
         needed = name in tool.required
@@ -75,6 +79,24 @@ def draw_arguments(tool: Tool, rng: random.Random, optional: float = 0.5) -> Jso
             raise Unfillable(f"{tool.name}: no value was found for '{name}'; give it examples")
     if misfit(drawn, tool) is not None:
         raise Unfillable(f"{tool.name}: {misfit(drawn, tool).message}; no arguments were found")
+    return drawn
+
+
+def _draw_composed(tool: Tool, rng: random.Random, optional: float) -> JsonObject:
+    """Arguments where $ref, anyOf and the like say which there are: of one of their shapes."""
+    try:
+        tree, shapes = arguments_of(tool)
+    except SchemaError as error:
+        raise Unfillable(str(error)) from None
+    shape = rng.choice(shapes).as_schema()
+    kept: JsonObject = {
+        key: shape[key] for key in ("type", "properties", "required") if key in shape
+    }
+    plain = Tool(tool.name, "", {**kept, "$defs": tree.definitions})
+    drawn = draw_arguments(plain, rng, optional)
+    problem = misfit(drawn, tool)
+    if problem is not None:
+        raise Unfillable(f"{tool.name}: {problem.message}; no arguments were found")
     return drawn
 
 

@@ -61,6 +61,27 @@ def test_every_value_drawn_fits_its_schema(schema):
         assert misfit(draw_arguments(tool, random.Random(seed)), tool) is None
 
 
+INNER = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+OTHER = {"type": "object", "properties": {"b": {"type": "boolean"}}, "required": ["b"]}
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"$ref": "#/$defs/P", "$defs": {"P": INNER}},
+        {"allOf": [INNER, OTHER]},
+        {"oneOf": [INNER, OTHER]},
+        {"anyOf": [{"$ref": "#/$defs/P"}, OTHER], "$defs": {"P": INNER}},
+    ],
+    ids=["$ref", "allOf", "oneOf", "anyOf"],
+)
+def test_arguments_are_drawn_where_a_composition_names_them(parameters):
+    tool = Tool("f", "", {"type": "object", "properties": {}, **parameters})
+    for seed in range(20):
+        drawn = draw_arguments(tool, random.Random(seed))
+        assert drawn and misfit(drawn, tool) is None
+
+
 def test_formats_are_the_standards_own():
     patterns = {
         "date": r"\d{4}-\d\d-\d\d",
