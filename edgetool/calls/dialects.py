@@ -6,7 +6,7 @@
              types written as Python would: xLAM, Seal-Tools, API-Bank; smolagents' `inputs` and
              Cohere's `parameter_definitions`
     others   MCP's `inputSchema`, Anthropic's `input_schema`, Bedrock's `toolSpec`; Gemini's types
-             in capitals and its `nullable`
+             in capitals and its `nullable`; a schema with a title, as Pydantic writes it
 
 The same reading serves a user's tools.json, the importers of data sets and the suites. What data
 sets get wrong (a type nobody knows, `required: true`) is mended when `lenient`; in a user's own
@@ -30,9 +30,9 @@ _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
 _SCHEMAS = ("items", "additionalProperties", "not")
 _KEYWORDS = frozenset((*_MAPS, "$ref", "anyOf", "oneOf", "allOf", "additionalProperties"))
 _UNSPELLABLE = re.compile(r"[^\w.\-]+")
-_NAMES = ("name", "api_name", "apiCode")
+_NAMES = ("name", "api_name", "apiCode", "title")
 _DESCRIPTIONS = ("description", "api_description")
-_PARAMETERS = (
+PARAMETERS = (
     "parameters",
     "parametersJsonSchema",
     "input_parameters",
@@ -42,7 +42,9 @@ _PARAMETERS = (
     "parameter_definitions",
     "arguments",
 )
-_WRAPPERS = ("function", "toolSpec")
+WRAPPERS = ("function", "toolSpec")
+_INSIDE = ("json", "jsonSchema")  # Bedrock's and the AI SDK's wrapper of a schema
+_OBJECT = ("type", "properties", "required", "additionalProperties", "$defs", "definitions")
 # Counts, which Gemini's JSON writes as text: 64-bit numbers do not fit JavaScript's.
 _COUNTS = (
     "minItems",
@@ -66,16 +68,28 @@ class Raw:
 
 def bare(entry: JsonObject) -> Raw:
     """The parts of a tool, with or without OpenAI's or Bedrock's wrapper."""
-    entry = next((entry[key] for key in _WRAPPERS if isinstance(entry.get(key), dict)), entry)
-    parameters = _first(entry, _PARAMETERS) or {}
-    if isinstance(parameters, dict) and parameters.keys() == {"json"}:  # Bedrock
-        parameters = parameters["json"]
+    entry = next((entry[key] for key in WRAPPERS if isinstance(entry.get(key), dict)), entry)
+    parameters = _first(entry, PARAMETERS) or {}
+    parameters = _unwrapped(parameters)
+    if not parameters and isinstance(entry.get("properties"), dict):  # the entry is the schema
+        parameters = {key: entry[key] for key in _OBJECT if key in entry}
     return Raw(
         _first(entry, _NAMES),
         _first(entry, _DESCRIPTIONS) or "",
         parameters,
         entry.get("required"),
     )
+
+
+def _unwrapped(parameters: Any) -> Any:
+    """A schema without its wrapper; a table of one parameter with that name stays one."""
+    if not isinstance(parameters, dict) or len(parameters) != 1:
+        return parameters
+    inner = _first(parameters, _INSIDE)
+    if not isinstance(inner, dict):
+        return parameters
+    schema = not inner or inner.get("type") == "object" or not _KEYWORDS.isdisjoint(inner)
+    return inner if schema else parameters
 
 
 def parameters_schema(tool: Raw, *, lenient: bool = False) -> Any:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgetool.calls.dialects import PARAMETERS, WRAPPERS
 from edgetool.calls.types import JsonObject
 
 _LISTS = ("tools", "functions", "functionDeclarations", "function_declarations")
@@ -31,7 +32,9 @@ _GEMINI_HOSTED = (
 )
 # Types of an entry that has parameters of its own: a tool for whoever asks.
 _OWN_TYPES = ("function", "custom", "object", "tool")
-_PARAMETERS = ("parameters", "inputSchema", "input_schema", "input_parameters", "inputs")
+_CACHE_POINTS = frozenset(("cachePoint", "cache_point"))
+# How fields begin that describe what a tool gives back, or something beside it.
+_RESULTS = ("output", "return", "response", "result", "annotations", "_meta", "metadata")
 
 
 def entries_of(value: Any) -> Any:
@@ -73,7 +76,7 @@ def _by_name(value: Any) -> list[JsonObject] | None:
 
 
 def _describes(entry: JsonObject) -> bool:
-    return any(isinstance(entry.get(key), dict) for key in _PARAMETERS)
+    return any(isinstance(entry.get(key), dict) for key in PARAMETERS)
 
 
 def _declared(entry: Any) -> list[Any]:
@@ -92,13 +95,26 @@ def no_tool(entry: JsonObject) -> str | None:
     kind = entry.get("type")
     if isinstance(kind, str) and kind not in _OWN_TYPES and not _has_parameters(entry):
         return _hosted(kind)
-    if isinstance(entry.get("custom"), dict):
+    if isinstance(entry.get("custom"), dict) or (kind == "custom" and not _has_parameters(entry)):
         return "is a custom tool of OpenAI, which takes plain text; write it as a function"
+    if entry.keys() & _CACHE_POINTS:
+        return "is a cache point, not a tool; leave it out"
+    if key := _schema_elsewhere(entry):
+        return f"has its schema as '{key}', which is not known; name it 'parameters'"
     for key in _GEMINI_HOSTED:
         snake = "".join(f"_{char.lower()}" if char.isupper() else char for char in key)
         if key in entry or snake in entry:
             return _hosted(key)
     return None
+
+
+def _schema_elsewhere(entry: JsonObject) -> str | None:
+    """The field of a tool without parameters that holds what looks like their schema."""
+    entry = next((entry[key] for key in WRAPPERS if isinstance(entry.get(key), dict)), entry)
+    if any(key in entry for key in PARAMETERS):
+        return None
+    holds = (key for key, one in entry.items() if isinstance(one, dict) and "properties" in one)
+    return next((key for key in holds if not key.lower().startswith(_RESULTS)), None)
 
 
 def _hosted(name: str) -> str:
@@ -109,7 +125,8 @@ def _hosted(name: str) -> str:
 
 
 def _has_parameters(entry: JsonObject) -> bool:
-    return isinstance(entry.get("function"), dict) or any(key in entry for key in _PARAMETERS)
+    wrapped = any(isinstance(entry.get(key), dict) for key in WRAPPERS)
+    return wrapped or any(key in entry for key in PARAMETERS)
 
 
 def no_list(value: Any) -> str | None:

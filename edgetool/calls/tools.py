@@ -14,6 +14,7 @@ import jsonschema_rs
 from edgetool.calls.dialects import bare, parameters_schema
 from edgetool.calls.formats.base import dumps
 from edgetool.calls.tool_lists import entries_of, no_list, no_tool
+from edgetool.calls.type_names import JSON_TYPES
 from edgetool.calls.types import JsonObject, Tool
 from edgetool.errors import UsageError
 
@@ -78,9 +79,16 @@ def require_sound(tool: Tool) -> None:
         jsonschema_rs.meta.validate(tool.parameters)
     except jsonschema_rs.ValidationError as error:
         where = ".".join(["parameters", *map(str, error.instance_path)])
-        raise ToolError(f"tool '{tool.name}': {where}: {error.message}") from None
+        raise ToolError(f"tool '{tool.name}': {where}: {_why_no_schema(error)}") from None
     except (ValueError, RecursionError) as error:
         raise ToolError(f"tool '{tool.name}': its schema cannot be read: {error}") from None
+
+
+def _why_no_schema(error: jsonschema_rs.ValidationError) -> str:
+    if error.instance_path[-1:] == ["type"] and isinstance(error.instance, str):
+        known = ", ".join(sorted(JSON_TYPES))
+        return f"{_shown(error.instance)} is no type of JSON Schema ({known})"
+    return error.message
 
 
 def check_limits(name: str, parameters: JsonObject) -> None:

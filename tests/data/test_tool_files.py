@@ -40,6 +40,8 @@ SPELLINGS = {
     "smolagents": [{**BARE, "inputs": {"n": {"type": "integer"}}, "output_type": "string"}],
     "cohere": [{**BARE, "parameter_definitions": {"n": {"type": "int", "required": True}}}],
     "bedrock": {"toolConfig": {"tools": [BEDROCK]}},
+    "ai sdk": {"tools": {"f": {"description": "d", "inputSchema": {"jsonSchema": SCHEMA}}}},
+    "a schema with a title": [{"title": "f", "description": "d", **SCHEMA}],
     "by name": {"tools": {"f": {"description": "d", "parameters": SCHEMA}}},
     "by name, alone": {"f": {"description": "d", "inputSchema": SCHEMA}},
     "xlam": [{**BARE, "parameters": {"n": {"type": "int"}}}],
@@ -117,6 +119,41 @@ def test_a_tool_built_into_an_api_is_told_as_that(tmp_path, entry):
         EdgetoolError, match=r"\[0\]: is '.*', a tool built into its provider's API"
     ):
         load_tools(path)
+
+
+@pytest.mark.parametrize(
+    ("entry", "complaint"),
+    [
+        ({**BARE, "schema": SCHEMA}, "has its schema as 'schema', which is not known; name it"),
+        ({"type": "function", "function": {**BARE, "parameter": SCHEMA}}, "as 'parameter', which"),
+        ({"type": "custom", **BARE}, "is a custom tool of OpenAI, which takes plain text"),
+        ({"cachePoint": {"type": "default"}}, "is a cache point, not a tool; leave it out"),
+    ],
+)
+def test_a_tool_never_loses_its_parameters_in_silence(tmp_path, entry, complaint):
+    (tmp_path / "tools.json").write_text(json.dumps([TOOL, entry]))
+    with pytest.raises(EdgetoolError, match=rf"\[1\]: .*{complaint}"):
+        load_tools(tmp_path / "tools.json")
+
+
+def test_what_a_tool_gives_back_is_not_taken_for_its_parameters(tmp_path):
+    (tmp_path / "tools.json").write_text(json.dumps([{**BARE, "outputSchema": SCHEMA}]))
+    [tool] = load_tools(tmp_path / "tools.json")
+    assert tool.parameters == {"type": "object", "properties": {}}
+
+
+def test_a_table_of_one_parameter_named_json_stays_a_table(tmp_path):
+    parameters = {"json": {"type": "str", "description": "text"}}
+    (tmp_path / "tools.json").write_text(json.dumps([{**BARE, "parameters": parameters}]))
+    [tool] = load_tools(tmp_path / "tools.json")
+    assert tool.required == ("json",)
+
+
+def test_a_type_that_is_none_is_told_with_those_that_are(tmp_path):
+    parameters = {"type": "object", "properties": {"n": {"type": "strng"}}}
+    (tmp_path / "tools.json").write_text(json.dumps([{**BARE, "parameters": parameters}]))
+    with pytest.raises(EdgetoolError, match=r'n\.type: "strng" is no type of JSON Schema \(array,'):
+        load_tools(tmp_path / "tools.json")
 
 
 def test_geminis_own_tool_beside_declarations_is_not_passed_over(tmp_path):
