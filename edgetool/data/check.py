@@ -9,9 +9,10 @@ from typing import Any
 
 import jsonschema_rs
 
+from edgetool.calls.dialects import Raw, bare, parameters_schema
 from edgetool.calls.formats.base import INVALID, dumps, loads
 from edgetool.calls.formats.schema_tree import of_tool, unknown_arguments
-from edgetool.calls.nulls import without_null_keywords, without_padding
+from edgetool.calls.nulls import without_padding
 from edgetool.calls.parts import joined_text
 from edgetool.calls.tool_lists import no_tool
 from edgetool.calls.types import ExpectedCall, Message, Tool
@@ -55,7 +56,7 @@ def text_of_parts(field: str, content: Any) -> Any:
 
 
 def tool_of(field: str, value: Any) -> Tool:
-    """A tool in OpenAI's form ({"type": "function", "function": {...}}) or the bare function."""
+    """A tool in any of the dialects of `calls.dialects`. Raises Problem."""
     key = marshal.dumps(value, 2)  # to look the tool up by; never read back
     tool = _known.get(key)
     if tool is None:
@@ -74,19 +75,17 @@ def _checked_tool(field: str, value: Any) -> Tool:
     entry = mapping(field, value)
     if problem := no_tool(entry):
         raise Problem(field, entry, problem)
-    function = entry.get("function")
-    function = entry if function is None else mapping(f"{field}.function", function)
-    name = function.get("name")
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise Problem(f"{field}.name", name, "must be text without white space or quotes")
-    description = function.get("description") or ""
-    if not isinstance(description, str):
-        raise Problem(f"{field}.description", description, "must be text")
-    return Tool(name, description, _parameters(f"{field}.parameters", function.get("parameters")))
+    raw = bare(entry)
+    if not isinstance(raw.name, str) or not _NAME.fullmatch(raw.name):
+        raise Problem(f"{field}.name", raw.name, "must be text without white space or quotes")
+    if not isinstance(raw.description, str):
+        raise Problem(f"{field}.description", raw.description, "must be text")
+    return Tool(raw.name, raw.description, _parameters(f"{field}.parameters", raw))
 
 
-def _parameters(field: str, value: Any) -> dict[str, Any]:
-    schema = {} if value is None else without_null_keywords(mapping(field, value))
+def _parameters(field: str, raw: Raw) -> dict[str, Any]:
+    mapping(field, raw.parameters)
+    schema = parameters_schema(raw)
     if schema.get("type", "object") != "object":
         raise Problem(f"{field}.type", schema["type"], 'must be "object": arguments have names')
     properties = mapping(f"{field}.properties", schema.get("properties") or {})

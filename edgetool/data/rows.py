@@ -19,6 +19,7 @@ from typing import Any
 
 from edgetool.calls.formats.base import dumps
 from edgetool.calls.history import with_objects
+from edgetool.calls.tool_lists import entries_of
 from edgetool.calls.types import RULES, STRICT, Example, ExpectedCall, Tool
 from edgetool.data.check import (
     Problem,
@@ -117,7 +118,8 @@ def parse_row(line: str | bytes, default_id: str) -> Example:
 def example_of(value: Any, default_id: str) -> Example:
     """A row's object -> Example. Raises Problem naming the field, its value and what to do."""
     row = _without_null_fields(mapping("row", value))
-    tools = tuple(tool_of(f"tools[{i}]", tool) for i, tool in enumerate(_list(row, "tools")))
+    listed = entries_of(_list(row, "tools"))
+    tools = tuple(tool_of(f"tools[{i}]", tool) for i, tool in enumerate(listed))
     messages = [checked_message(f"messages[{i}]", m) for i, m in enumerate(_list(row, "messages"))]
     if not messages:
         raise Problem("messages", messages, "needs at least one message, the user's")

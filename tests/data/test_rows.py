@@ -81,6 +81,17 @@ def test_words_beside_calls_are_not_part_of_the_completion():
     assert parse_row(json.dumps({**GOOD, "completion": "Sure."}), "x").completion is None
 
 
+@pytest.mark.parametrize("key", ["inputSchema", "input_schema", "inputs", "parametersJsonSchema"])
+def test_a_rows_tools_may_be_in_any_dialect(key):
+    parameters = WEATHER["function"]["parameters"]
+    given = parameters["properties"] if key == "inputs" else parameters
+    required = parameters["required"] if key == "inputs" else None
+    tool = {"name": "get_weather", "description": "", key: given, "required": required}
+    example = parse_row(json.dumps({**GOOD, "tools": [tool]}), "x")
+    assert example.tools[0].parameters == parameters
+    assert parse_row(json.dumps(row_of(example)), "x") == example
+
+
 def padded_row():
     """A row as Arrow writes it: an object has all keys of its column, null where it had none."""
     city = {"type": "string", "description": None, "enum": None, "default": None}
