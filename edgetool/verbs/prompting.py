@@ -6,7 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from edgetool.calls.template_choice import ChatTemplate
+from edgetool import catalogue
+from edgetool.calls.template_choice import OWN, ChatTemplate, choose
 from edgetool.catalogue import locate
 from edgetool.export.model_folder import ModelFolder, cached
 from edgetool.export.stored import left_out
@@ -16,6 +17,19 @@ def say_template(choice: ChatTemplate | None, console: Console) -> None:
     """The line that says what took the place of the model's own template."""
     if choice is not None and choice.note:
         console.print(choice.note, markup=False)
+
+
+def look_at_template(model: str, wanted: str | None, console: Console) -> ChatTemplate | None:
+    """`template_of`, and the line about it: also where there is nothing to look at yet."""
+    chosen, card = template_of(model, wanted), catalogue.find(model)
+    say_template(chosen, console)
+    if chosen is None and not (card and card.call_syntax):
+        console.print(
+            f"{model}: no chat template is here to look at; see whether it shows tools with: "
+            f"edgetool doctor --model {model}",
+            markup=False,
+        )
+    return chosen
 
 
 def say_left_out(model: Path, console: Console) -> None:
@@ -35,6 +49,8 @@ def template_of(model: str, wanted: str | None = None) -> ChatTemplate | None:
     """
     path = cached(locate(model))
     if path is None:
+        if wanted not in (None, OWN):
+            choose(None, wanted, where=model)  # a name that nobody knows is refused at once
         return None
     folder = ModelFolder.open(path)
     known = folder.own_template or folder.tokenizer_config or wanted

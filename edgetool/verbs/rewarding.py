@@ -25,7 +25,7 @@ from edgetool.rewards.named import takes_batches
 from edgetool.train.scoring import Scored, WeightedReward, score
 from edgetool.train.settings import RewardSettings
 from edgetool.train.weights import Schedule
-from edgetool.verbs.prompting import say_template, template_of
+from edgetool.verbs.prompting import look_at_template
 
 
 def weighted_rewards(settings: Mapping[str, RewardSettings]) -> list[WeightedReward]:
@@ -111,8 +111,7 @@ def try_rewards(
 
 def _taught_to(config: Config, console: Console) -> str | None:
     """The call syntax of a configuration's model; None where the model is not here yet."""
-    chosen = template_of(config.model, config.template)
-    say_template(chosen, console)
+    chosen = look_at_template(config.model, config.template, console)
     return formats.detect(chosen.text).NAME if chosen else None
 
 

@@ -15,7 +15,7 @@ from edgetool.data.held_out import RowSources, hold_out
 from edgetool.data.sources import DEMO
 from edgetool.errors import UsageError
 from edgetool.files import write_text, writing
-from edgetool.verbs.prompting import say_template, template_of
+from edgetool.verbs.prompting import look_at_template
 
 SLM_TOOL_USE = "slm-tool-use"
 RECIPES = (SLM_TOOL_USE,)
@@ -54,7 +54,7 @@ def run_init(
         raise UsageError(
             f"--recipe {recipe} --model {chosen}: the paper has {', '.join(PAPER_MODELS)}"
         )
-    say_template(template_of(chosen, template), console)
+    look_at_template(chosen, template, console)
     name = out.stem
     settings = None if recipe else _settings_for(chosen, vram)
     rows = None if data in (None, DEMO) else hold_out(data)

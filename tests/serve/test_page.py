@@ -12,6 +12,7 @@ import time
 import httpx
 import pytest
 
+from edgetool.calls.template_choice import ChatTemplate
 from edgetool.errors import EngineError
 from edgetool.serve.jobs import Delta
 from edgetool.serve.openai_types import BadRequest
@@ -411,6 +412,15 @@ def test_a_key_is_asked_for_and_then_used(browser, serving):
     browser.until("!document.getElementById('snippet').hidden")
     snippet = browser.run("document.getElementById('snippet').value")
     assert KEY not in snippet and "EDGETOOL_API_KEY" in snippet
+
+
+@pytest.mark.slow
+def test_a_template_that_was_replaced_is_said(browser, serving):
+    writer = ScriptedWriter(call)
+    writer.chat_template = ChatTemplate("", "chatml", "its template shows no <b>tools</b>")
+    look(browser, 1200, dark=False)
+    browser.open(serving(writer, tools=[weather_tool()]))
+    browser.until("document.getElementById('template').textContent.includes('<b>tools</b>')")
 
 
 @pytest.mark.slow

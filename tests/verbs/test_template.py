@@ -320,3 +320,16 @@ def test_init_writes_the_template_that_was_asked_for(folder: Folder, tmp_path: P
     run_init(out, Said(), model=str(folder("{{ messages[0].content }}")), template="llama3")
     assert load_config(out).template == "llama3"
     run_dry(load_config(out), Said())
+
+
+def test_a_model_that_is_not_here_is_said_to_be_looked_at_later(
+    tmp_path: Path, console: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    run_init(tmp_path / "one.yaml", console, model="Qwen2.5-0.5B-Instruct")
+    assert "template" not in console.text  # its card says what its template teaches
+    run_init(tmp_path / "two.yaml", console, model="SmolLM2-135M-Instruct")
+    assert "edgetool doctor --model SmolLM2-135M-Instruct" in console.text
+    with pytest.raises(UsageError, match="no such file, and not one of own, chatml"):
+        run_init(tmp_path / "x.yaml", console, model="Qwen2.5-0.5B-Instruct", template="chatlm")
+    assert not (tmp_path / "x.yaml").exists()
