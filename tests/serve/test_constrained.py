@@ -13,6 +13,7 @@ from edgetool.calls.formats.schema_parts import SchemaError
 from edgetool.calls.runtime import Sampling
 from edgetool.calls.types import Tool, ToolCall
 from edgetool.errors import EngineError
+from edgetool.serve.arms import names_only
 from edgetool.serve.constrained import for_llama, for_tokenizer, spell_markers
 
 LEFT = 1000  # tokens that may follow, where a test does not care
@@ -357,6 +358,14 @@ def test_references_inside_a_tools_schema_are_followed(session, make, parameters
     tool = Tool("t", "", {"type": "object", "additionalProperties": False, **parameters})
     assert allows(make([tool], required=True), session, call("t", right))
     assert not allows(make([tool], required=True), session, call("t", wrong))
+
+
+def test_the_arm_of_names_only_knows_arguments_that_a_composition_names():
+    inner = {"type": "object", "properties": {"a": {"enum": [1]}}, "required": ["a"]}
+    whole = {"type": "object", "properties": {}, "allOf": [inner, {"properties": {"b": {}}}]}
+    kept = names_only(Tool("t", "", whole)).parameters
+    assert kept["properties"] == {"a": {}, "b": {}}
+    assert (kept["required"], kept["additionalProperties"]) == (["a"], False)
 
 
 def test_a_schema_elsewhere_is_never_fetched(make):
