@@ -311,13 +311,22 @@ def test_half_a_character_is_replaced_and_that_is_said(tmp_path):
     assert summary.left_out == {'halves of characters, each of which is now "?"': 1}
 
 
-@pytest.mark.parametrize("name", ["openai", "edgetool"])
-def test_a_message_that_is_null_says_what_a_message_is(tmp_path, name):
-    bad = {**RECORDS[name], "messages": [None]}
+MESSAGE = 'messages[0] null must be a message such as {"role": "user", "content": "..."}'
+TURN = 'conversations[0] null must be a turn such as {"from": "human", "value": "..."}'
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "sentence"),
+    [
+        ("openai", "messages", MESSAGE),
+        ("edgetool", "messages", MESSAGE),
+        ("sharegpt", "conversations", TURN),
+    ],
+)
+def test_a_message_that_is_null_says_what_a_message_is(tmp_path, name, key, sentence):
+    bad = {**RECORDS[name], key: [None]}
     _, [reason], _ = run(write(tmp_path / "a.jsonl", [bad, RECORDS[name]]), tmp_path)
-    assert reason["reason"] == (
-        'messages[0] null must be a message such as {"role": "user", "content": "..."}'
-    )
+    assert reason["reason"] == sentence
 
 
 def test_an_answer_that_is_no_text_is_refused_as_validate_would(tmp_path):

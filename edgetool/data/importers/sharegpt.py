@@ -55,7 +55,8 @@ def drafts(record: dict[str, Any], companions: None) -> Iterator[Draft]:
 
 def _message(field: str, turn: Any) -> Message:
     if not isinstance(turn, dict):
-        raise Problem(field, turn, "must be a JSON object")
+        remedy = 'must be a turn such as {"from": "human", "value": "..."}'
+        raise Problem(field, turn, remedy)
     speaker, text = turn.get("from", turn.get("role")), turn.get("value", turn.get("content"))
     text = require_text(f"{field}.value", text_of_parts(f"{field}.value", text))
     if speaker in CALLING:
