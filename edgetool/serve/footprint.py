@@ -29,7 +29,7 @@ WORKING_BYTES, WORKING_BYTES_PER_TOKEN = 170 * 2**20, 600
 _CELLS = 256  # llama.cpp rounds a cache up to whole multiples
 _HALF, _FLOAT = 2, 4  # bytes of a number in the cache and in a buffer
 # Every so manieth layer sees all tokens where the header does not say it, as llama.cpp has it.
-_MOST_BLOCKS = 10_000  # a header may claim any number
+_MOST_BLOCKS = 1_000  # a header may claim any number
 _WINDOW_PATTERNS = {"gemma2": 2, "gemma3": 6}
 
 
