@@ -141,7 +141,7 @@ def sft(
         with loading():
             from edgetool.verbs.dry_run import run_dry
 
-        run_dry(resolved, console(), "sft")
+        run_dry(resolved, console(), "sft", resume=resume)
         return
     with loading():
         from edgetool.verbs.training import run_sft
@@ -175,7 +175,7 @@ def train(
         with loading():
             from edgetool.verbs.dry_run import run_dry
 
-        run_dry(resolved, console(), init_adapter=init_adapter)
+        run_dry(resolved, console(), init_adapter=init_adapter, resume=resume)
         return
     with loading():
         from edgetool.verbs.training import run_training

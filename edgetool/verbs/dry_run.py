@@ -52,16 +52,21 @@ T = TypeVar("T")
 
 
 def run_dry(
-    config: Config, console: Console, verb: str = TRAIN, init_adapter: Path | None = None
+    config: Config,
+    console: Console,
+    verb: str = TRAIN,
+    *,
+    init_adapter: Path | None = None,
+    resume: bool = False,
 ) -> None:
-    """Check a run and say what it will be.
+    """Check a run and say what it will be; arguments as those of `run_training`.
 
     Raises UsageError when something was typed that cannot work, else EdgetoolError when something
     will fail; either with a line for each problem.
     """
     dry = _Dry(config, console, verb)
     dry.check_model()
-    dry.check_folder(init_adapter)
+    dry.check_folder(init_adapter, resume)
     if verb == TRAIN:
         dry.check_rewards()
     examples = dry.check_rows()
@@ -113,11 +118,12 @@ class _Dry:
             if cached(locate(config.model)) is not None:
                 check_exportable(locate(config.model), config.template)
 
-    def check_folder(self, init_adapter: Path | None) -> None:
+    def check_folder(self, init_adapter: Path | None, resume: bool) -> None:
         folder = Path(self.config.output_dir)
         with self.collecting():
             require_writable(folder, "--set output_dir=FOLDER")
-            require_fresh(folder)
+            if not resume:
+                require_fresh(folder)
         with self.collecting():
             if init_adapter:
                 find_adapter(init_adapter)
@@ -152,7 +158,7 @@ class _Dry:
             self.problems.append(error)
             examples = list(checked_rows(Path(source), lambda _: None))
             bad = len(error.problems)
-            self.say(what, f"{len(examples)} of {source} can be used, {bad} problems are below")
+            self.say(what, f"{len(examples)} of {source} can be used, {_problems(bad)} below")
             return examples[:count]
         except EdgetoolError as error:
             self.problems.append(error)
@@ -304,6 +310,10 @@ class _Dry:
         told = "\n".join(distinct)
         usage = any(isinstance(problem, UsageError) for problem in self.problems)
         raise (UsageError if usage else EdgetoolError)(told)
+
+
+def _problems(count: int) -> str:
+    return "1 problem is" if count == 1 else f"{count} problems are"
 
 
 def _percentiles(lengths: Sequence[int]) -> str:

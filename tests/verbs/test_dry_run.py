@@ -116,6 +116,14 @@ def test_a_disk_that_is_too_small_is_a_problem(
         run_dry(made(), console)
 
 
+def test_a_folder_that_holds_a_run_is_a_problem_unless_it_goes_on(made: Any, console: Said) -> None:
+    Path("run/adapter").mkdir(parents=True)
+    with pytest.raises(UsageError, match="holds a run already"):
+        run_dry(made(), console)
+    run_dry(made(), console, resume=True)
+    assert "nothing stands in the way" in console.text
+
+
 def test_percentiles_are_values_that_occur() -> None:
     assert dry_run._percentiles(range(1, 101)) == "p50 50, p95 95, max 100"
     assert dry_run._percentiles([7]) == "p50 7, p95 7, max 7"
