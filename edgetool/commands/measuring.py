@@ -116,6 +116,7 @@ def bench_device(
     model: ModelArgument,
     rows: Annotated[int, typer.Option(help="Demo rows to answer.")] = 20,
     max_completion_length: Annotated[int, typer.Option(help="Tokens.")] = 96,
+    template: TemplateOption = None,
     json_: JsonOption = False,
 ) -> None:
     """Tokens per second, time to first token and memory of a GGUF file, free and constrained."""
@@ -127,5 +128,6 @@ def bench_device(
         console(),
         rows=rows,
         max_completion_length=max_completion_length,
+        template=template,
         as_json=json_,
     )

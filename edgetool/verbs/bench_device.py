@@ -37,9 +37,17 @@ class Speed:
 
 
 def run_bench_device(
-    model: Path, console: Console, *, rows: int, max_completion_length: int, as_json: bool = False
+    model: Path,
+    console: Console,
+    *,
+    rows: int,
+    max_completion_length: int,
+    template: str | None = None,
+    as_json: bool = False,
 ) -> list[Speed]:
     """Measure both arms on demo rows, greedy, and print a table to paste.
+
+    template   as `template_choice.choose` is asked for one
 
     One row beforehand warms up: it reads the file in. Time to the first token counts reading the
     prompt from nothing; tokens a second count those after the first.
@@ -50,7 +58,7 @@ def run_bench_device(
             "and 2"
         )
     examples = demo.examples("validation", rows)
-    with LlamaSession(model) as session:
+    with LlamaSession(model, template=template) as session:
         if note := chosen_by(session.prompter).note:
             print(f"edgetool: {note}", file=sys.stderr)
         found = [

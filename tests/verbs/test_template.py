@@ -28,6 +28,7 @@ from edgetool.serve.session import LlamaSession
 from edgetool.serve.writer import ChildWriter
 from edgetool.train.tokenizer import hf_prompter, load_tokenizer
 from edgetool.verbs.asking import Asking, run_ask
+from edgetool.verbs.bench_device import run_bench_device
 from edgetool.verbs.dry_run import run_dry
 from edgetool.verbs.evaluating import Rows, run_eval
 from edgetool.verbs.exporting import ExportOptions, run_export
@@ -333,3 +334,12 @@ def test_a_model_that_is_not_here_is_said_to_be_looked_at_later(
     with pytest.raises(UsageError, match="no such file, and not one of own, chatml"):
         run_init(tmp_path / "x.yaml", console, model="Qwen2.5-0.5B-Instruct", template="chatlm")
     assert not (tmp_path / "x.yaml").exists()
+
+
+def test_bench_says_it_and_takes_another(
+    strangers_gguf: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = strangers_gguf(DEAF)
+    for template, said in ((None, "shows the model no tools"), ("zephyr", "own Zephyr template")):
+        run_bench_device(path, Said(), rows=1, max_completion_length=2, template=template)
+        assert capsys.readouterr().err.count(said) == 1
