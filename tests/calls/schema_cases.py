@@ -288,6 +288,16 @@ CASES = [
         [{"q": "  "}],
     ),
     Case(
+        "pat_word",
+        {
+            "type": "object",
+            "properties": {"k": {"type": "string", "pattern": "^[\\w.]+\\W\\D$"}},
+            "required": ["k"],
+        },
+        [{"k": "a_9.b-x"}],
+        [{"k": "\u00e5-x"}, {"k": "a-9"}],
+    ),
+    Case(
         "pat_time",
         {
             "type": "object",
@@ -295,7 +305,7 @@ CASES = [
             "required": ["at"],
         },
         [{"at": "23:59"}],
-        [{"at": "24:00"}],
+        [{"at": "24:00"}, {"at": "23:5\uff18"}, {"at": "1\u0d67:21"}],
     ),
     Case(
         "pat_look",

@@ -242,8 +242,27 @@ def whole_pattern(pattern: str) -> str | None:
     inner = inner.removesuffix("$") if ended else inner
     if re.search(r"[$^]", inner.replace("[^", "[")) or _has_top_level_choice(inner):
         return None
-    inner = inner.replace(r"\/", "/").replace("/", r"\x2F")
+    inner = _with_ascii_classes(inner).replace(r"\/", "/").replace("/", r"\x2F")
     return f"{'' if pattern.startswith('^') else '(?s:.*)'}{inner}{'' if ended else '(?s:.*)'}"
+
+
+# JSON Schema's patterns are ECMA-262's, where a digit is one of ten; the engine knows hundreds.
+_ASCII = {r"\d": "0-9", r"\w": "0-9A-Za-z_"}
+_ASCII |= {name.upper(): f"^{members}" for name, members in _ASCII.items()}
+
+
+def _with_ascii_classes(pattern: str) -> str:
+    """The pattern with \\d, \\w, \\D and \\W spelled out; inside a class \\D and \\W stay."""
+    found, inside = [], False
+    for sign in re.findall(r"\\.|.", pattern, re.DOTALL):
+        members = _ASCII.get(sign)
+        if members and not inside:
+            sign = f"[{members}]"
+        elif members and not members.startswith("^"):
+            sign = members
+        inside = (inside or sign == "[") and sign != "]"
+        found.append(sign)
+    return "".join(found)
 
 
 def length_of(node: JsonObject) -> str:
