@@ -6,6 +6,7 @@ import datetime
 import gzip
 import json
 import pathlib
+import time
 from typing import Literal, Optional
 
 import pytest
@@ -319,6 +320,39 @@ def test_a_tool_made_of_a_python_function_can_be_called(engine, syntax):
         assert syntax.parse(syntax.render([call]), [tool]).calls == (call,)
     wrong = ToolCall("read_text", {"path": "notes.txt", "unit": "kelvin"})
     assert not writes(matcher, syntax.render([wrong]))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "left"),
+    [
+        ("^a$|^b$", False),
+        ("^(a|b$)", False),
+        ("(^a|b)", False),
+        ("[$^]a", False),
+        (r"\$a\^", False),
+        ("a$b", True),
+        ("([^,]+(,|$)){3,}$", True),
+        ("^(a($|/))+$", True),
+        (r"\bword\b", True),
+        ("a(?!b)", True),
+        (r"(a)\1", True),
+    ],
+)
+def test_a_pattern_that_looks_around_itself_is_left_open(engine, pattern, left):
+    tool = tool_of({"type": "object", "properties": {"a": {"type": "string", "pattern": pattern}}})
+    engine(formats.get("hermes"), tool)  # the engine takes what is not left open
+    assert [one.keyword for one in of_tool(tool).open] == ["pattern"] * left
+
+
+def test_a_schema_of_very_many_choices_is_made_in_time():
+    wide = {"anyOf": [{"properties": {f"p{i}": {"enum": [i]}}} for i in range(200)]}
+    other = [{"allOf": [{"$ref": "#/$defs/W"}, {"required": [f"r{i}"]}]} for i in range(200)]
+    properties = {f"q{i}": one for i, one in enumerate(other)}
+    deep = {"type": "object", "properties": properties, "$defs": {"W": wide}}
+    begun = time.perf_counter()
+    assert of_tool(tool_of(deep)).shapes()
+    assert time.perf_counter() - begun < 5
+    assert any(one.keyword == "anyOf" for one in of_tool(tool_of(deep)).open)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 from edgetool.calls.formats import schema_merge, schema_nodes
@@ -153,7 +154,13 @@ class Builder:
 
     def _fits_all(self, value: Any, schemas: list[JsonObject]) -> bool:
         """Whether a constant fits what stands beside it; what cannot be checked fits."""
-        return all(_fits(schema, self.root, value) for schema in schemas)
+        return all(_fits(schema, self, value) for schema in schemas)
+
+    @cached_property
+    def moved_root(self) -> JsonObject:
+        """The root, for schemas of which it is a definition."""
+        moved_root: JsonObject = moved(self.root)
+        return moved_root
 
     def _array(self, leaves: list[Part]) -> Normal:
         merged = schema_merge.lengths(_schemas(leaves), "minItems", "maxItems")
@@ -299,14 +306,24 @@ def _constants(schema: JsonObject) -> list[Any] | None:
     return schema["enum"] if isinstance(schema.get("enum"), list) else None
 
 
-def _fits(schema: JsonObject, root: JsonObject, value: Any) -> bool:
+def _fits(schema: JsonObject, builder: Builder | None, value: Any) -> bool:
+    """Whether a value fits what a schema says itself; `builder` has the root it refers to."""
     own = {key: schema[key] for key in own_keywords(schema)}
-    if "$ref" in dumps(own):
-        own = {**moved(own), "$defs": {"root": moved(root)}}
+    if "type" in own and not _is_of_type(value, own):
+        return False
+    if builder is not None and "$ref" in dumps(own):
+        own = {**moved(own), "$defs": {"root": builder.moved_root}}
     try:
         return fits(own, value)
     except UsageError:  # what cannot be checked is not held against a value
         return True
+
+
+def _is_of_type(value: Any, schema: JsonObject) -> bool:
+    kinds = schema_merge.types_of([schema])
+    return schema_nodes.type_of(value) in kinds or (
+        "integer" in kinds and schema_nodes.type_of(value) == "number"
+    )
 
 
 def _keys(schema: JsonObject, key: str) -> JsonObject:
@@ -341,7 +358,7 @@ def _property(leaf: Part, name: str) -> list[Part]:
         if schema_nodes.matches(pattern, name):
             found.append(Part(inner, f"{path}.patternProperties.{pattern}"))
     names = schema.get("propertyNames")
-    if names is not None and not _fits({"allOf": [names]}, {}, name):
+    if names is not None and not _fits({"allOf": [names]}, None, name):
         return [Part(False, path)]
     if not found and "additionalProperties" in schema:
         found.append(Part(schema["additionalProperties"], f"{path}.additionalProperties"))

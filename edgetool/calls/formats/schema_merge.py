@@ -21,7 +21,7 @@ FORMATS = frozenset("date-time time date duration email hostname ipv4 ipv6 uri u
 _HARD = re.compile(r"\(\?(?:[=!]|<[=!])|\\[1-9bBZGcK]|\\k<")
 # The plain letters a pattern begins with, as far as they are sure to be there.
 _HEAD = re.compile(r"\^([A-Za-z0-9_-]*)(?![?*{+|A-Za-z0-9_-])(?!.*\|)")
-_INNER_END = re.compile(r"\$(?!$|[)|])|[^(|:]\^")
+_INNER_END = re.compile(r"\$(?!\)*$|\|)|[^(|:]\^|\([^()]*\$\|[^()]*\)(?!\)*$)")
 _WIDEST = 2**63 - 1  # the engine's integers
 
 

@@ -17,6 +17,7 @@ from edgetool.errors import EngineError
 KINDS = ("string", "number", "boolean", "null", "array", "object")
 # Ways to choose that one value may have; a choice that would make more of them is left open.
 MOST_WAYS = 256
+MOST_IN_ALL = 5_000  # of all values of a schema
 _FEW_OPTIONS = 3  # of a oneOf that are told apart by what each of them asks for
 
 _FOLLOWED = ("$ref", "$dynamicRef", "$recursiveRef")
@@ -79,6 +80,7 @@ class Parts:
         self, root: JsonObject, path: str, apart: Callable[[Sequence[Any], str], bool]
     ) -> None:
         self.root, self._path, self._apart = root, path, apart
+        self._made = 0  # ways, in all
         self.broken: list[str] = []
         self.open: dict[tuple[str, str], None] = {}
         self._choices: dict[int, list[Choice]] = {}  # one list a schema: ids have to stay
@@ -113,7 +115,9 @@ class Parts:
             taken.add((owner, choice.key))
             if not choice.exact:
                 self.open[path, choice.key] = None
-            fewer = len(ways) == 1 or len(ways) * len(choice.options) <= MOST_WAYS
+            more = len(ways) * len(choice.options)
+            self._made += more
+            fewer = (len(ways) == 1 or more <= MOST_WAYS) and self._made <= MOST_IN_ALL
             if not fewer:
                 self.open[path, choice.key] = None
                 continue
