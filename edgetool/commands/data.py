@@ -95,7 +95,7 @@ def validate(rows: RowsArgument) -> None:
     if bad:
         hint = None if good else foreign_rows(rows)
         raise EdgetoolError(hint or f"{rows}: {bad} of {good + bad} rows are bad")
-    print(f"{rows}: {good} rows, all good")
+    print(f"{rows}: {good} row{'' if good == 1 else 's'}, all good")
 
 
 @app.command()

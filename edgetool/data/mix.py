@@ -17,8 +17,9 @@ from typing import BinaryIO
 
 from edgetool.calls.types import Example, Tool
 from edgetool.data.check import Problem
+from edgetool.data.lines import row_lines
 from edgetool.data.nearness import Pool
-from edgetool.data.rows import parse_row, require_rows, stream_rows, write_rows
+from edgetool.data.rows import no_rows, parse_row, require_rows, stream_rows, write_rows
 from edgetool.data.tool_files import load_tools
 from edgetool.errors import DataError, UsageError
 
@@ -56,7 +57,8 @@ def mix(
 
     rows     in all; without it as many as the weights allow
     counts   parts are numbers of rows, not weights
-    Raises UsageError when a file has fewer rows than its part asks for.
+    Raises UsageError when a file has fewer rows than its part asks for or is packed, DataError
+    when it holds none.
     """
     places = [_places(ingredient.path) for ingredient in ingredients]
     taken = _numbers(ingredients, [len(found) for found in places], rows, counts)
@@ -133,6 +135,11 @@ def _inserted(tools: list[Tool], others: list[Tool], rng: random.Random) -> tupl
 def _places(path: Path) -> array[int]:
     """Where in the file each row begins."""
     require_rows(path)
+    if path.suffix == ".gz":
+        remedy = f"rows are drawn from all over the file: type `gunzip -k {path}` and give that"
+        raise UsageError(f"{path}: is packed with gzip, and {remedy}")
+    if next(row_lines(path), None) is None:
+        raise no_rows(path)
     places, at = array("Q"), 0
     with path.open("rb") as file:
         for line in file:

@@ -29,7 +29,8 @@ def open_gguf(path: Path) -> Any:
     with path.open("rb") as stream:
         magic = stream.read(4)
     if magic != b"GGUF":
-        raise ModelError(f"{path}: not a GGUF file, it begins with {magic!r}")
+        begins = f"begins with {magic!r}" if magic else "is empty"
+        raise ModelError(f"{path}: not a GGUF file, it {begins}")
     try:
         return _bounded_reader()(path)
     except MALFORMED as error:

@@ -27,7 +27,8 @@ def require_gguf(path: Path) -> None:
     with path.open("rb") as file:
         magic = file.read(len(_MAGIC))
     if magic != _MAGIC:
-        raise ModelError(f"{path}: not a GGUF file, it begins with {magic!r}; give a .gguf file")
+        begins = f"begins with {magic!r}" if magic else "is empty"
+        raise ModelError(f"{path}: not a GGUF file, it {begins}; give a .gguf file")
 
 
 def threads_for(path: Path, threads: int | None) -> int:

@@ -36,7 +36,8 @@ def say_how_it_ended(result: TrainResult, run: RunFolder, console: Console) -> N
         say(f"stopped after step {result.steps} and saved; go on with: {run.resume_command}")
         return
     spent = duration(sum(row["step_time"] for row in rows)) if _every_step(rows, result) else ""
-    say(f"trained {result.steps} steps{f' in {spent}' if spent else ''}{_course(rows, run.verb)}")
+    steps = f"{result.steps} step{'' if result.steps == 1 else 's'}"
+    say(f"trained {steps}{f' in {spent}' if spent else ''}{_course(rows, run.verb)}")
     say(f"written: {run.path}/adapter, with metrics.jsonl and config.yaml beside it")
     say(f"held-out rows are not measured yet: edgetool eval {run.path} --base")
     say(f"next: edgetool export {run.path} --gguf")

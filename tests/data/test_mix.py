@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections import Counter
 
 import pytest
@@ -10,7 +11,7 @@ from edgetool.calls.types import Example, ExpectedCall, Tool
 from edgetool.data.mix import Harder, Ingredient, harder_row, mix, pool_of
 from edgetool.data.nearness import Pool
 from edgetool.data.rows import load_rows, write_rows
-from edgetool.errors import UsageError
+from edgetool.errors import EdgetoolError, UsageError
 from tests.conftest import user
 
 
@@ -68,6 +69,23 @@ def test_a_file_with_too_few_rows_is_refused(files):
         mixed(files, 1, 1, rows=100)
     with pytest.raises(UsageError, match="weight above 0"):
         mixed(files, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("e.jsonl", b"", "no rows in this file"),
+        ("e.jsonl", b"\n \n", "no rows in this file"),
+        ("e.jsonl.gz", gzip.compress(b"{}\n"), "is packed with gzip, .* type `gunzip -k"),
+        ("e.json", b"[{}]", "is a JSON array; rows are one object a line: type"),
+        ("e.jsonl", "{}\n".encode("utf-16"), "is written in UTF-16"),
+    ],
+)
+def test_a_file_that_holds_no_row_a_line_is_refused_as_what_it_is(tmp_path, name, content, said):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(EdgetoolError, match=said):
+        mix([Ingredient(tmp_path / name, 1.0)], tmp_path / "mixed.jsonl")
+    assert not (tmp_path / "mixed.jsonl").exists()
 
 
 def test_rows_are_shuffled_by_the_seed(files):
