@@ -54,6 +54,7 @@ _COUNTS = (
     "minProperties",
     "maxProperties",
 )
+_BOUNDS = {"exclusiveMinimum": "minimum", "exclusiveMaximum": "maximum"}
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,9 @@ def json_schema(value: Any, *, lenient: bool = False) -> Any:
         elif not (lenient and key == "optional"):
             schema[key] = inner
     schema = _with_null(schema) if isinstance(schema.get("nullable"), bool) else schema
+    for key, bound in _BOUNDS.items():
+        if isinstance(schema.get(key), bool):
+            schema = _with_exclusive(schema, key, bound)
     return _mended(schema, value.get("properties")) if lenient else schema
 
 
@@ -135,6 +139,14 @@ def _with_null(schema: JsonObject) -> JsonObject:
             schema["type"] = [schema["type"], "null"]
         if isinstance(schema.get("enum"), list) and None not in schema["enum"]:
             schema["enum"] = [*schema["enum"], None]
+    return schema
+
+
+def _with_exclusive(schema: JsonObject, key: str, bound: str) -> JsonObject:
+    """Draft 4's and OpenAPI 3.0's {"minimum": 0, "exclusiveMinimum": true} in today's words."""
+    schema = dict(schema)
+    if schema.pop(key) and bound in schema:
+        schema[key] = schema.pop(bound)
     return schema
 
 

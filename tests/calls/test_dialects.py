@@ -171,6 +171,22 @@ def test_choices_that_no_value_could_satisfy_are_read_as_their_type(schema, mend
     assert json_schema(schema, lenient=True) == mended
 
 
+@pytest.mark.parametrize(
+    ("draft_4", "today"),
+    [
+        ({"minimum": 0, "exclusiveMinimum": True}, {"exclusiveMinimum": 0}),
+        ({"minimum": 0, "exclusiveMinimum": False}, {"minimum": 0}),
+        ({"maximum": 9, "exclusiveMaximum": True}, {"exclusiveMaximum": 9}),
+        ({"exclusiveMaximum": True}, {}),
+        ({"minimum": 0, "exclusiveMinimum": 1}, {"minimum": 0, "exclusiveMinimum": 1}),
+    ],
+)
+def test_bounds_of_draft_4_are_read(draft_4, today):
+    value = {"type": "object", "properties": {"exclusiveMinimum": {"type": "integer", **draft_4}}}
+    properties = json_schema(value)["properties"]
+    assert properties == {"exclusiveMinimum": {"type": "integer", **today}}
+
+
 def test_a_users_own_choices_are_left_for_the_check_to_name():
     schema = {"type": "integer", "enum": ["1", "2"]}
     assert json_schema(schema) == schema
