@@ -75,11 +75,12 @@ def _other_form(first: bytes, second: bytes = b"") -> str | None:
     return None
 
 
-def begins_array(path: Path) -> bool:
-    """Whether a file begins as a JSON array does."""
+def begins_document(path: Path) -> bool:
+    """Whether a file begins as a JSON array or as one object on many lines."""
     with reading(path), open_bytes(path) as file:
         head = file.read(1 << 12)
-    return head.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"[")
+    begun = head.removeprefix(codecs.BOM_UTF8).lstrip()
+    return begun.startswith(b"[") or (begun.partition(b"\n")[0].strip() == b"{")
 
 
 @contextmanager

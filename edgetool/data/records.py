@@ -16,7 +16,7 @@ from typing import IO, Any
 from edgetool.data.check import Problem
 from edgetool.data.json_text import decode
 from edgetool.data.lines import (
-    begins_array,
+    begins_document,
     numbered_lines,
     open_bytes,
     reading,
@@ -66,7 +66,7 @@ def read(path: Path) -> Iterator[Record]:
     if path.name.endswith(".parquet"):
         yield from _parquet(path)
         return
-    if path.name.endswith((".jsonl", ".jsonl.gz")) and not begins_array(path):
+    if path.name.endswith((".jsonl", ".jsonl.gz")) and not begins_document(path):
         yield from numbered_lines(path)
         return
     with reading(path):

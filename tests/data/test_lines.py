@@ -140,10 +140,11 @@ def pretty(lines):
     ],
     ids=["array", "array on lines", "document", "parquet"],
 )
-def test_rows_in_another_form_say_how_to_convert_them(tmp_path, lines, text, what):
-    path = tmp_path / "mine.json"
+@pytest.mark.parametrize("name", ["mine.json", "mine.jsonl"])
+def test_rows_in_another_form_say_how_to_convert_them(tmp_path, lines, text, what, name):
+    path = tmp_path / name
     path.write_bytes(text(lines))
-    with pytest.raises(DataError, match=f"mine.json: is {what}; .*edgetool data convert {path}"):
+    with pytest.raises(DataError, match=f"{name}: is {what}; .*edgetool data convert {path}"):
         load_rows(path)
     if what != "a parquet file":
         assert converted(path, tmp_path)[0][0].id == "one"
