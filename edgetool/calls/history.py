@@ -19,7 +19,7 @@ def with_objects(messages: Sequence[Message]) -> list[Message]:
     No arguments, "" and null mean {}. Text that is no JSON object stays as it is: whoever wrote it
     could not be read by its client either.
     """
-    return [_rewritten(message, _as_object) for message in messages]
+    return [_rewritten(message, as_object) for message in messages]
 
 
 def with_text(messages: Sequence[Message]) -> list[Message]:
@@ -43,7 +43,9 @@ def _changed(call: Any, change: Callable[[Any], Any]) -> Any:
     return {**call, "arguments": change(call.get("arguments"))} if "name" in call else call
 
 
-def _as_object(arguments: Any) -> Any:
+def as_object(arguments: Any) -> Any:
+    """A call's arguments as an object, also where they are text or, as some data sets have it,
+    the text of a text; what is no object stays as it is."""
     if arguments is None:
         return {}
     if not isinstance(arguments, str):
@@ -51,6 +53,8 @@ def _as_object(arguments: Any) -> Any:
     value = loads(arguments) if arguments.strip() else None
     if value is None:
         return {}
+    if isinstance(value, str):
+        value = loads(value)
     return value if isinstance(value, dict) else arguments
 
 

@@ -12,6 +12,7 @@ import jsonschema_rs
 from edgetool.calls.dialects import Raw, bare, parameters_schema
 from edgetool.calls.formats.base import INVALID, dumps, loads
 from edgetool.calls.formats.schema_tree import of_tool, unknown_arguments
+from edgetool.calls.history import as_object
 from edgetool.calls.nulls import without_padding
 from edgetool.calls.parts import joined_text
 from edgetool.calls.tool_lists import no_tool
@@ -109,13 +110,9 @@ def expected_call(
     """
     entry = mapping(field, value)
     tool = _tool_named(field, entry.get("name"), tools)
-    arguments = entry.get("arguments")
-    if arguments is None:
-        arguments = {}
-    if isinstance(arguments, str):
-        arguments = loads(arguments)
-        if arguments is INVALID:
-            raise Problem(f"{field}.arguments", entry["arguments"], "is not JSON; give an object")
+    arguments = as_object(entry.get("arguments"))
+    if isinstance(arguments, str) and loads(arguments) is INVALID:
+        raise Problem(f"{field}.arguments", arguments, "is not JSON; give an object")
     arguments = mapping(f"{field}.arguments", arguments)
     if (
         entry.get("bfcl") is None

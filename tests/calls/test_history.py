@@ -42,6 +42,7 @@ def rendered(messages: Any) -> str:
         ("", "{}"),
         ("  ", "{}"),
         ("null", "{}"),
+        ('"{\\"city\\": \\"Oslo\\"}"', '{"city": "Oslo"}'),
         (None, "{}"),
         ({}, "{}"),
         ("Oslo", '"Oslo"'),
@@ -54,6 +55,14 @@ def test_arguments_are_rendered_as_one_object_in_every_way_in(sent: Any, shown: 
     request = ChatRequest.model_validate({"messages": messages})
     served = [message.as_message() for message in request.messages]
     assert rendered(messages) == rendered(row.messages) == rendered(served) == f"go{shown}ok"
+
+
+@pytest.mark.parametrize("sent", ["", " ", "null", None, "{}", '"{}"', {}])
+def test_a_call_that_is_right_may_have_no_arguments(sent: Any) -> None:
+    tools = [{"name": "ping", "description": "d"}]
+    calls = [{"name": "ping", "arguments": sent}]
+    row = example_of({"messages": conversation("")[:1], "tools": tools, "calls": calls}, "x")
+    assert row.calls[0].arguments == {}
 
 
 @pytest.mark.parametrize("calls", [None, "text", 7, [], ["f"], [{"function": "f"}], [{}]])
