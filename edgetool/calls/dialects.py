@@ -27,7 +27,7 @@ from edgetool.calls.types import JsonObject
 # Keywords whose value is a map of schemas, a list of them, or one.
 _MAPS = ("properties", "$defs", "definitions", "patternProperties")
 _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
-_SCHEMAS = ("items", "additionalProperties", "not")
+_SCHEMAS = ("items", "additionalItems", "additionalProperties", "not")
 _KEYWORDS = frozenset((*_MAPS, "$ref", "anyOf", "oneOf", "allOf", "additionalProperties"))
 _UNSPELLABLE = re.compile(r"[^\w.\-]+")
 _NAMES = ("name", "api_name", "apiCode", "title")
@@ -125,6 +125,8 @@ def json_schema(value: Any, *, lenient: bool = False) -> Any:
         elif not (lenient and key == "optional"):
             schema[key] = inner
     schema = _with_null(schema) if isinstance(schema.get("nullable"), bool) else schema
+    if isinstance(schema.get("items"), list):
+        schema = _with_prefix(schema)
     for key, bound in _BOUNDS.items():
         if isinstance(schema.get(key), bool):
             schema = _with_exclusive(schema, key, bound)
@@ -140,6 +142,13 @@ def _with_null(schema: JsonObject) -> JsonObject:
         if isinstance(schema.get("enum"), list) and None not in schema["enum"]:
             schema["enum"] = [*schema["enum"], None]
     return schema
+
+
+def _with_prefix(schema: JsonObject) -> JsonObject:
+    """A tuple as drafts up to 2019 write it, {"items": [...]}, in today's words."""
+    rest = {key: one for key, one in schema.items() if key not in ("items", "additionalItems")}
+    more = {"items": schema["additionalItems"]} if "additionalItems" in schema else {}
+    return {**rest, "prefixItems": schema["items"], **more} if schema["items"] else {**rest, **more}
 
 
 def _with_exclusive(schema: JsonObject, key: str, bound: str) -> JsonObject:

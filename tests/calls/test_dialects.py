@@ -172,6 +172,19 @@ def test_choices_that_no_value_could_satisfy_are_read_as_their_type(schema, mend
 
 
 @pytest.mark.parametrize(
+    ("draft_7", "today"),
+    [
+        ({"items": [{"type": "int"}]}, {"prefixItems": [{"type": "integer"}]}),
+        ({"items": [{}], "additionalItems": False}, {"prefixItems": [{}], "items": False}),
+        ({"items": []}, {}),
+        ({"items": {"type": "int"}}, {"items": {"type": "integer"}}),
+    ],
+)
+def test_a_tuple_of_draft_7_is_read(draft_7, today):
+    assert json_schema({"type": "array", **draft_7}) == {"type": "array", **today}
+
+
+@pytest.mark.parametrize(
     ("draft_4", "today"),
     [
         ({"minimum": 0, "exclusiveMinimum": True}, {"exclusiveMinimum": 0}),
