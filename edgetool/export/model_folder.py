@@ -90,6 +90,11 @@ class ModelFolder:
         """Raises ModelError when there is no such folder or it has no readable config.json."""
         if not path.is_dir():
             raise NoSuchModel(f"{path}: no such model folder")
+        if not (path / CONFIG).exists():
+            raise NoSuchModel(
+                f"{path}: no {CONFIG}, so neither a run nor a model folder; give one that "
+                "`edgetool train` or transformers wrote"
+            )
         return cls(path, _read_json_object(inside(path, CONFIG)))
 
     def find(self, name: str) -> Path | None:

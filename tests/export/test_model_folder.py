@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from edgetool.errors import ModelError
+from edgetool.errors import ModelError, NoSuchModel
 from edgetool.export.model_folder import INDEX, WEIGHTS, ModelFolder, resolve
 from edgetool.export.plan import check_exportable
 from tests.export.conftest import edit_json
@@ -192,3 +192,8 @@ def test_an_id_that_the_hub_does_not_give_is_named(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ModelError, match="someone/no-such-model"):
         resolve("someone/no-such-model")
+
+
+def test_a_folder_without_a_config_is_told_as_neither_run_nor_model(tmp_path: Path) -> None:
+    with pytest.raises(NoSuchModel, match=r"no config\.json, so neither a run nor a model folder"):
+        ModelFolder.open(tmp_path)
