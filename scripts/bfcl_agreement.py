@@ -6,7 +6,7 @@ Every row with answers of the single-turn Python categories is judged by both: c
 accept, and those with one change (scripts/golden/bfcl_mutations.py). Written:
 
     scripts/golden/measured/bfcl_agreement.json   counts, and every disagreement
-    tests/calls/golden/bfcl.jsonl                 what the tests hold the judge against: BFCL's
+    tests/calls/judge/golden/bfcl.jsonl           what the tests hold the judge against: BFCL's
                                                   verdicts on hand-written rows of its dialect, and
                                                   a sample of the above by row id
 
@@ -28,8 +28,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from edgetool.calls.formats.base import Parsed  # noqa: E402
-from edgetool.calls.match import judge_example  # noqa: E402
+from edgetool.calls.judge.match import judge_example  # noqa: E402
+from edgetool.calls.syntaxes.base import Parsed  # noqa: E402
 from edgetool.calls.types import ToolCall  # noqa: E402
 from edgetool.data import bfcl  # noqa: E402
 from edgetool.files import write_text  # noqa: E402

@@ -23,7 +23,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from edgetool.calls.formats import hermes  # noqa: E402
+from edgetool.calls.syntaxes import hermes  # noqa: E402
 from edgetool.calls.types import Example  # noqa: E402
 from edgetool.data import demo  # noqa: E402
 from edgetool.data.rows import write_rows  # noqa: E402

@@ -21,18 +21,13 @@ from typing import Any
 
 import numpy as np
 
+from edgetool.architectures import ARCHITECTURES, OUTSIDE_LAYERS, Architecture, gguf_name
 from edgetool.errors import EdgetoolError
-from edgetool.export.architectures import (
-    ARCHITECTURES,
-    OUTSIDE_LAYERS,
-    Architecture,
-    gguf_name,
-)
-from edgetool.export.gguf_reader import open_gguf
-from edgetool.export.pretokenizers import DIGIT, GPT2, KNOWN
+from edgetool.export.gguf.reader import open_gguf
 from edgetool.export.receipt import sha256_of
-from edgetool.export.sentencepiece import BYTE, SPACE
-from edgetool.export.vocabulary import CONTROL, USER_DEFINED
+from edgetool.export.tokenizer.pretokenizers import DIGIT, GPT2, KNOWN
+from edgetool.export.tokenizer.sentencepiece import BYTE, SPACE
+from edgetool.export.tokenizer.vocabulary import CONTROL, USER_DEFINED
 from edgetool.files import building_files, building_folder
 
 ROOT = Path(__file__).resolve().parent.parent

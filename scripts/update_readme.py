@@ -16,7 +16,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from edgetool.eval.tables import (  # noqa: E402
+from edgetool.eval.report.tables import (  # noqa: E402
     exact_match,
     markdown_lines,
     markdown_table,

@@ -11,10 +11,10 @@ import pytest
 import yaml
 
 from edgetool import catalogue
-from edgetool.calls import formats
+from edgetool.calls import syntaxes
 from edgetool.catalogue import Card, read_card
 from edgetool.errors import ModelError, UsageError
-from edgetool.train.shape import Shape
+from edgetool.train.memory.model_shape import Shape
 
 CARDS = catalogue.cards()
 TRAINED = [card for card in CARDS if card.shape is not None]
@@ -95,7 +95,7 @@ def test_measured_memory_is_what_the_benchmark_wrote_down(card):
 def test_a_call_syntax_that_is_named_reads_the_call_that_is_shown(card):
     if card.call_syntax is None:
         return
-    parsed = formats.get(card.call_syntax).parse(card.call_looks)
+    parsed = syntaxes.get(card.call_syntax).parse(card.call_looks)
     assert [(call.name, call.arguments) for call in parsed.calls] == [
         ("get_weather", {"city": "Oslo"})
     ]
@@ -113,7 +113,7 @@ TEMPLATES = {
 def test_the_named_call_syntax_is_the_one_the_models_template_teaches(shared, name):
     text = (shared / "fixtures" / "templates" / f"{TEMPLATES[name]}.jinja").read_text()
     card = catalogue.get(name)
-    assert card.call_syntax == formats.detect(text).NAME
+    assert card.call_syntax == syntaxes.detect(text).NAME
     assert (card.thinking is not None) == ("enable_thinking" in text)
     assert card.stop_tokens[0] in text
 

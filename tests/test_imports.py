@@ -16,31 +16,42 @@ ALLOWED = {
     "errors": set(),
     "files": {"errors"},
     "adapter_config": {"errors"},
-    "cpu": set(),
+    "architectures": {"errors"},
+    "catalogue": {"errors"},
     "activity": set(),
-    "progress": set(),
+    "cpu": set(),
     "extras": set(),
+    "progress": set(),
+    "system": set(),
     "calls": {"errors"},
+    "runtime": {"calls"},
+    "fingerprint": {"calls"},
     "data": {"errors", "files", "calls"},
     "rewards": {"errors", "calls", "data"},
     "train": {
-        "errors",
-        "adapter_config",
-        "extras",
-        "files",
-        "activity",
-        "progress",
-        "calls",
-        "data",
-        "rewards",
+        "errors", "adapter_config", "extras", "files", "activity", "progress", "system", "runtime",
+        "calls", "data", "rewards",
     },
-    "export": {"errors", "adapter_config", "files", "cpu", "activity", "progress", "calls"},
-    "serve": {"errors", "files", "cpu", "calls"},
-    "eval": {"errors", "files", "calls", "data", "serve"},
-    "catalogue": {"errors"},
+    "export": {
+        "errors", "adapter_config", "architectures", "files", "cpu", "activity", "progress",
+        "calls",
+    },
+    "grammar": {"errors", "calls", "runtime"},
+    "llama": {"errors", "files", "cpu", "fingerprint", "calls", "runtime", "grammar"},
+    "server": {"errors", "calls", "runtime", "llama"},
+    "chat": {"errors", "calls", "runtime", "grammar", "llama"},
+    "eval": {"errors", "files", "fingerprint", "calls", "runtime", "data"},
     "config": {"errors", "data", "train"},
-}
-TORCH_FREE = ("calls", "data", "rewards", "serve", "config", "catalogue")
+    "run_folder": {"errors", "adapter_config", "config", "data", "files", "train"},
+    "fidelity": {
+        "errors", "activity", "catalogue", "cpu", "files", "progress", "run_folder", "runtime",
+        "calls", "data", "train", "export", "llama", "eval",
+    },
+}  # fmt: skip
+TORCH_FREE = (
+    "calls", "data", "rewards", "runtime", "grammar", "llama", "server", "chat", "config",
+    "catalogue",
+)  # fmt: skip
 
 
 def part_of(path: Path) -> str:

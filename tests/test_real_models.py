@@ -15,7 +15,7 @@ import pytest
 from edgetool.data import sources
 from edgetool.data.rows import write_rows
 from edgetool.errors import EdgetoolError
-from tests.serve.hosted import Hosted, tools_file
+from tests.server.hosted import Hosted, tools_file
 
 pytestmark = pytest.mark.slow
 
@@ -95,7 +95,7 @@ def test_ten_rows_are_evaluated_free_and_constrained(typed, folder):
 
 
 def test_the_file_holds_the_template_it_was_trained_with_and_ends_its_turns(typed, folder, name):
-    from edgetool.export.gguf_reader import open_gguf
+    from edgetool.export.gguf.reader import open_gguf
 
     fields = open_gguf(folder / "runs/my/model.Q8_0.gguf").fields
     template = fields["tokenizer.chat_template"].contents()

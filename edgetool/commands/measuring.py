@@ -55,7 +55,7 @@ def evaluate(
     """Score a model on rows whose calls are known, free and constrained."""
     from dataclasses import replace
 
-    from edgetool.calls.runtime import Sampling
+    from edgetool.runtime import Sampling
     from edgetool.verbs.evaluating import load_for, run_eval
 
     sampling = Sampling(temperature=temperature, seed=seed)

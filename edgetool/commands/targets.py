@@ -59,8 +59,8 @@ def _export_command(folder: Path) -> str:
 
 def _nano() -> Path:
     """The embedded default as a GGUF file, written once into the user's cache."""
-    from edgetool.export.run import export_gguf
-    from edgetool.serve.fingerprint import fingerprint
+    from edgetool.export.export import export_gguf
+    from edgetool.fingerprint import fingerprint
 
     base = Path(locate(NANO))
     made_of: Sequence[Path] = sorted(file for file in base.iterdir() if file.is_file())

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgetool.calls.dialects import json_schema
-from edgetool.calls.nulls import without_null_keywords
+from edgetool.calls.tools.dialects import json_schema
+from edgetool.calls.tools.nulls import without_null_keywords
 from edgetool.calls.types import BFCL, Example, ExpectedCall, Tool
 from edgetool.data.check import Problem, mapping
 from edgetool.data.json_text import decode

@@ -9,15 +9,15 @@ from typing import Any
 
 import jsonschema_rs
 
-from edgetool.calls.dialects import Raw, bare, parameters_schema
-from edgetool.calls.formats.base import INVALID, dumps, loads
-from edgetool.calls.formats.schema_tree import of_tool, unknown_arguments
-from edgetool.calls.history import as_object
-from edgetool.calls.nulls import without_padding
-from edgetool.calls.parts import joined_text
-from edgetool.calls.tool_lists import no_tool
+from edgetool.calls.json_text import INVALID, dumps, loads
+from edgetool.calls.prompt.content_parts import joined_text
+from edgetool.calls.prompt.history import as_object
+from edgetool.calls.schema.tree import of_tool, unknown_arguments
+from edgetool.calls.tools.dialects import Raw, bare, parameters_schema
+from edgetool.calls.tools.nulls import without_padding
+from edgetool.calls.tools.tool_lists import no_tool
+from edgetool.calls.tools.validation import misfit
 from edgetool.calls.types import ExpectedCall, Message, Tool
-from edgetool.calls.validation import misfit
 from edgetool.errors import UsageError
 
 _NAME = re.compile(r"[^\s\"\\\x00-\x1f]{1,256}")

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from edgetool.calls.formats.base import dumps
+from edgetool.calls.json_text import dumps
 from edgetool.calls.types import Example
 from edgetool.data import importers, records
 from edgetool.data.check import Problem, mapping

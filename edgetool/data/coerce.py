@@ -6,7 +6,7 @@ with `--coerce` such values are read the one way they can be.
 
 from __future__ import annotations
 
-from edgetool.calls.reading import reading
+from edgetool.calls.tools.coerce import reading
 from edgetool.calls.types import JsonObject, Tool
 
 

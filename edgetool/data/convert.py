@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, count, islice
 from pathlib import Path
 
-from edgetool.calls.formats.base import dumps
+from edgetool.calls.json_text import dumps
 from edgetool.data import importers, records
 from edgetool.data.check import Problem
 from edgetool.data.chunks import Chunk, Outcome, convert_chunk

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgetool.calls.dialects import bare, parameters_schema, spellable
-from edgetool.calls.tool_lists import entries_of, no_tool
+from edgetool.calls.tools.dialects import bare, parameters_schema, spellable
+from edgetool.calls.tools.tool_lists import entries_of, no_tool
 from edgetool.calls.types import Example, JsonObject, Message, Tool
 from edgetool.data.check import (
     Problem,

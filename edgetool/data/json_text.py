@@ -10,7 +10,7 @@ import json
 import math
 from typing import Any
 
-from edgetool.calls.formats.base import INVALID, MAX_DEPTH, loads
+from edgetool.calls.json_text import INVALID, MAX_DEPTH, loads
 
 try:
     from orjson import loads as _quick

@@ -17,9 +17,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from edgetool.calls.formats.base import dumps
-from edgetool.calls.history import with_objects
-from edgetool.calls.tool_lists import entries_of
+from edgetool.calls.json_text import dumps
+from edgetool.calls.prompt.history import with_objects
+from edgetool.calls.tools.tool_lists import entries_of
 from edgetool.calls.types import RULES, STRICT, Example, ExpectedCall, Tool
 from edgetool.data.check import (
     Problem,

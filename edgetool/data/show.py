@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edgetool.calls.formats.base import dumps
+from edgetool.calls.json_text import dumps
 from edgetool.calls.types import Example, JsonObject, Tool, ToolCall
 
 _WIDEST = 400  # of a message or a description; the rest is cut

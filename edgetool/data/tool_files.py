@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from edgetool.calls.formats.base import INVALID, loads
-from edgetool.calls.python_tools import functions_of_file, tool_from_function
-from edgetool.calls.tool_lists import OPENAPI
-from edgetool.calls.tools import ToolError, tools_from_json
+from edgetool.calls.json_text import INVALID, loads
+from edgetool.calls.tools.python_tools import functions_of_file, tool_from_function
+from edgetool.calls.tools.tool_lists import OPENAPI
+from edgetool.calls.tools.tools import ToolError, tools_from_json
 from edgetool.calls.types import Tool
 from edgetool.data.lines import read_document
 from edgetool.errors import DataError, UsageError

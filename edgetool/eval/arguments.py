@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from edgetool.calls.mistakes import (
+from edgetool.calls.judge.mistakes import (
     EXTRA_ARGUMENT,
     EXTRA_CALL,
     MISSING_ARGUMENT,

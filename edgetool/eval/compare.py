@@ -12,11 +12,11 @@ from rich.text import Text
 
 from edgetool.errors import UsageError
 from edgetool.eval.evaluate import ArmResult
-from edgetool.eval.measures import summarize
-from edgetool.eval.pairing import BASE, TRAINED, paired_difference
-from edgetool.eval.report import squares
-from edgetool.eval.summary import p_text, points
-from edgetool.eval.tables import percent, rich_table
+from edgetool.eval.metrics import summarize
+from edgetool.eval.paired import BASE, TRAINED, paired_difference
+from edgetool.eval.report.report import squares
+from edgetool.eval.report.summary import p_text, points
+from edgetool.eval.report.tables import percent, rich_table
 
 
 def compare_facts(

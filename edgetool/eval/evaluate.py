@@ -7,16 +7,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from edgetool.calls import formats
-from edgetool.calls.formats import CallSyntax
-from edgetool.calls.formats.base import Parsed, dumps
-from edgetool.calls.match import Verdict, judge_example
-from edgetool.calls.runtime import ARMS, Completion, Runtime, Sampling, failed, row_seed
+from edgetool.calls import syntaxes
+from edgetool.calls.json_text import dumps
+from edgetool.calls.judge.match import Verdict, judge_example
+from edgetool.calls.syntaxes import CallSyntax
+from edgetool.calls.syntaxes.base import Parsed
+from edgetool.calls.tools.validation import call_fits
 from edgetool.calls.types import Example
-from edgetool.calls.validation import call_fits
 from edgetool.errors import DataError, EdgetoolError, EngineError, UsageError
 from edgetool.eval.arguments import argument_counts
-from edgetool.eval.kept import Kept
+from edgetool.eval.cache import Kept
+from edgetool.runtime import ARMS, Completion, Runtime, Sampling, failed, row_seed
 
 ERROR = "error"
 
@@ -200,7 +201,7 @@ def _row(example: Example, completion: Completion, syntax: CallSyntax, sample: i
     if completion.error is not None:
         parsed = Parsed(problem=ERROR)
     else:
-        parsed = formats.read(syntax, completion.text, example.tools, finished=completion.finished)
+        parsed = syntaxes.read(syntax, completion.text, example.tools, finished=completion.finished)
     verdict = judge_example(parsed, example)
     right, made, expected = argument_counts(parsed.calls, example.calls, verdict.errors)
     return RowResult(

@@ -13,7 +13,7 @@ from typing import Any
 from edgetool.calls.types import STRICT, Example, ExpectedCall, Tool
 from edgetool.errors import DataError, UsageError
 from edgetool.eval.evaluate import ArmResult
-from edgetool.eval.pairing import BASE, TRAINED
+from edgetool.eval.paired import BASE, TRAINED
 from edgetool.eval.results import load_folder
 
 REPORT = "report.json"

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edgetool.calls.match import Verdict
+from edgetool.calls.judge.match import Verdict
 from edgetool.errors import DataError
 from edgetool.eval.evaluate import ArmResult, RowResult
 from edgetool.files import write_text

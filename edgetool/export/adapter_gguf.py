@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgetool.errors import ModelError
-from edgetool.export.gguf_writer import Plan
-from edgetool.export.layout import to_ggml_layout
+from edgetool.export.gguf.layout import to_ggml_layout
+from edgetool.export.gguf.writer import Plan
 from edgetool.export.lora import LoraPair
 from edgetool.export.plan import make_plan
 from edgetool.export.receipt import ExportedFile, sha256_of

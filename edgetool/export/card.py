@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgetool.calls.kit_template import FAMILIES
+from edgetool.calls.prompt.kit_template import FAMILIES
 from edgetool.files import write_text
 
 FILE = "README.md"

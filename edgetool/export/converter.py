@@ -18,15 +18,15 @@ from pathlib import Path
 
 import numpy as np
 
+from edgetool.architectures import ARCHITECTURES
 from edgetool.errors import EngineError, ModelError, UsageError
-from edgetool.export import ggml
-from edgetool.export.architectures import ARCHITECTURES
-from edgetool.export.fidelity import token_mismatches
-from edgetool.export.gguf_reader import open_gguf
+from edgetool.export.export import Counts, choose, publish
+from edgetool.export.gguf import ggml
+from edgetool.export.gguf.quantize import Quant
+from edgetool.export.gguf.reader import open_gguf
 from edgetool.export.merge import write_merged
-from edgetool.export.quantize import Quant
+from edgetool.export.parity import token_mismatches
 from edgetool.export.receipt import ExportedFile, Source, sha256_of
-from edgetool.export.run import Counts, choose, publish
 from edgetool.export.weights import TrainedWeights
 from edgetool.files import claiming, claiming_folder, part_path, require_space, writing
 
@@ -151,7 +151,7 @@ def _convert(script: Path, weights: TrainedWeights, staging: Path, template: str
 
 def _other_tokens(whole: Path, weights: TrainedWeights) -> list[str]:
     """Probes that llama.cpp cuts otherwise; none without a tokenizer.json to compare with."""
-    from edgetool.export.fidelity import PROBES
+    from edgetool.export.parity import PROBES
 
     if weights.base.find("tokenizer.json") is None:
         return []

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from edgetool.errors import EdgetoolError, ModelError, UsageError
-from edgetool.export import adapter_gguf, card, modelfile, receipt
+from edgetool.export import adapter_gguf, card, receipt
+from edgetool.export.ollama import modelfile
 from edgetool.export.receipt import read_receipt, sha256_of
 
 COMPANIONS = (card.FILE, modelfile.FILE)

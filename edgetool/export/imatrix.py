@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from edgetool.errors import DataError, ModelError
-from edgetool.export.gguf_reader import open_gguf
+from edgetool.export.gguf.reader import open_gguf
 from edgetool.export.safetensors_io import Floats
 from edgetool.files import building_files
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgetool.calls import formats
-from edgetool.calls.formats import SYNTAX_KEY
-from edgetool.calls.kit_template import family_of
-from edgetool.calls.template_choice import why_tools_are_hidden
+from edgetool.calls import syntaxes
+from edgetool.calls.prompt.kit_template import family_of
+from edgetool.calls.prompt.template_choice import why_tools_are_hidden
+from edgetool.calls.syntaxes import SYNTAX_KEY
 from edgetool.errors import ModelError
-from edgetool.export.gguf_reader import MALFORMED, open_gguf
+from edgetool.export.gguf.reader import MALFORMED, open_gguf
 
 TEMPLATE = "tokenizer.chat_template"
 LONG = 8  # arrays with more entries are shown by their length
@@ -128,6 +128,6 @@ def _finite(value: Any) -> Any:
 def _tool_support(template: str | None, named: Any) -> ToolSupport:
     if template is None:
         return ToolSupport(False, "no chat template in the file", None)
-    syntax = named if isinstance(named, str) else formats.detect(template).NAME
+    syntax = named if isinstance(named, str) else syntaxes.detect(template).NAME
     problem = why_tools_are_hidden(template)
     return ToolSupport(problem is None, problem, syntax, problem and family_of(template))

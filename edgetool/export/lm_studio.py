@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from edgetool.errors import UsageError
-from edgetool.export.gguf_writer import Plan
+from edgetool.export.gguf.writer import Plan
 from edgetool.export.receipt import ExportedFile
 from edgetool.files import building_files, part_path, publish, sweep, writing
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from edgetool.architectures import find_architecture
 from edgetool.errors import UsageError
-from edgetool.export.architectures import find_architecture
 from edgetool.export.model_folder import CONFIG, TEMPLATE, WEIGHTS, ModelFolder, inside
 from edgetool.export.safetensors_io import ITEM_BYTES, STORAGE, write_stream
 from edgetool.export.stored import HEAD

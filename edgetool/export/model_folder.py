@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from edgetool.calls.template_choice import ChatTemplate, choose, select
+from edgetool.calls.prompt.template_choice import ChatTemplate, choose, select
 from edgetool.errors import ModelError, NoSuchModel
 from edgetool.export.safetensors_io import StoredTensor, read_header
 

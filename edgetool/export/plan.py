@@ -7,24 +7,24 @@ from pathlib import Path
 
 import numpy as np
 
-from edgetool.calls.thinking import with_default
-from edgetool.errors import ModelError
-from edgetool.export.architectures import (
+from edgetool.architectures import (
     OUTSIDE_LAYERS,
     Architecture,
     expected_biases,
     find_architecture,
     gguf_name,
 )
-from edgetool.export.gguf_writer import Plan
-from edgetool.export.layout import changes_layout, to_ggml_layout
-from edgetool.export.metadata import describe
+from edgetool.calls.prompt.thinking import with_default
+from edgetool.errors import ModelError
+from edgetool.export.gguf.layout import changes_layout, to_ggml_layout
+from edgetool.export.gguf.metadata import describe
+from edgetool.export.gguf.writer import Plan
 from edgetool.export.model_folder import ModelFolder, resolve
 from edgetool.export.rope import rope_tensors
 from edgetool.export.safetensors_io import Floats
 from edgetool.export.shape import Shape, read_shape
 from edgetool.export.stored import HEAD, computed_tensors
-from edgetool.export.vocabulary import read_vocabulary
+from edgetool.export.tokenizer.vocabulary import read_vocabulary
 from edgetool.export.weights import TrainedWeights
 
 

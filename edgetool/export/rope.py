@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from edgetool.architectures import Architecture
 from edgetool.errors import ModelError
-from edgetool.export.architectures import Architecture
 from edgetool.export.safetensors_io import Floats
 
 THETA = 10000.0

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edgetool.architectures import Architecture, is_tied
 from edgetool.errors import ModelError
-from edgetool.export.architectures import Architecture, is_tied
 from edgetool.export.rope import GLOBAL, LOCAL, RopeScaling, read_rope
 
 # No graph here has them, or (the second) transformers and edgetool's trainer part ways over it.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgetool.export.architectures import (
+from edgetool.architectures import (
     ARCHITECTURES,
     expected_biases,
     find_architecture,

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgetool.architectures import is_linear
 from edgetool.errors import ModelError, UsageError
-from edgetool.export.architectures import is_linear
 from edgetool.export.lora import Adapter
 from edgetool.export.model_folder import ModelFolder
 from edgetool.export.nf4 import round_trip

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from edgetool.calls.formats.base import Parsed
-from edgetool.calls.match import judge_example
+from edgetool.calls.judge.match import judge_example
+from edgetool.calls.syntaxes.base import Parsed
 from edgetool.calls.types import Example
 from edgetool.rewards.registry import reward
 

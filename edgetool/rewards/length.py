@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edgetool.calls.formats.base import dumps
+from edgetool.calls.json_text import dumps
 from edgetool.rewards.registry import reward
 
 ROOM = 2  # times the JSON of the expected calls, so that every call syntax's markup fits

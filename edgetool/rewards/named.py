@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from edgetool.calls.python_file import module_from_file
+from edgetool.calls.tools.python_file import module_from_file
 from edgetool.errors import UsageError
 
 BATCH = frozenset({"prompts", "completions", "completion_ids"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgetool.calls.formats.base import Parsed
+from edgetool.calls.syntaxes.base import Parsed
 from edgetool.calls.types import Example
 from edgetool.rewards.registry import reward
 

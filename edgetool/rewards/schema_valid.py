@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from edgetool.calls.formats.base import Parsed
+from edgetool.calls.syntaxes.base import Parsed
+from edgetool.calls.tools.validation import call_fits
 from edgetool.calls.types import Example
-from edgetool.calls.validation import call_fits
 from edgetool.rewards.registry import reward
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from edgetool.calls.assignment import best_assignment
-from edgetool.calls.formats.base import Parsed
-from edgetool.calls.match import compare
+from edgetool.calls.judge.assignment import best_assignment
+from edgetool.calls.judge.match import compare
+from edgetool.calls.syntaxes.base import Parsed
 from edgetool.calls.types import Example, ExpectedCall, ToolCall
 from edgetool.rewards.registry import reward
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from edgetool.calls.runtime import Sampling
 from edgetool.errors import ModelError
+from edgetool.runtime import Sampling
 from edgetool.train.gradient import packed
 from edgetool.train.packing import Group
 from edgetool.train.policy import Policy

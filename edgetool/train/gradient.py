@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from edgetool.train.attention import FLEX
+from edgetool.train.distributed import Ranks
 from edgetool.train.packing import Group, PackedBatch, micro_batches, pack
 from edgetool.train.policy import Policy
-from edgetool.train.ranks import Ranks
 from edgetool.train.rollout import completion_seed
 from edgetool.train.settings import StepSettings
 from edgetool.train.support import layer_windows

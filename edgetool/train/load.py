@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from edgetool.adapter_config import WEIGHTS, read_adapter_config
-from edgetool.calls import turns
-from edgetool.calls.prompt import Prompter
+from edgetool.calls.prompt import turns
+from edgetool.calls.prompt.prompt import Prompter
 from edgetool.errors import ModelError, UsageError
 from edgetool.progress import quiet_bitsandbytes, quiet_loading
 from edgetool.train import attention

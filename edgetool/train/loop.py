@@ -22,14 +22,14 @@ from edgetool.activity import Activity, duration
 from edgetool.calls.types import Example
 from edgetool.errors import ConfigError, EdgetoolError, UsageError
 from edgetool.files import read_log, sweep, write_error
-from edgetool.train import begun, checkpoint
+from edgetool.rewards.scoring import WeightedReward
+from edgetool.train import checkpoint, partial_step
+from edgetool.train.distributed import ALONE, Ranks
+from edgetool.train.grpo_step import Interrupted, Stepper
 from edgetool.train.metrics import METRICS, MetricsFile, tensorboard_writer
 from edgetool.train.policy import Policy
-from edgetool.train.ranks import ALONE, Ranks
 from edgetool.train.rows import Row, Rows, prepare_rows
-from edgetool.train.scoring import WeightedReward
 from edgetool.train.settings import GRPOSettings, StepSettings
-from edgetool.train.step import Interrupted, Stepper
 from edgetool.train.stop import StopRequest
 
 # A resumed run may be longer or be logged otherwise; anything else would make it another run.
@@ -66,7 +66,7 @@ class AnyStepper(Protocol):
     """A way to train, step by step; see `step.Stepper`, which is GRPO's."""
 
     num_tokens: int
-    begun: begun.Begun | None
+    begun: partial_step.Begun | None
     activity: Activity
 
     @property
@@ -234,7 +234,7 @@ def _begin(output_dir: Path, stepper: AnyStepper, resume: bool, say: Callable[[s
     _check_same(progress.settings, _plain(stepper), newest)
     stepper.num_tokens = progress.num_tokens
     stepper.restore(progress.state)
-    stepper.begun = begun.read(newest, stepper.rows, stepper.policy.prompter.syntax)
+    stepper.begun = partial_step.read(newest, stepper.rows, stepper.policy.prompter.syntax)
     say(f"going on after step {progress.step} ({newest})")
     return progress.step
 

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from edgetool.errors import UsageError
 from edgetool.files import read_log, write_text
-from edgetool.train import grpo
-from edgetool.train.memory import device_mb, resident_mb
+from edgetool.rewards.scoring import Scored, WeightedReward
+from edgetool.system import device_mb, resident_mb
+from edgetool.train import grpo_loss
 from edgetool.train.rollout import Written
-from edgetool.train.sampled import Sampled
-from edgetool.train.scoring import Scored, WeightedReward
+from edgetool.train.rollout_batch import Sampled
 from edgetool.train.update import UpdateMetrics
 
 METRICS = "metrics.jsonl"
@@ -38,9 +38,9 @@ def step_metrics(
         "skipped_updates": trained.not_finite,
         "replaced_groups": sampled.replaced,
         "reward": float(rewards.nanmean()),
-        "reward_std": float(grpo.spread(rewards, dim=1).mean()),
+        "reward_std": float(grpo_loss.spread(rewards, dim=1).mean()),
         "reward_faults": int(rewards.isnan().sum()),
-        "frac_reward_zero_std": float(grpo.equal_groups(rewards).float().mean()),
+        "frac_reward_zero_std": float(grpo_loss.equal_groups(rewards).float().mean()),
         **_rewards([s for group in sampled.scored for s in group], functions),
         **_lengths([w for group in sampled.written for w in group]),
         "entropy": trained.per_token(trained.entropy_sum),

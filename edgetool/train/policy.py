@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgetool.calls.prompt import Prompter
+from edgetool.calls.prompt.prompt import Prompter
 from edgetool.train.support import exact_context
 
 

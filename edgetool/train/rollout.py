@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgetool.calls.runtime import Constraint, Sampling
+from edgetool.runtime import Constraint, Sampling
 from edgetool.train.attention import GroupCache
-from edgetool.train.decoding import Step, cache_type
+from edgetool.train.cuda_graph import Step, cache_type
 from edgetool.train.policy import Network, Policy
 from edgetool.train.sampling import choose
 

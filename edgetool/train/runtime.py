@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from edgetool.calls.runtime import ARMS, FREE, Completion, Constraint, Sampling, row_seed
 from edgetool.calls.types import Example
 from edgetool.errors import UsageError
-from edgetool.train.memory import device_mb, peak_resident_mb
+from edgetool.runtime import ARMS, FREE, Completion, Constraint, Sampling, row_seed
+from edgetool.system import device_mb, peak_resident_mb
 from edgetool.train.policy import Policy
 from edgetool.train.rollout import Written, rollout
 

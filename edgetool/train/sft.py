@@ -20,8 +20,7 @@ from torch import Tensor
 
 from edgetool.activity import Activity
 from edgetool.calls.types import Example
-from edgetool.train.begun import Begun
-from edgetool.train.fitting import Memory
+from edgetool.train.distributed import ALONE, Ranks
 from edgetool.train.gradient import (
     add_gradient,
     learning,
@@ -32,9 +31,10 @@ from edgetool.train.gradient import (
 )
 from edgetool.train.loop import OnStep, TrainResult, run_steps
 from edgetool.train.metrics import memory_metrics
+from edgetool.train.oom import Memory
 from edgetool.train.packing import Group
+from edgetool.train.partial_step import Begun
 from edgetool.train.policy import Policy
-from edgetool.train.ranks import ALONE, Ranks
 from edgetool.train.rows import digest, visited
 from edgetool.train.settings import SFTSettings
 from edgetool.train.supervised import SupervisedRow, prepare_supervised

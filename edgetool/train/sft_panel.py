@@ -6,7 +6,7 @@ from rich.panel import Panel as Box
 from rich.table import Table
 
 from edgetool.activity import duration
-from edgetool.train.panel import View, framed, memory
+from edgetool.train.progress import View, framed, memory
 from edgetool.train.sft import SFTReport
 
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgetool.activity import Activity
-from edgetool.calls import formats
-from edgetool.calls.formats import CallSyntax
-from edgetool.calls.match import judge_example
-from edgetool.calls.thinking import plain_syntax
+from edgetool.calls import syntaxes
+from edgetool.calls.judge.match import judge_example
+from edgetool.calls.prompt.thinking import plain_syntax
+from edgetool.calls.syntaxes import CallSyntax
 from edgetool.calls.types import Example
 from edgetool.errors import ConfigError, DataError
 from edgetool.train.policy import Policy
@@ -85,7 +85,7 @@ def no_call_text(syntax: CallSyntax, settings: SFTSettings) -> str:
 
 
 def makes_no_call(syntax: CallSyntax, text: str) -> bool:
-    return formats.read(plain_syntax(syntax), text, finished=True).strict_calls == ()
+    return syntaxes.read(plain_syntax(syntax), text, finished=True).strict_calls == ()
 
 
 def closing_id(policy: Policy, *, calls: bool) -> int:
@@ -118,7 +118,7 @@ def wrong_targets(policy: Policy, rows: Sequence[SupervisedRow]) -> list[str]:
     """A line for each row whose tokens do not read as what the row expects."""
     problems = []
     for row, text in zip(rows, policy.decode([row.completion for row in rows]), strict=True):
-        parsed = formats.read(policy.prompter.syntax, text, row.example.tools, finished=True)
+        parsed = syntaxes.read(policy.prompter.syntax, text, row.example.tools, finished=True)
         if not judge_example(parsed, row.example).exact:
             problems.append(
                 f"row '{row.example.id}': {text!r} is not read back as the calls the row expects "

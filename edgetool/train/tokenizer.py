@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgetool.calls import formats
-from edgetool.calls.prompt import Prompter
-from edgetool.calls.template_choice import ChatTemplate, choose, select
+from edgetool.calls import syntaxes
+from edgetool.calls.prompt.prompt import Prompter
+from edgetool.calls.prompt.template_choice import ChatTemplate, choose, select
 from edgetool.errors import ModelError
 
 
@@ -53,7 +53,7 @@ def hf_prompter(
     """The Prompter of a Hugging Face tokenizer.
 
     model         its folder or id, for messages
-    call_syntax   a name from `calls.formats`; None: the one the chat template teaches
+    call_syntax   a name from `calls.syntaxes`; None: the one the chat template teaches
     template      as `template_choice.choose` is asked for one
     thinking      the model is to think before it answers
 
@@ -61,7 +61,7 @@ def hf_prompter(
     `with_thinking` does.
     """
     chosen, markers = chat_template(tokenizer, model, template), marker_ids(tokenizer)
-    syntax = formats.get(call_syntax) if call_syntax else formats.detect(chosen.text)
+    syntax = syntaxes.get(call_syntax) if call_syntax else syntaxes.detect(chosen.text)
     names = {key: str(value) for key, value in tokenizer.special_tokens_map.items()}
 
     def encode(text: str) -> Sequence[int]:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from edgetool.train import grpo
-from edgetool.train.fitting import Memory
+from edgetool.train import grpo_loss
+from edgetool.train.distributed import ALONE, Ranks
 from edgetool.train.gradient import (
     add_gradient,
     learning,
@@ -21,9 +21,9 @@ from edgetool.train.gradient import (
     optimizer_step,
     packed,
 )
+from edgetool.train.oom import Memory
 from edgetool.train.packing import Group, PackedBatch
 from edgetool.train.policy import Network, Policy
-from edgetool.train.ranks import ALONE, Ranks
 from edgetool.train.settings import RESTARTS, GRPOSettings, StepSettings
 
 # Logits of so many bytes are alive at a time; the rest is recomputed on the way back.
@@ -35,7 +35,7 @@ class Batch:
     """What a step trains on: N completions of at most C tokens.
 
     groups          those that carry a gradient
-    weights         float32 [N], see grpo.token_weights
+    weights         float32 [N], see grpo_loss.token_weights
     advantages      float32 [N]
     sampled_logps   float32 [N, C], natural log-probabilities the tokens were drawn with; read
                     only where importance_sampling_cap is set
@@ -216,7 +216,7 @@ class _Share:
     loss: Tensor
     kl_sum: float
     correction_sum: float
-    clipped: grpo.ClipCounts
+    clipped: grpo_loss.ClipCounts
 
 
 def _loss(
@@ -226,32 +226,32 @@ def _loss(
     weights = batch.weights.to(logps.device)[part.owners]  # [t]
     advantages = batch.advantages.to(logps.device)[part.owners]  # [t]
     level = settings.importance_sampling_level
-    log_ratio = grpo.log_ratios(logps, known.old, part.owners, level)  # [t]
+    log_ratio = grpo_loss.log_ratios(logps, known.old, part.owners, level)  # [t]
     if settings.loss_type == "cispo":
         # The cap is the whole upper end, and there is no lower one.
-        clip = grpo.ClipRange(math.inf, settings.clip_high - 1)
-        losses = grpo.cispo_losses(logps, log_ratio, advantages, settings.clip_high)
+        clip = grpo_loss.ClipRange(math.inf, settings.clip_high - 1)
+        losses = grpo_loss.cispo_losses(logps, log_ratio, advantages, settings.clip_high)
     else:
-        clip = grpo.ClipRange(settings.epsilon, settings.clip_high)
-        losses = grpo.token_losses(log_ratio, advantages, clip)
+        clip = grpo_loss.ClipRange(settings.epsilon, settings.clip_high)
+        losses = grpo_loss.token_losses(log_ratio, advantages, clip)
     correction = torch.ones_like(log_ratio)
     if settings.importance_sampling_cap and known.sampled is not None:
-        correction = grpo.truncated_ratios(
+        correction = grpo_loss.truncated_ratios(
             known.old, known.sampled, settings.importance_sampling_cap
         )
         losses = losses * correction
     kl_sum = 0.0
     if known.reference is not None:
-        kl = grpo.k3(logps, known.reference)
+        kl = grpo_loss.k3(logps, known.reference)
         if settings.use_bias_correction_kl:
-            kl = grpo.corrected(kl, log_ratio)
+            kl = grpo_loss.corrected(kl, log_ratio)
         losses = losses + settings.beta * kl
         kl_sum = float(kl.detach().sum())
     return _Share(
         (weights * losses).sum(),
         kl_sum,
         float(correction.sum()),
-        grpo.clip_counts(log_ratio, advantages, clip),
+        grpo_loss.clip_counts(log_ratio, advantages, clip),
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from edgetool import catalogue
 from edgetool.data.sources import DEMO
 from edgetool.errors import EdgetoolError
-from edgetool.verbs.run_folder import RunFolder
+from edgetool.run_folder import RunFolder
 
 
 def about(
@@ -87,7 +87,7 @@ def _gguf_parameters(path: Path) -> int | None:
 
 
 def _folder_parameters(folder: Path) -> int | None:
-    from edgetool.train.shape import Shape
+    from edgetool.train.memory.model_shape import Shape
 
     config = folder / "config.json"
     try:

@@ -10,10 +10,10 @@ from rich.console import Console
 
 from edgetool.errors import UsageError
 from edgetool.export.adapter_gguf import RECEIPT, export_adapter
-from edgetool.export.fidelity import llama_logits, summarize
-from edgetool.export.probes import PROBES
+from edgetool.export.parity import llama_logits, summarize
 from edgetool.export.receipt import ExportedFile, Source, record_fidelity, write_receipt
-from edgetool.verbs.survey import HeldOut, Subject
+from edgetool.export.tokenizer.probes import PROBES
+from edgetool.fidelity.survey import HeldOut, Subject
 
 if TYPE_CHECKING:
     from edgetool.train.policy import Policy
@@ -61,11 +61,11 @@ def run_adapter_only(
 
 def _compare(subject: Subject, lora: Path, rows: HeldOut, beside: Path) -> dict[str, Any]:
     """llama.cpp with both files against transformers with the adapter merged into the base."""
-    from edgetool.verbs import steps
+    from edgetool.fidelity import stages
 
-    policy = steps.load_plain(subject)
+    policy = stages.load_plain(subject)
     prompts = _prompts(policy, rows)
-    steps.fill(policy, subject.weights("base"))
+    stages.fill(policy, subject.weights("base"))
     theirs = llama_logits(beside, prompts, lora=lora)
     fidelity = summarize(zip(_logits(policy, prompts), theirs, strict=True))
     return {**fidelity.as_json(), "base": beside.name, "prompts": len(prompts)}

@@ -8,15 +8,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgetool.calls.formats.base import CUT
-from edgetool.calls.runtime import Sampling
+from edgetool.calls.syntaxes.base import CUT
 from edgetool.calls.types import Tool, ToolCall
+from edgetool.chat.agent import Functions, Ran, Turn, converse
+from edgetool.chat.chat import Chat
 from edgetool.data.tool_files import load_tools
 from edgetool.errors import PromptTooLong, UsageError
-from edgetool.serve.chat import Chat
-from edgetool.serve.executing import Functions, Ran, Turn, converse
-from edgetool.serve.session import LlamaSession, chosen_by
-from edgetool.serve.warm import warm_up
+from edgetool.llama.prompt_cache import warm_up
+from edgetool.llama.session import LlamaSession, chosen_by
+from edgetool.runtime import Sampling
 from edgetool.verbs import chat_commands
 
 PROMPT = "> "

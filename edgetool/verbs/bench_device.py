@@ -11,14 +11,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from edgetool.calls.runtime import Sampling
 from edgetool.calls.types import Example
 from edgetool.data import demo
 from edgetool.errors import UsageError
 from edgetool.eval import provenance
-from edgetool.serve.constrained import for_llama
-from edgetool.serve.session import LlamaSession, chosen_by
-from edgetool.train.memory import peak_resident_mb
+from edgetool.grammar.llguidance import for_llama
+from edgetool.llama.session import LlamaSession, chosen_by
+from edgetool.runtime import Sampling
+from edgetool.system import peak_resident_mb
 
 MIB = 2**20
 

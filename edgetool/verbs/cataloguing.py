@@ -42,7 +42,7 @@ def obstacle(card: Card) -> str | None:
 def _not_exportable(card: Card) -> str | None:
     """Training starts only where its outcome can become GGUF."""
     try:
-        from edgetool.export.architectures import find_architecture
+        from edgetool.architectures import find_architecture
         from edgetool.export.shape import read_shape
     except ModuleNotFoundError:  # the extra 'export' is not installed
         return None

@@ -16,7 +16,7 @@ from edgetool.config import Config, build_config, override_values, read_values
 from edgetool.data.held_out import hold_out
 from edgetool.data.sources import DEMO
 from edgetool.errors import UsageError
-from edgetool.verbs.run_folder import SFT
+from edgetool.run_folder import SFT
 from edgetool.verbs.starting import DEMO_REWARDS
 
 RUNS = "runs"

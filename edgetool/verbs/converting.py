@@ -12,7 +12,7 @@ from edgetool.errors import UsageError
 from edgetool.export.converter import export_converted, find_script
 from edgetool.export.receipt import ExportedFile
 from edgetool.export.weights import MERGE_TARGETS
-from edgetool.verbs.survey import Subject
+from edgetool.fidelity.survey import Subject
 
 
 def run_converted(

@@ -16,7 +16,6 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from edgetool.calls.runtime import CONSTRAINED, FREE, Sampling, in_order
 from edgetool.calls.types import Example
 from edgetool.config import Config, build_config
 from edgetool.cpu import tune
@@ -24,24 +23,25 @@ from edgetool.data import demo, sources
 from edgetool.data.rows import write_rows
 from edgetool.errors import EdgetoolError
 from edgetool.eval.evaluate import ArmResult
-from edgetool.eval.report import write_report
-from edgetool.eval.tables import rich_table
-from edgetool.export.fidelity import compare_logits, greedy_agreement
+from edgetool.eval.report.report import write_report
+from edgetool.eval.report.tables import rich_table
+from edgetool.export.export import export_gguf
+from edgetool.export.parity import compare_logits, greedy_agreement
 from edgetool.export.receipt import record_fidelity
-from edgetool.export.run import export_gguf
 from edgetool.files import write_text
-from edgetool.serve.runtime import GGUFRuntime
-from edgetool.serve.session import LlamaSession
+from edgetool.llama.runtime import GGUFRuntime
+from edgetool.llama.session import LlamaSession
+from edgetool.run_folder import RunFolder, open_policy
+from edgetool.runtime import CONSTRAINED, FREE, Sampling, in_order
+from edgetool.system import peak_resident_mb
 from edgetool.train.checkpoint import newest
 from edgetool.train.load import LoadSettings, load_policy
-from edgetool.train.memory import peak_resident_mb
 from edgetool.train.runtime import PolicyRuntime
 from edgetool.verbs.about import about_run, sizes, task, typed
 from edgetool.verbs.evaluating import run_arms
 from edgetool.verbs.exporting import export_run, merge_run
-from edgetool.verbs.run_folder import RunFolder
 from edgetool.verbs.runtimes import gguf_runtime, policy_runtime
-from edgetool.verbs.training import open_policy, run_training
+from edgetool.verbs.training import run_training
 
 SHIPPED = ("Q8_0", "Q4_K_M")
 REFERENCE = "F16"

@@ -27,7 +27,7 @@ from edgetool.extras import install_command, own_environment
 from edgetool.progress import quiet_bitsandbytes
 
 if TYPE_CHECKING:
-    from edgetool.calls.prompt import Prompter
+    from edgetool.calls.prompt.prompt import Prompter
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 MARKS = {OK: ("✓", "green"), WARN: ("!", "yellow"), FAIL: ("✗", "red")}

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from edgetool.activity import duration
-from edgetool.calls.formats import describe
+from edgetool.calls.syntaxes import describe
 from edgetool.calls.types import Example
 from edgetool.catalogue import locate, require_trainable
 from edgetool.config import Config
@@ -28,23 +28,23 @@ from edgetool.errors import DataError, EdgetoolError, UsageError
 from edgetool.export.model_folder import cached
 from edgetool.export.plan import check_exportable
 from edgetool.files import require_writable
+from edgetool.rewards.scoring import WeightedReward
+from edgetool.run_folder import SFT, TRAIN
+from edgetool.train.adapter import find_adapter
 from edgetool.train.checkpoint import KEPT
-from edgetool.train.init_adapter import find_adapter
 from edgetool.train.load import load_without_weights
 from edgetool.train.loop import require_fresh
-from edgetool.train.pace import Pace, Work, learning_seconds, rollout_seconds, timed_pace
-from edgetool.train.panel import Panel
-from edgetool.train.plan import MIB, adapter_parameters
+from edgetool.train.memory.estimate import MIB, adapter_parameters
+from edgetool.train.memory.model_shape import Shape
 from edgetool.train.policy import Policy
+from edgetool.train.progress import Panel
 from edgetool.train.rows import prompt_limit
-from edgetool.train.scoring import WeightedReward
 from edgetool.train.settings import GRPOSettings, SFTSettings, StepSettings
-from edgetool.train.shape import Shape
+from edgetool.train.step_time import Pace, Work, learning_seconds, rollout_seconds, timed_pace
 from edgetool.train.supervised import SupervisedRow, supervised_rows, wrong_targets
 from edgetool.verbs.planning import check_memory, known_shape, look_ahead, table_of
 from edgetool.verbs.prompting import say_template, template_of
 from edgetool.verbs.rewarding import weighted_rewards
-from edgetool.verbs.run_folder import SFT, TRAIN
 
 NAMED = 5  # rows in a line
 SHOWN = 3000  # characters of the prompt that is shown
@@ -170,7 +170,7 @@ class _Dry:
 
     def load(self) -> Policy | None:
         """What makes prompts; None where the model is not here, or cannot be used."""
-        from edgetool.verbs.training import loading_of
+        from edgetool.run_folder import loading_of
 
         path = self.tried(lambda: cached(locate(self.config.model)))
         if path is None:
@@ -251,7 +251,7 @@ class _Dry:
         shape = self.tried(lambda: known_shape(self.config.model))
         if shape is None:
             return
-        from edgetool.verbs.training import loading_of
+        from edgetool.run_folder import loading_of
 
         loading = loading_of(self.config, self.settings, self.config.template)
         longest = max((len(row.prompt) for row in rows), default=None)

@@ -20,12 +20,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from edgetool.calls.runtime import Runtime, Sampling
 from edgetool.calls.types import Example
 from edgetool.cpu import tune
 from edgetool.data import sources
 from edgetool.errors import DataError, UsageError
 from edgetool.eval import suites
+from edgetool.eval.cache import Kept
 from edgetool.eval.compare import compare_facts, comparison_tables, one_runtime
 from edgetool.eval.evaluate import ArmResult, RowResult, evaluate
 from edgetool.eval.finished import (
@@ -37,15 +37,15 @@ from edgetool.eval.finished import (
     relabelled,
     results_folder,
 )
-from edgetool.eval.kept import Kept
-from edgetool.eval.measures import summarize
-from edgetool.eval.report import MEASURED, write_report
-from edgetool.eval.summary import plural
-from edgetool.eval.tables import rich_table
+from edgetool.eval.metrics import summarize
+from edgetool.eval.report.report import MEASURED, write_report
+from edgetool.eval.report.summary import plural
+from edgetool.eval.report.tables import rich_table
 from edgetool.files import require_writable, write_text, writing
+from edgetool.run_folder import RunFolder
+from edgetool.runtime import Runtime, Sampling
 from edgetool.verbs.about import about, together
 from edgetool.verbs.prompting import say_template
-from edgetool.verbs.run_folder import RunFolder
 from edgetool.verbs.runtimes import Held, hashes, open_runtimes
 
 KEPT_FILE = "completions.jsonl"

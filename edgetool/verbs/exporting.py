@@ -11,24 +11,25 @@ from typing import Any
 from rich.console import Console
 
 from edgetool.activity import busy
-from edgetool.calls.thinking import THINKING_KEY, switch_of
+from edgetool.calls.prompt.thinking import THINKING_KEY, switch_of
 from edgetool.calls.types import Tool
 from edgetool.cpu import tune
 from edgetool.data.tool_files import load_tools
 from edgetool.errors import EdgetoolError, UsageError
-from edgetool.export import card, converter, modelfile
+from edgetool.export import card, converter
+from edgetool.export.export import QUANT, export_gguf
 from edgetool.export.inspect import inspect_gguf
 from edgetool.export.lm_studio import PUBLISHER
 from edgetool.export.merge import merge
+from edgetool.export.ollama import modelfile
 from edgetool.export.receipt import FILE, ExportedFile, read_receipt
-from edgetool.export.run import QUANT, export_gguf
+from edgetool.fidelity.survey import Subject, held_out, survey
 from edgetool.files import require_writable, sweep, writing
+from edgetool.run_folder import RunFolder
 from edgetool.verbs.adapter_only import run_adapter_only
 from edgetool.verbs.converting import require_no_others, run_converted
 from edgetool.verbs.prompting import say_left_out, say_template
-from edgetool.verbs.run_folder import RunFolder
 from edgetool.verbs.shipping import check_ollama, ship, warm_files
-from edgetool.verbs.survey import Subject, held_out, survey
 
 PLAIN = ("--quant", "--merge-into")  # what --converter leaves to choose
 # Everything an export writes into its folder, by name.

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from edgetool.calls.types import Tool
 from edgetool.errors import EngineError, NoSuchModel, UsageError
-from edgetool.serve.footprint import LLAMA_SERVER, OURS, Opening, footprint, readable
-from edgetool.serve.http import ChatServer
-from edgetool.serve.listening import HOST, PORT, bind, is_loopback, server
-from edgetool.serve.page import page_routes
-from edgetool.serve.session import CONTEXT
-from edgetool.serve.upstream import BINARY, find_binary
-from edgetool.serve.writer import SEQUENCES, ChildWriter
+from edgetool.llama.client import SEQUENCES, ChildWriter
+from edgetool.llama.llama_server import BINARY, find_binary
+from edgetool.llama.memory import LLAMA_SERVER, OURS, Opening, footprint, readable
+from edgetool.llama.session import CONTEXT
+from edgetool.server.app import ChatServer
+from edgetool.server.listen import HOST, PORT, bind, is_loopback, server
+from edgetool.server.page import page_routes
 from edgetool.verbs.asking import tools_from
 
 OWN = "llama.cpp"

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from edgetool.calls.template_choice import way_out
+from edgetool.calls.prompt.template_choice import way_out
 from edgetool.export.inspect import Inspection, inspect_gguf
 
 

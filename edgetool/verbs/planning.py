@@ -15,13 +15,13 @@ from edgetool import catalogue
 from edgetool.catalogue import Recommended
 from edgetool.config import Config
 from edgetool.errors import UsageError
-from edgetool.train.fit import GIB, Fit, Setup, largest_fit, largest_groups
+from edgetool.system import MIB
 from edgetool.train.load import LoadSettings
-from edgetool.train.memory import MIB
-from edgetool.train.plan import Machine, Plan
-from edgetool.train.planning import free_mb, machine_of, shape_of
+from edgetool.train.memory.device import free_mb, machine_of, shape_of
+from edgetool.train.memory.estimate import Machine, Plan
+from edgetool.train.memory.model_shape import Shape
+from edgetool.train.memory.search import GIB, Fit, Setup, largest_fit, largest_groups
 from edgetool.train.settings import GRPOSettings, LoraSettings
-from edgetool.train.shape import Shape
 from edgetool.verbs.prompting import say_template, template_of
 
 # The keys of a configuration that `fit` looks for.

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from edgetool import catalogue
-from edgetool.calls.template_choice import OWN, ChatTemplate, choose
+from edgetool.calls.prompt.template_choice import OWN, ChatTemplate, choose
 from edgetool.catalogue import locate
 from edgetool.export.model_folder import ModelFolder, cached
 from edgetool.export.stored import left_out

@@ -12,19 +12,19 @@ from rich.table import Table
 from rich.text import Text
 
 from edgetool import rewards
-from edgetool.calls import formats
-from edgetool.calls.formats import CallSyntax
-from edgetool.calls.formats.base import dumps
-from edgetool.calls.mistakes import explain
-from edgetool.calls.thinking import behind_a_thought
+from edgetool.calls import syntaxes
+from edgetool.calls.json_text import dumps
+from edgetool.calls.judge.mistakes import explain
+from edgetool.calls.prompt.thinking import behind_a_thought
+from edgetool.calls.syntaxes import CallSyntax
 from edgetool.calls.types import Example, ToolCall
 from edgetool.config import Config, load_config
 from edgetool.data import sources
 from edgetool.errors import UsageError
 from edgetool.rewards.named import takes_batches
-from edgetool.train.scoring import Scored, WeightedReward, score
+from edgetool.rewards.schedule import Schedule
+from edgetool.rewards.scoring import Scored, WeightedReward, score
 from edgetool.train.settings import RewardSettings
-from edgetool.train.weights import Schedule
 from edgetool.verbs.prompting import look_at_template
 
 
@@ -94,7 +94,7 @@ def try_rewards(
     if data is None:
         raise UsageError("no rows to take one from; name some with --data rows.jsonl, or demo")
     functions, example = weighted_rewards(settings), _row(data, row)
-    syntax = formats.get(call_syntax) if call_syntax else _syntax_of(completion)
+    syntax = syntaxes.get(call_syntax) if call_syntax else _syntax_of(completion)
     if thinking:
         syntax = behind_a_thought(syntax, completion)
     scored = score(completion, example, syntax, functions)
@@ -112,7 +112,7 @@ def try_rewards(
 def _taught_to(config: Config, console: Console) -> str | None:
     """The call syntax of a configuration's model; None where the model is not here yet."""
     chosen = look_at_template(config.model, config.template, console)
-    return formats.detect(chosen.text).NAME if chosen else None
+    return syntaxes.detect(chosen.text).NAME if chosen else None
 
 
 def _row(data: str, wanted: str | None) -> Example:
@@ -129,7 +129,7 @@ def _syntax_of(completion: str) -> CallSyntax:
 
     Plain JSON where it does as well as another: Hammer's, for one, is the same with a fence.
     """
-    known, plain = [formats.get(name) for name in formats.names()], formats.detect("")
+    known, plain = [syntaxes.get(name) for name in syntaxes.names()], syntaxes.detect("")
 
     def readable(syntax: CallSyntax) -> tuple[int, bool, bool]:
         parsed = syntax.parse(completion)

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.text import Text
 
 from edgetool.activity import duration
+from edgetool.run_folder import SFT, RunFolder
 from edgetool.train.loop import TrainResult
-from edgetool.verbs.run_folder import SFT, RunFolder
 
 # What each command is after, by the names of metrics.jsonl, and how it is written.
 SHOWN = {

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgetool.calls.runtime import ARMS, CONSTRAINED, FREE, NAMES_ONLY, Runtime
-from edgetool.calls.template_choice import ChatTemplate
+from edgetool.calls.prompt.template_choice import ChatTemplate
 from edgetool.errors import UsageError
-from edgetool.eval.pairing import BASE, TRAINED
-from edgetool.serve.fingerprint import fingerprint, sha256
-from edgetool.verbs.run_folder import RunFolder
+from edgetool.eval.paired import BASE, TRAINED
+from edgetool.fingerprint import fingerprint, sha256
+from edgetool.run_folder import RunFolder
+from edgetool.runtime import ARMS, CONSTRAINED, FREE, NAMES_ONLY, Runtime
 
 if TYPE_CHECKING:
-    from edgetool.serve.pool import PoolRuntime
+    from edgetool.llama.pool import PoolRuntime
     from edgetool.train.policy import Policy
 
 POLICY_ARMS = (FREE, CONSTRAINED, NAMES_ONLY)
@@ -80,7 +80,7 @@ def gguf_runtime(
     path: Path, template: str | None = None, thinking: bool | None = None
 ) -> Iterator[PoolRuntime]:
     """A GGUF file in llama.cpp, named after its quantization: gguf:Q8_0."""
-    from edgetool.serve.pool import PoolRuntime
+    from edgetool.llama.pool import PoolRuntime
 
     name = f"gguf:{path.stem.rsplit('.', 1)[-1]}"
     with PoolRuntime(path, name, template=template, thinking=thinking) as runtime:
@@ -99,8 +99,8 @@ def _merged(path: Path, template: str | None, *, thinking: bool) -> Held:
 
 def policy_runtime(policy: Policy, name: str = "policy", print_: str = "") -> Runtime:
     """A torch policy with every arm that needs no process of its own."""
-    from edgetool.serve.arms import Arms
-    from edgetool.serve.constrained import for_tokenizer
+    from edgetool.grammar.arms import Arms
+    from edgetool.grammar.llguidance import for_tokenizer
     from edgetool.train.runtime import PolicyRuntime
 
     arms = Arms(lambda: for_tokenizer(policy.tokenizer, policy.prompter.syntax, policy.stop_ids))
@@ -114,7 +114,7 @@ def policy_runtime(policy: Policy, name: str = "policy", print_: str = "") -> Ru
 
 
 def _policy_runtimes(run: RunFolder, base: bool, thinking: bool | None) -> Iterator[Held]:
-    from edgetool.verbs.training import open_policy
+    from edgetool.run_folder import open_policy
 
     policy = open_policy(run, trained=True, thinking=thinking)
     weights = Path(run.facts["base"])
@@ -127,7 +127,7 @@ def _policy_runtimes(run: RunFolder, base: bool, thinking: bool | None) -> Itera
 
 
 def _endpoint(url: str, model: str | None, base: bool) -> Runtime:
-    from edgetool.serve.endpoint import EndpointRuntime
+    from edgetool.eval.endpoint import EndpointRuntime
 
     if base or not model:
         raise UsageError(f"{url}: an endpoint needs --model NAME, and has no --base")

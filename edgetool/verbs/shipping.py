@@ -7,18 +7,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from edgetool.calls import formats
+from edgetool.calls import syntaxes
 from edgetool.calls.types import Tool
 from edgetool.export import card
-from edgetool.export.gguf_writer import Plan
+from edgetool.export.gguf.writer import Plan
 from edgetool.export.lm_studio import lay_out
 from edgetool.export.model_folder import ModelFolder
-from edgetool.export.modelfile import modelfile, write_modelfile
+from edgetool.export.ollama.modelfile import modelfile, write_modelfile
 from edgetool.export.receipt import FILE, ExportedFile, read_receipt
-from edgetool.serve.session import LlamaSession
-from edgetool.serve.warm import warm_up
-from edgetool.verbs.run_folder import SFT
-from edgetool.verbs.survey import Subject
+from edgetool.fidelity.survey import Subject
+from edgetool.llama.prompt_cache import warm_up
+from edgetool.llama.session import LlamaSession
+from edgetool.run_folder import SFT
 
 MARK = "Made with edgetool"  # a card of ours, which the next export may replace
 
@@ -81,7 +81,7 @@ def _card(subject: Subject, plan: Plan, out: Path, console: Console) -> None:
 
 def _origin(subject: Subject, plan: Plan) -> card.Origin:
     named = plan.call_syntax
-    syntax = formats.get(named) if named else formats.detect(plan.chat_template)
+    syntax = syntaxes.get(named) if named else syntaxes.detect(plan.chat_template)
     config = subject.run.config if subject.run else None
     base = config.model if config and not Path(config.model).exists() else plan.metadata.base
     method = None

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from edgetool.calls import formats
-from edgetool.calls.held import notes, whose
-from edgetool.calls.lint import Finding, lint
+from edgetool.calls import syntaxes
+from edgetool.calls.tools.held import notes, whose
+from edgetool.calls.tools.lint import Finding, lint
 from edgetool.calls.types import Tool
 from edgetool.data.tool_files import load_tools
 
@@ -21,7 +21,7 @@ def run_lint(path: Path, syntax: str | None) -> bool:
 
     Raises UsageError or DataError for a file that cannot be read or a tool that cannot be offered.
     """
-    names = (syntax,) if syntax else formats.names()
+    names = (syntax,) if syntax else syntaxes.names()
     tools = load_tools(path)
     findings = lint(tools) + _refused(tools, names)
     for finding in findings:
@@ -34,7 +34,7 @@ def run_lint(path: Path, syntax: str | None) -> bool:
 
 def print_notes(tools: Iterable[Tool], names: Sequence[str] = ()) -> None:
     """What the grammars of these call syntaxes, by default of any, leave open."""
-    found = notes(tools, names or formats.names())
+    found = notes(tools, names or syntaxes.names())
     for note in found[:_SHOWN]:
         print(f"note: {note}")
     if len(found) > _SHOWN:
@@ -42,7 +42,7 @@ def print_notes(tools: Iterable[Tool], names: Sequence[str] = ()) -> None:
 
 
 def _refused(tools: tuple[Tool, ...], names: Sequence[str]) -> list[Finding]:
-    from edgetool.calls.guard import check_grammars
+    from edgetool.calls.tools.grammar_check import check_grammars
 
     found: dict[tuple[str, str], list[str]] = {}
     for name, compiled in check_grammars(tools, names).items():

@@ -5,14 +5,13 @@ from __future__ import annotations
 import filecmp
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from edgetool.adapter_config import WEIGHTS
-from edgetool.calls.thinking import describe
+from edgetool.calls.prompt.thinking import describe
 from edgetool.calls.types import Example
 from edgetool.catalogue import locate, require_trainable
 from edgetool.config import Config
@@ -21,15 +20,16 @@ from edgetool.data import sources
 from edgetool.errors import ModelError, UsageError
 from edgetool.export.plan import check_exportable
 from edgetool.files import sweep, writing
+from edgetool.run_folder import SFT, TEMPLATE, TRAIN, RunFolder, loading_of
 from edgetool.train import sft_panel, unsloth
+from edgetool.train.adapter import find_adapter, start_from
 from edgetool.train.checkpoint import newest
-from edgetool.train.init_adapter import find_adapter, start_from
+from edgetool.train.distributed import joined
 from edgetool.train.load import LoadSettings, load_policy
 from edgetool.train.loop import AnyReport, OnStep, TrainResult, require_fresh, train
-from edgetool.train.panel import Panel
-from edgetool.train.planning import shape_of
+from edgetool.train.memory.device import shape_of
 from edgetool.train.policy import Policy
-from edgetool.train.ranks import joined
+from edgetool.train.progress import Panel
 from edgetool.train.run_lock import RunLock
 from edgetool.train.settings import GRPOSettings, StepSettings
 from edgetool.train.sft import fine_tune
@@ -41,7 +41,6 @@ from edgetool.verbs.planning import (
 from edgetool.verbs.prompting import say_left_out, say_template
 from edgetool.verbs.rewarding import weighted_rewards
 from edgetool.verbs.run_end import say_how_it_ended
-from edgetool.verbs.run_folder import SFT, TEMPLATE, TRAIN, RunFolder
 
 
 def run_training(
@@ -217,34 +216,6 @@ def _load(config: Config, base: str, loading: LoadSettings) -> Policy:
     return load_policy(base, config.lora, loading)
 
 
-def open_policy(run: RunFolder, *, trained: bool, thinking: bool | None = None) -> Policy:
-    """The policy of a run: its base in 4 bits, with the adapter or without.
-
-    thinking   it thinks before it answers; None: as it was trained to
-    """
-    adapter = run.adapter if trained else None
-    loading = loading_of(run.config, run.settings, run.template)
-    if thinking is not None:
-        loading = replace(loading, thinking=thinking)
-    return load_policy(run.facts["base"], None, loading, adapter=adapter)
-
-
 def policy_dtype(policy: Policy) -> str:
     """The dtype the policy computes in, by the name export knows it by."""
     return str(policy.causal.dtype).removeprefix("torch.")
-
-
-def loading_of(
-    config: Config, settings: StepSettings, template: str | None, device: str | None = None
-) -> LoadSettings:
-    return LoadSettings(
-        load_in_4bit=config.load_in_4bit,
-        attn_implementation=config.attn_implementation,
-        bf16=settings.bf16,
-        device=device,
-        call_syntax=config.call_syntax,
-        template=template,
-        thinking=config.thinking,
-        gradient_checkpointing=settings.gradient_checkpointing,
-        seed=settings.seed,
-    )

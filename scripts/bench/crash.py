@@ -35,10 +35,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import torch
 
 from edgetool.calls.types import Example
+from edgetool.rewards.scoring import WeightedReward
 from edgetool.train.load import LoadSettings, load_policy
 from edgetool.train.loop import train
 from edgetool.train.policy import Policy
-from edgetool.train.scoring import WeightedReward
 from edgetool.train.settings import GRPOSettings, LoraSettings
 from scripts.bench import sides
 

@@ -34,20 +34,20 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
-from edgetool.calls.runtime import Completion, Constraint, Sampling  # noqa: E402
 from edgetool.calls.types import Example, ToolCall  # noqa: E402
 from edgetool.data import bfcl, demo  # noqa: E402
 from edgetool.errors import EngineError  # noqa: E402
 from edgetool.eval.provenance import machine, versions  # noqa: E402
 from edgetool.files import write_text  # noqa: E402
-from edgetool.serve.constrained import Counting, for_llama  # noqa: E402
-from edgetool.serve.drafting import Drafter, words_of  # noqa: E402
-from edgetool.serve.gbnf import GBNFMaker  # noqa: E402
-from edgetool.serve.jobs import Job  # noqa: E402
-from edgetool.serve.session import LlamaSession  # noqa: E402
-from edgetool.serve.warm import folder_of, warm_up  # noqa: E402
-from edgetool.serve.writer import ChildWriter  # noqa: E402
-from edgetool.serve.writing import Batch  # noqa: E402
+from edgetool.grammar.gbnf import GBNFMaker  # noqa: E402
+from edgetool.grammar.llguidance import Counting, for_llama  # noqa: E402
+from edgetool.llama.client import ChildWriter  # noqa: E402
+from edgetool.llama.generate import Batch  # noqa: E402
+from edgetool.llama.prompt_cache import folder_of, warm_up  # noqa: E402
+from edgetool.llama.prompt_lookup import Drafter, words_of  # noqa: E402
+from edgetool.llama.protocol import Job  # noqa: E402
+from edgetool.llama.session import LlamaSession  # noqa: E402
+from edgetool.runtime import Completion, Constraint, Sampling  # noqa: E402
 
 SAMPLING = Sampling(max_completion_length=256)
 TOGETHER = 8

@@ -20,13 +20,13 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
-from edgetool.calls.runtime import CONSTRAINED, FREE, Completion, Sampling, in_order  # noqa: E402
 from edgetool.calls.types import Example  # noqa: E402
 from edgetool.data import bfcl  # noqa: E402
 from edgetool.eval.provenance import machine, versions  # noqa: E402
 from edgetool.files import write_text  # noqa: E402
-from edgetool.serve.pool import PoolRuntime  # noqa: E402
-from edgetool.serve.session import LlamaSession  # noqa: E402
+from edgetool.llama.pool import PoolRuntime  # noqa: E402
+from edgetool.llama.session import LlamaSession  # noqa: E402
+from edgetool.runtime import CONSTRAINED, FREE, Completion, Sampling, in_order  # noqa: E402
 
 SAMPLING = Sampling(max_completion_length=128)
 CONTEXT = 4096

@@ -31,7 +31,7 @@ def make(base: str, adapter: str, tokenizer: str, shape: str) -> None:
 
 
 def ours(base: str, adapter: str, out: str, quant: str, merge_into: str) -> None:
-    from edgetool.export.run import export_gguf
+    from edgetool.export.export import export_gguf
 
     export_gguf(Path(base), Path(adapter), Path(out), [quant], merge_into=merge_into)
 

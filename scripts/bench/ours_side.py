@@ -8,12 +8,12 @@ import torch
 
 from edgetool.calls.types import Example
 from edgetool.cpu import tune
+from edgetool.rewards.scoring import Scored, WeightedReward
+from edgetool.train.grpo_step import Stepper
 from edgetool.train.load import LoadSettings, load_policy
+from edgetool.train.rollout_batch import Sampled
 from edgetool.train.rows import Row
-from edgetool.train.sampled import Sampled
-from edgetool.train.scoring import Scored, WeightedReward
 from edgetool.train.settings import GRPOSettings, LoraSettings
-from edgetool.train.step import Stepper
 from scripts.bench.sides import Spec, cap_memory, read_spec, reward_of, tell
 
 

@@ -11,14 +11,14 @@ import torch
 
 from edgetool.calls.types import Example
 from edgetool.cpu import tune
+from edgetool.rewards.scoring import WeightedReward
+from edgetool.system import MIB, resident_mb
 from edgetool.train.load import LoadSettings, load_policy
-from edgetool.train.memory import MIB, resident_mb
-from edgetool.train.plan import plan
-from edgetool.train.planning import machine_of
+from edgetool.train.memory.device import machine_of
+from edgetool.train.memory.estimate import plan
+from edgetool.train.memory.model_shape import Shape
 from edgetool.train.rows import Row
-from edgetool.train.scoring import WeightedReward
 from edgetool.train.settings import LoraSettings
-from edgetool.train.shape import Shape
 from scripts.bench.ours_side import ByText, nothing, settings_of
 from scripts.bench.sides import Spec, cap_memory, read_spec
 

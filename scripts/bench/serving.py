@@ -30,19 +30,19 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
-from edgetool.calls import formats  # noqa: E402
-from edgetool.calls.formats import CallSyntax  # noqa: E402
-from edgetool.calls.runtime import Sampling  # noqa: E402
+from edgetool.calls import syntaxes  # noqa: E402
+from edgetool.calls.syntaxes import CallSyntax  # noqa: E402
 from edgetool.calls.types import Example  # noqa: E402
 from edgetool.cpu import cores  # noqa: E402
 from edgetool.data import bfcl, demo  # noqa: E402
 from edgetool.errors import UsageError  # noqa: E402
 from edgetool.eval.provenance import machine, versions  # noqa: E402
 from edgetool.files import write_text  # noqa: E402
-from edgetool.serve.fingerprint import sha256  # noqa: E402
-from edgetool.serve.jobs import REQUIRED, Done, Job  # noqa: E402
-from edgetool.serve.upstream import BINARY, find_binary, grammar_of  # noqa: E402
-from edgetool.serve.writer import ChildWriter  # noqa: E402
+from edgetool.fingerprint import sha256  # noqa: E402
+from edgetool.llama.client import ChildWriter  # noqa: E402
+from edgetool.llama.llama_server import BINARY, find_binary, grammar_of  # noqa: E402
+from edgetool.llama.protocol import REQUIRED, Done, Job  # noqa: E402
+from edgetool.runtime import Sampling  # noqa: E402
 
 TOGETHER = 8
 ARMS = ("free", "constrained")
@@ -112,7 +112,7 @@ async def compare(asked: argparse.Namespace, rows: Sequence[Example]) -> dict[st
         ChildWriter(asked.model, **sizes, waiting=asked.rows) as ours,
         ChildWriter(asked.model, **sizes, waiting=asked.rows, binary=find_binary()) as theirs,
     ):
-        held = holdable(rows, formats.get(ours.syntax), asked.max_tokens)[: asked.rows]
+        held = holdable(rows, syntaxes.get(ours.syntax), asked.max_tokens)[: asked.rows]
         engines = {OURS: ours, BINARY: theirs}
         return {
             "rows": len(held),

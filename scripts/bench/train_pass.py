@@ -18,9 +18,9 @@ from collections.abc import Callable
 
 import torch
 
-from edgetool.calls.runtime import Sampling
+from edgetool.runtime import Sampling
+from edgetool.system import peak_resident_mb
 from edgetool.train.load import LoadSettings, load_policy
-from edgetool.train.memory import peak_resident_mb
 from edgetool.train.packing import Group
 from edgetool.train.policy import Policy
 from edgetool.train.rollout import completion_seed, rollout

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from tokenizers import Encoding, Tokenizer
 
-from edgetool.calls.prompt import render_prompt
+from edgetool.calls.prompt.prompt import render_prompt
 from edgetool.calls.types import Tool
 from scripts.nano.pointers import Listing, Pointer, follow, read_listing
 from scripts.nano.rows import Group, Request

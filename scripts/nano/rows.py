@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edgetool.calls.formats import hermes
+from edgetool.calls.syntaxes import hermes
 from edgetool.calls.types import Tool, ToolCall
 from edgetool.data import demo
 from scripts.nano import paraphrases, words

@@ -8,7 +8,7 @@ from itertools import islice
 
 import pytest
 
-from edgetool.calls import formats
+from edgetool.calls import syntaxes
 from edgetool.calls.types import ToolCall
 from edgetool.data import sources
 from edgetool.data.convert import Options, convert
@@ -62,10 +62,10 @@ def in_order(tool, call):
 
 
 @pytest.mark.parametrize("source", ["demo", *FOLDERS])
-@pytest.mark.parametrize("name", formats.names())
+@pytest.mark.parametrize("name", syntaxes.names())
 def test_calls_of_real_rows_are_accepted_and_read_back(converted, source, name, capsys):
     llguidance = pytest.importorskip("llguidance")
-    syntax, tokenizer = formats.get(name), llguidance.LLTokenizer("byte")
+    syntax, tokenizer = syntaxes.get(name), llguidance.LLTokenizer("byte")
     compiled, counts, refused = {}, Counter(), []
     demo = source == "demo"
     rows = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from edgetool.calls.dialects import bare, json_schema, parameters_schema, spellable
-from edgetool.calls.type_names import says_optional, type_schema
+from edgetool.calls.tools.dialects import bare, json_schema, parameters_schema, spellable
+from edgetool.calls.tools.type_names import says_optional, type_schema
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from edgetool.calls.history import with_objects, with_text
-from edgetool.calls.prompt import render_prompt
+from edgetool.calls.prompt.history import with_objects, with_text
+from edgetool.calls.prompt.prompt import render_prompt
 from edgetool.data.rows import example_of, line_of, parse_row
-from edgetool.serve.openai_types import ChatRequest
+from edgetool.server.requests import ChatRequest
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = (

@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from edgetool.calls import formats
-from edgetool.calls.guard import check_grammar
-from edgetool.calls.json_schema import fits
-from edgetool.calls.tools import ToolError, tool_from_json
+from edgetool.calls import syntaxes
+from edgetool.calls.tools.grammar_check import check_grammar
+from edgetool.calls.tools.json_schema import fits
+from edgetool.calls.tools.tools import ToolError, tool_from_json
 from edgetool.calls.types import Tool
 
 
@@ -179,9 +179,9 @@ def test_patterns_that_need_a_backtracking_engine_still_work():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", formats.names())
+@pytest.mark.parametrize("name", syntaxes.names())
 def test_ten_thousand_made_up_completions_never_raise(name):
-    syntax, draw = formats.get(name), random.Random(0)
+    syntax, draw = syntaxes.get(name), random.Random(0)
     from tests.calls.test_stream import CALLS, TOOLS
 
     right = syntax.render(CALLS)
@@ -193,4 +193,4 @@ def test_ten_thousand_made_up_completions_never_raise(name):
                 text[draw.randrange(len(text))] = draw.choice(pieces)
         else:
             text = draw.choices(pieces, k=draw.randrange(40))
-        assert syntax.parse("".join(text), TOOLS).problem in (None, *formats.PROBLEMS)
+        assert syntax.parse("".join(text), TOOLS).problem in (None, *syntaxes.PROBLEMS)

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from edgetool.calls.prompt import render_prompt
-from edgetool.calls.template import TemplateProcess
+from edgetool.calls.prompt.prompt import render_prompt
+from edgetool.calls.prompt.template import TemplateProcess
 from edgetool.errors import ModelError
 from tests.conftest import user, weather_tool
 

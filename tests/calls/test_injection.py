@@ -11,8 +11,8 @@ import re
 
 import pytest
 
-from edgetool.calls.markers import CUT, Guard
-from edgetool.calls.prompt import encode_pieces, render_prompt
+from edgetool.calls.prompt.markers import CUT, Guard
+from edgetool.calls.prompt.prompt import encode_pieces, render_prompt
 from edgetool.calls.types import Tool
 from tests.calls.test_templates import TEMPLATES, template_of
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from edgetool.calls.nulls import without_null_keywords, without_padding
-from edgetool.calls.tools import tool_from_json
+from edgetool.calls.tools.nulls import without_null_keywords, without_padding
+from edgetool.calls.tools.tools import tool_from_json
 
 TEXT = {"type": "string"}
 

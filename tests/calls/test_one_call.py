@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from edgetool.calls import formats
-from edgetool.calls.formats.rules import one_call
+from edgetool.calls import syntaxes
+from edgetool.calls.syntaxes.rules import one_call
 from edgetool.calls.types import Tool, ToolCall
 from tests.conftest import music_tool, weather_tool
 
@@ -41,9 +41,9 @@ def may_be_written(tokenizer, grammar: str, text: str) -> bool:
 
 
 @pytest.mark.parametrize("required", [False, True])
-@pytest.mark.parametrize("name", formats.names())
+@pytest.mark.parametrize("name", syntaxes.names())
 def test_one_call_can_be_written_and_no_second_one(tokenizer, name, required):
-    syntax = formats.get(name)
+    syntax = syntaxes.get(name)
     several = syntax.grammar(TOOLS, required=required)
     one = one_call(several)
     for call in (OSLO, JAZZ, MANY):  # a list in the arguments keeps its members

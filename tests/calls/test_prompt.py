@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from edgetool.calls import formats
-from edgetool.calls.prompt import Prompter, encode_pieces, render_prompt
+from edgetool.calls import syntaxes
+from edgetool.calls.prompt.prompt import Prompter, encode_pieces, render_prompt
 from edgetool.calls.types import Tool, ToolCall
 from edgetool.errors import ModelError
 from tests.conftest import TINY_TEMPLATE, user, weather_tool
@@ -98,14 +98,14 @@ def prompter(tokenizer, syntax="hermes"):
     def encode(text):
         return tokenizer.encode(text, add_special_tokens=False).ids
 
-    return Prompter(TINY_TEMPLATE, MARKERS, encode, formats.get(syntax))
+    return Prompter(TINY_TEMPLATE, MARKERS, encode, syntaxes.get(syntax))
 
 
-@pytest.mark.parametrize("syntax", formats.names())
+@pytest.mark.parametrize("syntax", syntaxes.names())
 def test_a_completion_s_ids_are_the_rendered_text_s(tokenizer, syntax):
     made = [ToolCall("f", {"x": "Zürich", "n": 1.5}), ToolCall("g", {})]
     ids = prompter(tokenizer, syntax).completion_ids(made)
-    text = formats.get(syntax).render(made)
+    text = syntaxes.get(syntax).render(made)
     assert ids == tokenizer.encode(text, add_special_tokens=False).ids
 
 

@@ -11,19 +11,19 @@ from typing import Literal, Optional
 
 import pytest
 
-from edgetool.calls import formats
-from edgetool.calls.formats.schema_parts import SchemaError
-from edgetool.calls.formats.schema_tree import of_tool
-from edgetool.calls.held import left_open
-from edgetool.calls.python_tools import tool_from_function
-from edgetool.calls.tools import tool_from_json
+from edgetool.calls import syntaxes
+from edgetool.calls.schema.parts import SchemaError
+from edgetool.calls.schema.tree import of_tool
+from edgetool.calls.tools.held import left_open
+from edgetool.calls.tools.python_tools import tool_from_function
+from edgetool.calls.tools.tools import tool_from_json
+from edgetool.calls.tools.validation import call_fits, fault
 from edgetool.calls.types import Tool, ToolCall
-from edgetool.calls.validation import call_fits, fault
 from tests.calls.schema_cases import CASES
 
 llguidance = pytest.importorskip("llguidance")
 
-SYNTAXES = [formats.get(name) for name in formats.names()]
+SYNTAXES = [syntaxes.get(name) for name in syntaxes.names()]
 # Objects of more members than any order is affordable for keep the order of their schema.
 ORDERED = {"many_props"}
 # No grammar says these; the call is checked once it is there.
@@ -136,7 +136,7 @@ def test_no_schema_makes_a_parser_raise(syntax, schema):
 
 @pytest.mark.parametrize("schema", BROKEN[:2], ids=str)
 def test_what_a_broken_reference_stands_for_is_read_as_text(schema):
-    syntax = formats.get("qwen3_coder")
+    syntax = syntaxes.get("qwen3_coder")
     tool = Tool("do_it", "d", {"type": "object", "properties": {"a": schema}})
     [call] = syntax.parse(syntax.render([ToolCall("do_it", {"a": "3"})]), [tool]).calls
     assert call.arguments == {"a": "3"}
@@ -340,7 +340,7 @@ def test_a_tool_made_of_a_python_function_can_be_called(engine, syntax):
 )
 def test_a_pattern_that_looks_around_itself_is_left_open(engine, pattern, left):
     tool = tool_of({"type": "object", "properties": {"a": {"type": "string", "pattern": pattern}}})
-    engine(formats.get("hermes"), tool)  # the engine takes what is not left open
+    engine(syntaxes.get("hermes"), tool)  # the engine takes what is not left open
     assert [one.keyword for one in of_tool(tool).open] == ["pattern"] * left
 
 

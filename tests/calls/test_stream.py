@@ -7,12 +7,12 @@ import random
 
 import pytest
 
-from edgetool.calls import formats
-from edgetool.calls.stream import CallStream
+from edgetool.calls import syntaxes
+from edgetool.calls.prompt.stream import CallStream
 from edgetool.calls.types import ToolCall
 from tests.conftest import music_tool, weather_tool
 
-SYNTAXES = [formats.get(name) for name in formats.names()]
+SYNTAXES = [syntaxes.get(name) for name in syntaxes.names()]
 TOOLS = [weather_tool(), music_tool()]
 CALLS = [
     ToolCall("get_weather", {"city": "Oslo, [1] {x} \"</tool\" 'q'", "days": 3}),
@@ -66,13 +66,13 @@ def test_prose_comes_out_whole(syntax, text):
 
 
 def test_a_call_is_told_before_the_completion_ends():
-    hermes = formats.get("hermes")
+    hermes = syntaxes.get("hermes")
     stream = CallStream(hermes)
     assert stream.feed("Sure. " + hermes.render(CALLS[:1]) + "\n") == ["Sure. ", CALLS[0]]
     assert stream.feed("<tool_call>\n{") == []
 
 
 def test_prose_is_held_back_only_where_a_marker_may_begin():
-    stream = CallStream(formats.get("hermes"))
+    stream = CallStream(syntaxes.get("hermes"))
     assert stream.feed("so <tool") == ["so "]
     assert stream.feed("box>") == ["<toolbox>"]

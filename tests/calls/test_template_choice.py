@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from edgetool.calls import formats
-from edgetool.calls.kit_template import FAMILIES, Frame, family_of, kit_template
-from edgetool.calls.prompt import render_prompt
-from edgetool.calls.template_choice import OWN, choose, select, why_tools_are_hidden
+from edgetool.calls import syntaxes
+from edgetool.calls.prompt.kit_template import FAMILIES, Frame, family_of, kit_template
+from edgetool.calls.prompt.prompt import render_prompt
+from edgetool.calls.prompt.template_choice import OWN, choose, select, why_tools_are_hidden
 from edgetool.calls.types import ToolCall
 from edgetool.errors import ModelError, UsageError
 from tests.calls.chat_templates import SHAPES, WITHOUT_TOOLS
@@ -59,7 +59,7 @@ def test_a_template_without_tools_is_replaced_by_its_familys(name):
     assert (chosen.name, chosen.replaced) == (family, True)
     assert "shows the model no tools" in chosen.note and "--template own" in chosen.note
     assert why_tools_are_hidden(chosen.text) is None
-    assert formats.detect(chosen.text).NAME == "hermes"
+    assert syntaxes.detect(chosen.text).NAME == "hermes"
 
 
 @pytest.mark.parametrize("conversation", PLAIN)
@@ -91,7 +91,7 @@ def test_every_family_shows_every_tool_whole(family, system):
 def test_calls_in_a_history_are_written_as_the_model_writes_them(family, content):
     text = written(kit_template(family, Frame(bos=False)), history(content), TOOLS)
     words = f"{content}\n" if content else ""
-    assert words + formats.get("hermes").render(TWO_CALLS) in text
+    assert words + syntaxes.get("hermes").render(TWO_CALLS) in text
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from edgetool.calls.prompt import render_prompt
+from edgetool.calls.prompt.prompt import render_prompt
 from edgetool.calls.types import Tool
 from edgetool.errors import ModelError
 from tests.calls.chat_templates import SHAPES, WITHOUT_TOOLS

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from edgetool.calls import formats
-from edgetool.calls.prompt import render_prompt
+from edgetool.calls import syntaxes
+from edgetool.calls.prompt.prompt import render_prompt
 from edgetool.calls.types import ToolCall
 from tests.conftest import music_tool, user, weather_tool
 
@@ -64,7 +64,7 @@ def assistant_turn(calls):
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_the_syntax_is_recognised_from_the_template(shared, name):
-    taught = formats.taught(template_of(shared, name))
+    taught = syntaxes.taught(template_of(shared, name))
     assert (taught and taught.NAME) == TEMPLATES[name][0]
 
 
@@ -78,7 +78,7 @@ def test_calls_a_template_writes_read_back(shared, name):
     # Behind the role's header, before the end of the turn.
     said = said[said.index(OPENING[syntax]) :]
     said = said[: said.rindex(end)] + (end if syntax == "gemma4" else "")
-    assert formats.get(syntax).parse(said, TOOLS) == formats.Parsed(tuple(made))
+    assert syntaxes.get(syntax).parse(said, TOOLS) == syntaxes.Parsed(tuple(made))
 
 
 @pytest.mark.parametrize("name", [name for name in TEMPLATES if TEMPLATES[name][0]])
@@ -89,9 +89,9 @@ def test_a_template_shows_the_tools(shared, name):
 
 def test_a_syntax_is_said_with_where_it_comes_from(shared):
     qwen = template_of(shared, "Qwen-Qwen3-0.6B")
-    assert formats.describe(formats.detect(qwen), qwen) == "hermes, as the chat template teaches"
-    assert "teaches hermes" in formats.describe(formats.get("json"), qwen)
-    assert "teaches none" in formats.describe(formats.detect("{{ messages }}"), "{{ messages }}")
+    assert syntaxes.describe(syntaxes.detect(qwen), qwen) == "hermes, as the chat template teaches"
+    assert "teaches hermes" in syntaxes.describe(syntaxes.get("json"), qwen)
+    assert "teaches none" in syntaxes.describe(syntaxes.detect("{{ messages }}"), "{{ messages }}")
 
 
 # Marks of models whose templates are not among the fixtures, as their documentation shows them.
@@ -105,5 +105,5 @@ def test_a_syntax_is_said_with_where_it_comes_from(shared):
     ],
 )
 def test_marks_of_other_templates_are_recognised(template, syntax):
-    found = formats.detect(template)
+    found = syntaxes.detect(template)
     assert syntax == found.NAME

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from edgetool.calls import formats
-from edgetool.calls.prompt import Prompter, render_prompt
-from edgetool.calls.stream import CallStream
-from edgetool.calls.thinking import (
+from edgetool.calls import syntaxes
+from edgetool.calls.prompt.prompt import Prompter, render_prompt
+from edgetool.calls.prompt.stream import CallStream
+from edgetool.calls.prompt.thinking import (
     THOUGHTS,
     ThinkingSyntax,
     Thought,
@@ -49,7 +49,7 @@ def prompter(template: str) -> Prompter:
     def encode(text: str) -> list[int]:
         return [ord(sign) for sign in text]
 
-    return Prompter(template, ("<|im_start|>", "<|im_end|>"), encode, formats.get("hermes"))
+    return Prompter(template, ("<|im_start|>", "<|im_end|>"), encode, syntaxes.get("hermes"))
 
 
 def written(made: Prompter) -> str:
@@ -86,7 +86,7 @@ def test_a_prompter_that_nobody_told_renders_thinking_off(template: str, end: st
     assert written(prompter(template)).endswith(end)
     off = prompter(template).with_thinking(False)
     assert written(off).endswith(end)
-    assert off.syntax is formats.get("hermes")
+    assert off.syntax is syntaxes.get("hermes")
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_a_template_without_a_switch_refuses_thinking() -> None:
 def test_a_leading_thought_is_no_part_of_what_is_judged(
     text: str, problem: str | None, calls: int
 ) -> None:
-    parsed = ThinkingSyntax(formats.get("hermes"), Thought()).parse(text, [TOOL])
+    parsed = ThinkingSyntax(syntaxes.get("hermes"), Thought()).parse(text, [TOOL])
     assert (parsed.problem, len(parsed.calls)) == (problem, calls)
 
 
@@ -156,22 +156,22 @@ def test_a_leading_thought_is_no_part_of_what_is_judged(
 def test_a_thought_that_the_prompt_opened_has_to_end(
     text: str, problem: str | None, calls: int
 ) -> None:
-    parsed = ThinkingSyntax(formats.get("hermes"), Thought(opened=True)).parse(text, [TOOL])
+    parsed = ThinkingSyntax(syntaxes.get("hermes"), Thought(opened=True)).parse(text, [TOOL])
     assert (parsed.problem, len(parsed.calls)) == (problem, calls)
 
 
 def test_without_thinking_a_thought_is_still_text_beside_the_call() -> None:
-    parsed = formats.get("hermes").parse(f"<think>x</think>{CALL}", [TOOL])
+    parsed = syntaxes.get("hermes").parse(f"<think>x</think>{CALL}", [TOOL])
     assert parsed.problem == "extra_text"
 
 
-@pytest.mark.parametrize("name", formats.names())
+@pytest.mark.parametrize("name", syntaxes.names())
 @pytest.mark.parametrize("thought", THOUGHTS, ids=lambda thought: thought.open)
 @pytest.mark.parametrize("opened", [False, True])
 def test_every_syntax_reads_its_calls_behind_every_thought(
     name: str, thought: Thought, opened: bool
 ) -> None:
-    plain, call = formats.get(name), ToolCall("f", {"x": 1})
+    plain, call = syntaxes.get(name), ToolCall("f", {"x": 1})
     syntax = ThinkingSyntax(plain, Thought(thought.open, thought.close, opened))
     lead = "" if opened else thought.open
     text = f"{lead}{plain.START} {{[x = 1]}}\n{thought.close}\n\n{syntax.render([call])}"
@@ -181,7 +181,7 @@ def test_every_syntax_reads_its_calls_behind_every_thought(
 
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
 def test_a_stream_takes_no_call_out_of_a_thought(size: int) -> None:
-    syntax = ThinkingSyntax(formats.get("hermes"), Thought())
+    syntax = ThinkingSyntax(syntaxes.get("hermes"), Thought())
     text = f"<think>maybe {CALL}?</think>\n\nI will. {CALL}"
     stream = CallStream(syntax, [TOOL])
     events = []
@@ -199,8 +199,8 @@ def test_a_stream_takes_no_call_out_of_a_thought(size: int) -> None:
     ("text", "begins"), [("", None), ("<t", None), ("<think>x", None), ("<tool", 0), ("H", 0)]
 )
 def test_where_an_answer_begins_is_open_until_it_is_certain(text: str, begins: int | None) -> None:
-    assert answer_begins(ThinkingSyntax(formats.get("hermes"), Thought()), text) == begins
-    assert answer_begins(formats.get("hermes"), text) == 0
+    assert answer_begins(ThinkingSyntax(syntaxes.get("hermes"), Thought()), text) == begins
+    assert answer_begins(syntaxes.get("hermes"), text) == 0
 
 
 def test_what_is_taught_ends_the_thought_that_the_prompt_opened() -> None:
@@ -221,16 +221,16 @@ def test_a_completion_without_a_prompt_is_read_behind_whatever_thought_it_has(
     lead: str, problem: str | None
 ) -> None:
     text = f"{lead}{CALL}"
-    parsed = behind_a_thought(formats.get("hermes"), text).parse(text, [TOOL])
+    parsed = behind_a_thought(syntaxes.get("hermes"), text).parse(text, [TOOL])
     assert (parsed.problem, len(parsed.calls)) == (problem, 1)
 
 
 def test_a_syntax_goes_over_a_pipe_and_comes_back() -> None:
-    syntax = ThinkingSyntax(formats.get("lfm2"), Thought("[THINK]", "[/THINK]", True))
+    syntax = ThinkingSyntax(syntaxes.get("lfm2"), Thought("[THINK]", "[/THINK]", True))
     back = syntax_from_json(syntax_as_json(syntax))
     assert isinstance(back, ThinkingSyntax)
     assert (back.plain, back.thought) == (syntax.plain, syntax.thought)
-    assert syntax_from_json(syntax_as_json(formats.get("hermes"))) is formats.get("hermes")
+    assert syntax_from_json(syntax_as_json(syntaxes.get("hermes"))) is syntaxes.get("hermes")
 
 
 @pytest.mark.parametrize("template", [QWEN, GRANITE, OPENS, NEVER, "\n" + QWEN, "  " + QWEN])
@@ -248,4 +248,4 @@ def test_real_templates_think_only_when_asked_to(shared: Path, name: str) -> Non
     off = written(prompter(template))
     assert off.rstrip().endswith("<|im_start|>assistant\n<think>\n\n</think>")
     assert off != written(prompter(template).with_thinking(True))
-    assert plain_syntax(prompter(template).with_thinking(True).syntax) is formats.get("hermes")
+    assert plain_syntax(prompter(template).with_thinking(True).syntax) is syntaxes.get("hermes")

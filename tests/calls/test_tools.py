@@ -8,9 +8,9 @@ from typing import Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from edgetool.calls.lint import lint
-from edgetool.calls.python_tools import tool_from_function, tool_from_model
-from edgetool.calls.tools import ToolError, tool_from_json, tools_from_json
+from edgetool.calls.tools.lint import lint
+from edgetool.calls.tools.python_tools import tool_from_function, tool_from_model
+from edgetool.calls.tools.tools import ToolError, tool_from_json, tools_from_json
 from edgetool.calls.types import Tool
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from edgetool.calls import formats
-from edgetool.calls.prompt import Prompter, render_prompt
-from edgetool.calls.turns import TurnEnds, stop_ids, stops_from_text, turn_ends
+from edgetool.calls import syntaxes
+from edgetool.calls.prompt.prompt import Prompter, render_prompt
+from edgetool.calls.prompt.turns import TurnEnds, stop_ids, stops_from_text, turn_ends
 from edgetool.calls.types import Message
 
 PHI = (
@@ -41,7 +41,7 @@ def ends(template: str, markers: Sequence[str] = MARKERS, syntax: str = "hermes"
         )
         return "".join(pieces)
 
-    return turn_ends(render, markers, formats.get(syntax))
+    return turn_ends(render, markers, syntaxes.get(syntax))
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_what_stands_right_behind_a_turn_ends_it(template: str, found: TurnEnds)
 
 
 def test_a_model_that_is_asked_for_another_syntax_ends_its_turns_all_the_same() -> None:
-    made = Prompter(CHATML, MARKERS, lambda text: [], formats.get("json"))
+    made = Prompter(CHATML, MARKERS, lambda text: [], syntaxes.get("json"))
     assert made.turn_ends() == TurnEnds("<|end|>", "<|end|>")
 
 
@@ -126,6 +126,6 @@ def test_real_templates_end_turns_as_their_models_do(
         '<|tool_call_start|> <|tool_call_end|> <|eos|> <|start_header_id|> <|"|>'
     ).split()
     eos = {"mistral": "</s>"}.get(name[:7], "<|eos|>")
-    syntax = formats.detect(template).NAME
+    syntax = syntaxes.detect(template).NAME
     found = ends(template.replace("eos_token", f"'{eos}'"), markers, syntax)
     assert found == TurnEnds(words, calls)

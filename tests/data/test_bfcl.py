@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from edgetool.calls.formats.base import Parsed
-from edgetool.calls.match import judge
+from edgetool.calls.judge.match import judge
+from edgetool.calls.syntaxes.base import Parsed
 from edgetool.calls.types import ToolCall
 from edgetool.data import bfcl
 from edgetool.errors import UsageError

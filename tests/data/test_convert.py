@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from edgetool.calls.reading import reading
+from edgetool.calls.tools.coerce import reading
 from edgetool.data import convert as convert_module
 from edgetool.data import importers
 from edgetool.data.convert import Options, convert

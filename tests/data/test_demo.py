@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from edgetool.calls.formats.base import Parsed, dumps
-from edgetool.calls.match import judge
+from edgetool.calls.json_text import dumps
+from edgetool.calls.judge.match import judge
+from edgetool.calls.syntaxes.base import Parsed
 from edgetool.data import demo
 from edgetool.data.rows import parse_row, row_of
 from edgetool.errors import UsageError

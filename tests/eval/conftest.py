@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from edgetool.calls import formats
-from edgetool.calls.formats import CallSyntax
-from edgetool.calls.match import judge
-from edgetool.calls.runtime import ARMS, Completion, Sampling
+from edgetool.calls import syntaxes
+from edgetool.calls.judge.match import judge
+from edgetool.calls.syntaxes import CallSyntax
 from edgetool.calls.types import Example
 from edgetool.errors import EngineError
 from edgetool.eval.evaluate import ArmResult, RowResult
+from edgetool.runtime import ARMS, Completion, Sampling
 
-HERMES = formats.get("hermes")
+HERMES = syntaxes.get("hermes")
 OSLO = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Oslo"}}\n</tool_call>'
 ROME = (
     '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Rome", "days": 3}}\n</tool_call>'

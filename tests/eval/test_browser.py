@@ -12,7 +12,7 @@ from edgetool.calls.types import Example
 from tests.conftest import user
 from tests.eval.conftest import arm
 from tests.eval.test_report import four_arms, write
-from tests.serve.browser import Browser
+from tests.server.browser import Browser
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from edgetool.eval.charts import change_bar, dots, rows_a_dot, share_bars, shared_out
-from edgetool.eval.summary import fixed_by_grammar, plural
-from edgetool.eval.svg import moving_average
+from edgetool.eval.report.charts import change_bar, dots, rows_a_dot, share_bars, shared_out
+from edgetool.eval.report.summary import fixed_by_grammar, plural
+from edgetool.eval.report.svg import moving_average
 
 
 def drawn(counts):

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from edgetool.calls.runtime import ARMS, Sampling
 from edgetool.errors import DataError, EngineError, PromptTooLong, UsageError
 from edgetool.eval.evaluate import evaluate
+from edgetool.runtime import ARMS, Sampling
 from tests.eval.conftest import OSLO, RECORDED, Replay
 
 GREEDY = Sampling()

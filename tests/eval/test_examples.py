@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from edgetool.calls.runtime import Sampling
 from edgetool.calls.types import Example, ExpectedCall
-from edgetool.eval.calls_shown import calls_of, shown_calls
 from edgetool.eval.evaluate import ArmResult, evaluate
-from edgetool.eval.examples import Shown, Written, shown
 from edgetool.eval.outcomes import counted, outcomes
-from edgetool.eval.per_tool import per_tool
+from edgetool.eval.report.calls_shown import calls_of, shown_calls
+from edgetool.eval.report.examples import Shown, Written, shown
+from edgetool.eval.report.per_tool import per_tool
+from edgetool.runtime import Sampling
 from tests.conftest import music_tool, user, weather_tool
 from tests.eval.conftest import Replay, arm
 

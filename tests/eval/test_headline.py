@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from edgetool.eval import tested as about_it
-from edgetool.eval.headline import headline, markdown, shares
-from edgetool.eval.report import report_facts
-from edgetool.eval.summary import main_runtime
+from edgetool.eval.report import tested as about_it
+from edgetool.eval.report.headline import headline, markdown, shares
+from edgetool.eval.report.report import report_facts
+from edgetool.eval.report.summary import main_runtime
 from tests.eval.conftest import arm
 
 ABOUT = {

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgetool.eval.intervals import bootstrap, mean_interval, ratio_interval
+from edgetool.eval.statistics import bootstrap, mean_interval, ratio_interval
 
 
 def test_a_mean_of_equal_values_has_no_width():

@@ -6,9 +6,9 @@ import pytest
 
 from edgetool.errors import UsageError
 from edgetool.eval.evaluate import ArmResult
-from edgetool.eval.intervals import mcnemar, newcombe, percentile, wilson
-from edgetool.eval.measures import summarize
-from edgetool.eval.pairing import interaction, paired_difference, without_call
+from edgetool.eval.metrics import summarize
+from edgetool.eval.paired import interaction, paired_difference, without_call
+from edgetool.eval.statistics import mcnemar, newcombe, percentile, wilson
 from tests.eval.conftest import arm, row
 
 KEYS = {

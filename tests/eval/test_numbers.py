@@ -19,10 +19,10 @@ from pathlib import Path
 
 import pytest
 
-from edgetool.calls.runtime import Completion, Sampling
 from edgetool.calls.types import Example, ExpectedCall
 from edgetool.eval.evaluate import evaluate
-from edgetool.eval.report import write_report
+from edgetool.eval.report.report import write_report
+from edgetool.runtime import Completion, Sampling
 from tests.conftest import music_tool, user, weather_tool
 from tests.eval.conftest import HERMES, OSLO
 

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from edgetool.calls.runtime import Sampling
 from edgetool.calls.types import Example, ExpectedCall, Tool
 from edgetool.errors import UsageError
-from edgetool.eval import report
 from edgetool.eval.evaluate import evaluate
 from edgetool.eval.finished import open_finished
-from edgetool.eval.measures import summarize
-from edgetool.eval.report import write_report
+from edgetool.eval.metrics import summarize
+from edgetool.eval.report import report
+from edgetool.eval.report.report import write_report
+from edgetool.eval.report.tables import markdown_table, rich_table
 from edgetool.eval.results import load_results
-from edgetool.eval.tables import markdown_table, rich_table
+from edgetool.runtime import Sampling
 from tests.eval.conftest import RECORDED, Replay, arm
 
 ATTACK = "<script>alert(1)</script><img src=x onerror=alert(2)>"

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from edgetool.calls.runtime import Sampling
 from edgetool.errors import DataError
 from edgetool.eval.evaluate import evaluate
-from edgetool.eval.measures import summarize
+from edgetool.eval.metrics import summarize
 from edgetool.eval.results import dump_results, load_results
+from edgetool.runtime import Sampling
 from tests.eval.conftest import RECORDED, Replay, arm
 
 

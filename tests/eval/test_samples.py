@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from edgetool.calls.runtime import CONSTRAINED, FREE, Sampling, failed
 from edgetool.errors import EngineError, UsageError
+from edgetool.eval.cache import Kept
 from edgetool.eval.evaluate import ArmResult, evaluate
-from edgetool.eval.kept import Kept
-from edgetool.eval.measures import majority, measures, pass_at
+from edgetool.eval.metrics import majority, measures, pass_at
 from edgetool.eval.results import dump_results, load_results
+from edgetool.runtime import CONSTRAINED, FREE, Sampling, failed
 from tests.eval.conftest import RECORDED, Replay, row
 
 WARM = Sampling(temperature=1.0)

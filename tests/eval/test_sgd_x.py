@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from edgetool.calls.formats.base import Parsed
-from edgetool.calls.match import judge_example
+from edgetool.calls.judge.match import judge_example
+from edgetool.calls.syntaxes.base import Parsed
 from edgetool.calls.types import ToolCall
 from edgetool.data import importers
 from edgetool.data.draft import finish

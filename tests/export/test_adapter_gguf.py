@@ -8,9 +8,9 @@ import pytest
 
 from edgetool.errors import EngineError, ModelError
 from edgetool.export.adapter_gguf import export_adapter
-from edgetool.export.fidelity import compare_logits, llama_logits
+from edgetool.export.export import export_gguf
 from edgetool.export.merge import merge
-from edgetool.export.run import export_gguf
+from edgetool.export.parity import compare_logits, llama_logits
 from tests.export.conftest import Folder, edit_json
 
 PROMPTS = [list(range(30, 130)), [7], [1, 2, 3, 300, 4]]

@@ -13,7 +13,7 @@ from edgetool.errors import ModelError, UsageError
 from edgetool.export.adapter_gguf import export_adapter
 from edgetool.export.merge import merge
 from edgetool.export.weights import TrainedWeights
-from edgetool.train.init_adapter import find_adapter
+from edgetool.train.adapter import find_adapter
 from edgetool.train.load import LoadSettings, load_policy
 from tests.conftest import ROOT
 from tests.export.conftest import edit_json

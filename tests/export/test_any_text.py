@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, normalizers
 
-from edgetool.export.fidelity import _llama_tokenizer, as_prompts
-from edgetool.export.run import export_gguf
-from edgetool.export.sentencepiece import SPACE, leaves_first_space
+from edgetool.export.export import export_gguf
+from edgetool.export.parity import _llama_tokenizer, as_prompts
+from edgetool.export.tokenizer.sentencepiece import SPACE, leaves_first_space
 from tests.export.test_sentencepiece import MARKERS, STEPS, learned, tokenizer_json, with_tokenizer
 
 __all__ = ["learned", "with_tokenizer"]  # fixtures

@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgetool.architectures import ARCHITECTURES, is_tied
 from edgetool.errors import ModelError
 from edgetool.export.adapter_gguf import export_adapter
-from edgetool.export.architectures import ARCHITECTURES, is_tied
-from edgetool.export.fidelity import compare_logits
+from edgetool.export.export import export_gguf
+from edgetool.export.gguf.quantize import QUANTS
 from edgetool.export.imatrix import collect
 from edgetool.export.merge import merge
+from edgetool.export.parity import compare_logits
 from edgetool.export.plan import check_exportable, make_plan
-from edgetool.export.quantize import QUANTS
 from edgetool.export.rope import GLOBAL, read_rope, rope_tensors
-from edgetool.export.run import export_gguf
 from edgetool.export.shape import Window, read_shape
 from edgetool.export.weights import TrainedWeights
 from tests.export.conftest import Folder, edit_json, load_in_nf4

@@ -15,10 +15,10 @@ import pytest
 
 from edgetool.errors import EngineError, ModelError, UsageError
 from edgetool.export.converter import export_converted, find_script
+from edgetool.export.export import export_gguf
 from edgetool.export.inspect import inspect_gguf
 from edgetool.export.plan import check_exportable
 from edgetool.export.receipt import sha256_of
-from edgetool.export.run import export_gguf
 from tests.calls.chat_templates import WITHOUT_TOOLS
 from tests.conftest import ROOT
 from tests.export.conftest import Folder, edit_json
@@ -31,7 +31,7 @@ CONVERT = f"""
 import json, shutil, sys
 from pathlib import Path
 sys.path.insert(0, {str(ROOT)!r})
-from edgetool.export.run import export_gguf
+from edgetool.export.export import export_gguf
 model, _, outfile, _, outtype = sys.argv[1:]
 assert outtype == "f32" and sys.argv[2] == "--outfile" and sys.argv[4] == "--outtype"
 copy = Path(shutil.copytree(model, "copy"))

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from edgetool.export.divergence import (
+from edgetool.fidelity.divergence import (
     kl_per_token,
     log_softmax,
     perplexity,

@@ -14,10 +14,10 @@ import pytest
 from edgetool import files
 from edgetool.errors import EdgetoolError, ModelError, UsageError
 from edgetool.export import safetensors_io
-from edgetool.export.fidelity import Fidelity
+from edgetool.export.export import export_gguf
+from edgetool.export.parity import Fidelity
 from edgetool.export.plan import check_exportable
 from edgetool.export.receipt import record_fidelity
-from edgetool.export.run import export_gguf
 from tests.export.conftest import Folder
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from edgetool.calls.prompt import Prompter
-from edgetool.calls.template_choice import choose
+from edgetool.calls.prompt.prompt import Prompter
+from edgetool.calls.prompt.template_choice import choose
+from edgetool.export.export import export_gguf
 from edgetool.export.inspect import inspect_gguf
 from edgetool.export.merge import merge
 from edgetool.export.model_folder import ModelFolder
-from edgetool.export.run import export_gguf
 from edgetool.train.tokenizer import hf_prompter, load_tokenizer
 from tests.calls.chat_templates import WITHOUT_TOOLS
 from tests.conftest import TINY_TEMPLATE, music_tool, user, weather_tool

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from edgetool.calls import formats
-from edgetool.calls.formats.base import dumps
-from edgetool.calls.prompt import render_prompt
+from edgetool.calls import syntaxes
+from edgetool.calls.json_text import dumps
+from edgetool.calls.prompt.prompt import render_prompt
 from edgetool.calls.types import Message, Tool, ToolCall
 from edgetool.errors import ModelError
-from edgetool.export.go_template import go_template
-from edgetool.export.go_tools import literal
+from edgetool.export.ollama.go_template import go_template
+from edgetool.export.ollama.go_tools import literal
 from tests.conftest import ROOT, TINY_TEMPLATE, music_tool, user
 from tests.export import go_reader
 
@@ -149,7 +149,7 @@ def run_go(request: pytest.FixtureRequest) -> Run:
 
 
 def compare(run_go: Run, template: str, skip: tuple[str, ...] = ()) -> None:
-    syntax = formats.detect(template)
+    syntax = syntaxes.detect(template)
     go = go_template(template, syntax, {"eos_token": EOS})
     assert not [note for note in go.notes if "result" not in note and "blanks" not in note]
     cases = [
@@ -163,7 +163,7 @@ def compare(run_go: Run, template: str, skip: tuple[str, ...] = ()) -> None:
         require_found(syntax, tag)
 
 
-def require_found(syntax: formats.CallSyntax, tag: str) -> None:
+def require_found(syntax: syntaxes.CallSyntax, tag: str) -> None:
     """Ollama finds what the model writes: one call, several, and none in words."""
     names = [tool.name for tool in TOOLS]
     for calls in (CALLS[:1], CALLS):
@@ -198,7 +198,7 @@ def test_go_writes_qwen3s_questions(run_go: Run, shared: Path) -> None:
 
 
 def test_tools_turns_calls_and_results_have_their_place() -> None:
-    go = go_template(NANO, formats.get("hermes"))
+    go = go_template(NANO, syntaxes.get("hermes"))
     assert go.notes == []
     assert "{{ range .Tools }}\n# {{ .Function.Description }}: {{ .Function.Name }}" in go.text
     assert '{{ if eq .Role "user" }}<|im_start|>user\n{{ .Content }}<|im_end|>\n' in go.text
@@ -215,12 +215,12 @@ PLAIN = (
 )
 
 
-@pytest.mark.parametrize("name", [name for name in formats.names() if name not in NOT_FOUND])
+@pytest.mark.parametrize("name", [name for name in syntaxes.names() if name not in NOT_FOUND])
 def test_every_syntax_with_json_has_a_template_behind_which_calls_are_found(
     run_go: Run, name: str
 ) -> None:
     """A template that knows nothing of calls: the syntax itself says how they are written."""
-    syntax = formats.get(name)
+    syntax = syntaxes.get(name)
     go = go_template(PLAIN, syntax)
     assert "tools are shown as plain JSON, otherwise than in training" in go.notes[0]
     example = syntax.render([ToolCall("tool_name", {"argument": "value"})])
@@ -236,7 +236,7 @@ def test_every_syntax_with_json_has_a_template_behind_which_calls_are_found(
 @pytest.mark.parametrize("name", NOT_FOUND)
 def test_a_syntax_that_ollama_finds_no_calls_in_is_refused(name: str) -> None:
     with pytest.raises(ModelError, match=f"'{name}' has no template.*--ollama without"):
-        go_template(PLAIN, formats.get(name))
+        go_template(PLAIN, syntaxes.get(name))
 
 
 def test_the_reader_finds_what_ollama_does_with_the_text_between_calls_first() -> None:
@@ -257,11 +257,11 @@ def test_the_reader_finds_what_ollama_does_with_the_text_between_calls_first() -
 
 def test_a_template_that_is_no_conversation_is_refused() -> None:
     with pytest.raises(ModelError, match="cannot be turned into one for Ollama"):
-        go_template("{{ messages[0].content }}", formats.get("hermes"))
+        go_template("{{ messages[0].content }}", syntaxes.get("hermes"))
 
 
 def test_tools_in_json_are_read_off_and_their_blanks_spoken_of() -> None:
-    go = go_template(TINY_TEMPLATE, formats.get("hermes"))
+    go = go_template(TINY_TEMPLATE, syntaxes.get("hermes"))
     assert "{{ range $n, $t := .Tools }}" in go.text
     assert "without training's blanks" in go.notes[0]
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from edgetool.errors import DataError, ModelError
+from edgetool.export.export import export_gguf
+from edgetool.export.gguf.quantize import QUANTS
 from edgetool.export.imatrix import ImportanceMatrix, collect, read_weights
 from edgetool.export.plan import make_plan
-from edgetool.export.quantize import QUANTS
-from edgetool.export.run import export_gguf
 from edgetool.export.weights import TrainedWeights
 from tests.export.conftest import Folder
 
@@ -145,7 +145,7 @@ def test_a_weighed_file_has_llama_cpps_types_in_every_layer(
 def test_a_weighed_file_rounds_what_matters_more_finely() -> None:
     from gguf import GGMLQuantizationType, quants
 
-    from edgetool.export import ggml
+    from edgetool.export.gguf import ggml
 
     rng = np.random.default_rng(0)
     values = rng.normal(size=(64, 256)).astype(np.float32)

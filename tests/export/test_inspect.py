@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from edgetool.calls.template_choice import why_tools_are_hidden
+from edgetool.calls.prompt.template_choice import why_tools_are_hidden
 from edgetool.errors import ModelError
 from edgetool.export import inspect
+from edgetool.export.export import export_gguf
 from edgetool.export.inspect import ToolSupport, inspect_gguf
-from edgetool.export.run import export_gguf
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from edgetool.export.export import export_gguf
 from edgetool.export.receipt import read_receipt
-from edgetool.export.run import export_gguf
 
 QUANTS = ["Q8_0", "Q4_K_M"]
 KILLS = 20
@@ -26,7 +26,7 @@ CHILD = """
 import sys
 from pathlib import Path
 import llama_cpp, transformers
-from edgetool.export.run import export_gguf
+from edgetool.export.export import export_gguf
 print("ready", flush=True)
 export_gguf(Path(sys.argv[1]), None, Path(sys.argv[2]), sys.argv[3:])
 """
@@ -67,7 +67,7 @@ def test_a_full_disk_leaves_the_earlier_files(tiny_model: Path, tmp_path: Path, 
 def children() -> Iterator[ForkServerContext]:
     """Processes that begin with everything imported, so that a kill costs what an export does."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["edgetool.export.run", "gguf", "llama_cpp", "tokenizers"])
+    context.set_forkserver_preload(["edgetool.export.export", "gguf", "llama_cpp", "tokenizers"])
     yield context
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgetool.export.fidelity import compare_logits, greedy_agreement, summarize
+from edgetool.export.export import export_gguf
 from edgetool.export.merge import merge
-from edgetool.export.run import export_gguf
+from edgetool.export.parity import compare_logits, greedy_agreement, summarize
 from tests.export.conftest import Folder
 
 PROMPTS = [list(range(30, 330)), [7], [1, 2, 3, 300, 4]]

@@ -12,11 +12,11 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from edgetool.errors import ModelError
-from edgetool.export.fidelity import token_mismatches
+from edgetool.export.export import export_gguf
 from edgetool.export.model_folder import ModelFolder
-from edgetool.export.pretokenizers import GPT2, KNOWN, LLAMA3, QWEN2, recognise
-from edgetool.export.probes import KINDS, every_three
-from edgetool.export.run import export_gguf
+from edgetool.export.parity import token_mismatches
+from edgetool.export.tokenizer.pretokenizers import GPT2, KNOWN, LLAMA3, QWEN2, recognise
+from edgetool.export.tokenizer.probes import KINDS, every_three
 from tests.export.conftest import Folder, edit_json
 from tests.export.test_vocabulary import pre_tokenizer
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from edgetool.errors import UsageError
-from edgetool.export import ggml
-from edgetool.export.quantize import QUANTS, get_quant, tensor_type
-from edgetool.export.run import export_gguf
+from edgetool.export.export import export_gguf
+from edgetool.export.gguf import ggml
+from edgetool.export.gguf.quantize import QUANTS, get_quant, tensor_type
 from tests.export.conftest import Folder
 
 SHAPES: dict[str, dict[str, Any]] = {

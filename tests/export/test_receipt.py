@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from edgetool.export.export import export_gguf
 from edgetool.export.receipt import (
     ExportedFile,
     Source,
@@ -17,7 +18,6 @@ from edgetool.export.receipt import (
     sha256_of,
     with_earlier_files,
 )
-from edgetool.export.run import export_gguf
 
 
 def export(

@@ -14,12 +14,12 @@ import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from edgetool.errors import ModelError
-from edgetool.export.fidelity import _llama_tokenizer, as_prompts, token_mismatches
+from edgetool.export.export import export_gguf
 from edgetool.export.model_folder import ModelFolder
-from edgetool.export.probes import PROBES
+from edgetool.export.parity import _llama_tokenizer, as_prompts, token_mismatches
 from edgetool.export.receipt import FILE, read_receipt
-from edgetool.export.run import export_gguf
-from edgetool.export.sentencepiece import (
+from edgetool.export.tokenizer.probes import PROBES
+from edgetool.export.tokenizer.sentencepiece import (
     BYTE,
     BYTES,
     SPACE,
@@ -27,7 +27,7 @@ from edgetool.export.sentencepiece import (
     lacks_merges,
     read_pieces,
 )
-from edgetool.export.vocabulary import CONTROL, USER_DEFINED, read_vocabulary
+from edgetool.export.tokenizer.vocabulary import CONTROL, USER_DEFINED, read_vocabulary
 from tests.export.conftest import Folder, edit_json
 from tests.export.test_vocabulary import NASTY
 

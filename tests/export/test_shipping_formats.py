@@ -12,10 +12,10 @@ import yaml
 
 from edgetool.errors import ModelError, UsageError
 from edgetool.export.card import Origin, write_card
-from edgetool.export.gguf_writer import Plan
+from edgetool.export.gguf.writer import Plan
 from edgetool.export.lm_studio import lay_out
 from edgetool.export.model_folder import ModelFolder
-from edgetool.export.modelfile import modelfile
+from edgetool.export.ollama.modelfile import modelfile
 from edgetool.export.plan import make_plan
 from edgetool.export.receipt import ExportedFile
 from edgetool.export.weights import TrainedWeights

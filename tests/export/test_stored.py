@@ -13,16 +13,16 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from edgetool.errors import ModelError
-from edgetool.export.fidelity import compare_logits
+from edgetool.export.export import export_gguf
 from edgetool.export.merge import merge
 from edgetool.export.model_folder import ModelFolder
+from edgetool.export.parity import compare_logits
 from edgetool.export.plan import check_exportable
-from edgetool.export.run import export_gguf
 from edgetool.export.stored import EMBEDDING, HEAD, computed_tensors, left_out
 from edgetool.export.weights import TrainedWeights
+from edgetool.fidelity.stages import fill, load_plain
+from edgetool.fidelity.survey import Subject
 from edgetool.train.load import LoadSettings, load_policy
-from edgetool.verbs.steps import fill, load_plain
-from edgetool.verbs.survey import Subject
 from tests.export.conftest import Folder, edit_json
 
 IDS = list(range(30, 90))

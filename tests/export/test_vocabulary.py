@@ -10,12 +10,18 @@ from typing import Any
 import pytest
 
 from edgetool.errors import ModelError
-from edgetool.export import pretokenizers
-from edgetool.export.fidelity import require_same_tokens, token_mismatches
+from edgetool.export.export import export_gguf
 from edgetool.export.model_folder import ModelFolder
-from edgetool.export.probes import PROBES
-from edgetool.export.run import export_gguf
-from edgetool.export.vocabulary import CONTROL, NORMAL, UNUSED, USER_DEFINED, read_vocabulary
+from edgetool.export.parity import require_same_tokens, token_mismatches
+from edgetool.export.tokenizer import pretokenizers
+from edgetool.export.tokenizer.probes import PROBES
+from edgetool.export.tokenizer.vocabulary import (
+    CONTROL,
+    NORMAL,
+    UNUSED,
+    USER_DEFINED,
+    read_vocabulary,
+)
 from tests.export.conftest import Folder, edit_json
 
 NASTY = (
@@ -212,7 +218,7 @@ def test_the_real_qwen_tokenizer_writes_the_published_ids(
     shared: Path, make_model: Folder, tmp_path: Path
 ) -> None:
     """llama.cpp's published vocabulary test: pieces of text and, line by line, their ids."""
-    from edgetool.export.fidelity import _llama_tokenizer
+    from edgetool.export.parity import _llama_tokenizer
 
     model = make_model("Qwen2", vocab_size=151936, hidden_size=64, num_hidden_layers=1)
     for name in ("tokenizer.json", "tokenizer_config.json"):
@@ -240,7 +246,7 @@ def test_published_byte_level_vocabularies_write_the_published_ids(
 ) -> None:
     from gguf import GGUFReader
 
-    from edgetool.export.fidelity import _llama_tokenizer
+    from edgetool.export.parity import _llama_tokenizer
 
     source = shared / "fixtures" / "vocab" / f"ggml-vocab-{name}.gguf"
     fields = GGUFReader(source).fields

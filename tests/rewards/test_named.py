@@ -8,7 +8,7 @@ import types
 import pytest
 
 from edgetool import rewards
-from edgetool.calls.formats.base import Parsed
+from edgetool.calls.syntaxes.base import Parsed
 from edgetool.calls.types import Example
 from edgetool.errors import UsageError
 

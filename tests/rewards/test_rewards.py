@@ -8,8 +8,8 @@ import time
 import pytest
 
 from edgetool import rewards
-from edgetool.calls import formats
-from edgetool.calls.formats.base import Parsed
+from edgetool.calls import syntaxes
+from edgetool.calls.syntaxes.base import Parsed
 from edgetool.calls.types import Example, ExpectedCall, Tool, ToolCall
 from edgetool.errors import UsageError
 from edgetool.rewards.batch import Attempt, TrainerState
@@ -205,10 +205,10 @@ def test_length_pays_in_full_up_to_twice_the_expected_calls_and_then_less():
     assert length("Nothing fits.", []) == [None]
 
 
-@pytest.mark.parametrize("syntax", formats.names())
+@pytest.mark.parametrize("syntax", syntaxes.names())
 def test_length_has_room_for_every_call_syntax(syntax):
     for calls in ([OSLO], [OSLO, ROME], [ExpectedCall("f")]):
-        assert length(formats.get(syntax).render(calls), calls) == [1.0]
+        assert length(syntaxes.get(syntax).render(calls), calls) == [1.0]
 
 
 def test_a_pattern_that_backtracks_for_ever_costs_milliseconds():

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from edgetool.calls.formats import hermes
+from edgetool.calls.syntaxes import hermes
 from edgetool.data import demo
 
 torch = pytest.importorskip("torch")

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from edgetool.calls.formats import hermes
+from edgetool.calls.syntaxes import hermes
 from edgetool.calls.types import Tool, ToolCall
 
 torch = pytest.importorskip("torch")

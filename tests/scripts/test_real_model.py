@@ -85,7 +85,7 @@ def test_a_file_with_another_digest_is_refused_and_not_kept(tmp_path, monkeypatc
 def test_tools_reach_the_prompt_alike_in_training_and_in_the_file(name: str) -> None:
     """SmolLM2's own template shows none, and Gemma 3's base model has no template."""
     from edgetool.data import demo
-    from edgetool.serve.session import LlamaSession
+    from edgetool.llama.session import LlamaSession
     from edgetool.train.tokenizer import hf_prompter, load_tokenizer
 
     wanted = {"gemma3": "gemma"}.get(name)

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from edgetool.calls.types import Example
+from edgetool.rewards.scoring import WeightedReward
 from edgetool.train import load, unsloth
 from edgetool.train.exactness import require_exact
 from edgetool.train.load import LoadSettings
 from edgetool.train.loop import train
-from edgetool.train.scoring import WeightedReward
 from edgetool.train.settings import GRPOSettings, LoraSettings
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

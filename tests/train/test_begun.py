@@ -15,11 +15,11 @@ import torch
 from safetensors.torch import load_file
 
 from edgetool.calls.types import Example
-from edgetool.train import checkpoint, step
+from edgetool.rewards.scoring import WeightedReward
+from edgetool.train import checkpoint, grpo_step
 from edgetool.train.loop import TrainResult, train
 from edgetool.train.policy import Policy
-from edgetool.train.sampled import Sampled
-from edgetool.train.scoring import WeightedReward
+from edgetool.train.rollout_batch import Sampled
 from edgetool.train.settings import GRPOSettings
 from edgetool.train.update import Update
 
@@ -39,14 +39,14 @@ SETTINGS = GRPOSettings(
 @pytest.fixture(autouse=True)
 def by_length(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """A random model never makes a call; let a hash of its text be the score, and note the text."""
-    real, seen = step.score, []
+    real, seen = grpo_step.score, []
 
     def scored(text: str, *rest: Any, **options: Any) -> Any:
         seen.append(text)
         found = real(text, *rest, **options)
         return dataclasses.replace(found, reward=sum(text.encode()) % 97 / 97)
 
-    monkeypatch.setattr(step, "score", scored)
+    monkeypatch.setattr(grpo_step, "score", scored)
     yield seen
 
 
@@ -122,15 +122,15 @@ def test_a_stop_anywhere_in_a_step_gives_the_uninterrupted_result(
 def test_a_finished_rollout_is_kept_by_a_stop_before_the_update(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_length: list[str]
 ) -> None:
-    real = step.Stepper._sample
+    real = grpo_step.Stepper._sample
 
-    def then_stop(self: step.Stepper, number: int) -> Sampled:
+    def then_stop(self: grpo_step.Stepper, number: int) -> Sampled:
         found = real(self, number)
         os.kill(os.getpid(), signal.SIGTERM)
         return found
 
     with monkeypatch.context() as patch:
-        patch.setattr(step.Stepper, "_sample", then_stop)
+        patch.setattr(grpo_step.Stepper, "_sample", then_stop)
         stopped = start(tmp_path / "run")
     assert stopped.checkpoint == tmp_path / "run" / "checkpoints" / "step-000000-begun"
     assert not (stopped.checkpoint / "begun.safetensors").exists()

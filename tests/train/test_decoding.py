@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from edgetool.calls.runtime import Sampling
-from edgetool.train import decoding
+from edgetool.runtime import Sampling
+from edgetool.train import cuda_graph
 from edgetool.train import rollout as rollout_module
 from edgetool.train.attention import StaticCache
 from edgetool.train.policy import Policy
@@ -67,9 +67,9 @@ def test_what_cannot_be_recorded_is_run_as_it_is_and_said_once(
     policy.stop_ids = tuple(range(0, 500, 2))  # slots are freed, and steps made anew
     plain = [one.token_ids for one in written(policy, 12)]
     monkeypatch.setattr(rollout_module, "cache_type", lambda device: StaticCache)
-    monkeypatch.setattr(decoding, "recordable", lambda cache: True)
-    monkeypatch.setattr(decoding, "_Graph", Unrecordable)
-    with caplog.at_level(logging.WARNING, logger=decoding.__name__):
+    monkeypatch.setattr(cuda_graph, "recordable", lambda cache: True)
+    monkeypatch.setattr(cuda_graph, "_Graph", Unrecordable)
+    with caplog.at_level(logging.WARNING, logger=cuda_graph.__name__):
         assert [one.token_ids for one in written(policy, 12)] == plain
         assert [one.token_ids for one in written(policy, 12)] == plain
     assert [record.message for record in caplog.records] == [
@@ -85,5 +85,5 @@ def test_a_recorded_step_writes_what_the_plain_one_does(
     policy.device = torch.device("cuda")
     policy.stop_ids = (100_000,)
     recorded = written(policy, 70)  # recorded twice: the cache grows on the way
-    monkeypatch.setattr(decoding, "recordable", lambda cache: False)
+    monkeypatch.setattr(cuda_graph, "recordable", lambda cache: False)
     assert [one.token_ids for one in recorded] == [one.token_ids for one in written(policy, 70)]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from edgetool.calls.runtime import Sampling
+from edgetool.runtime import Sampling
 from edgetool.train import attention
 from edgetool.train.packing import FULL, Group, pack
 from edgetool.train.policy import Policy

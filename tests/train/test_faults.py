@@ -14,16 +14,17 @@ from typing import Any
 import pytest
 import torch
 
-from edgetool.calls import formats
-from edgetool.calls.formats import Parsed
+from edgetool.calls import syntaxes
+from edgetool.calls.syntaxes import Parsed
 from edgetool.calls.types import Example
 from edgetool.errors import EdgetoolError
 from edgetool.files import read_log
+from edgetool.rewards import faults, scoring
 from edgetool.rewards.batch import Attempt
-from edgetool.train import checkpoint, faults, grpo, scoring
+from edgetool.rewards.scoring import WeightedReward
+from edgetool.train import checkpoint, grpo_loss
 from edgetool.train.loop import train
 from edgetool.train.policy import Policy
-from edgetool.train.scoring import WeightedReward
 from edgetool.train.settings import GRPOSettings
 
 SETTINGS = GRPOSettings(
@@ -71,7 +72,7 @@ def test_a_reward_that_fails_leaves_its_completion_without_a_reward(
         WeightedReward("one", 1.0, lambda *_: 1.0),
         WeightedReward("broken", 1.0, function),
     ]
-    scored = scoring.score("hello", row, formats.get("hermes"), functions)
+    scored = scoring.score("hello", row, syntaxes.get("hermes"), functions)
     assert scored.scores[0] == 1.0
     assert math.isnan(scored.scores[1]) and math.isnan(scored.reward)
     assert scored.fault and re.search(said, scored.fault)
@@ -101,7 +102,7 @@ def test_updates_that_are_not_finite_are_skipped_and_three_in_a_row_end_the_run(
 ) -> None:
     policy = make_policy()
     before = {name: p.detach().clone() for name, p in policy.trainable().items()}
-    monkeypatch.setattr(grpo, "token_losses", lambda log_ratio, *_: log_ratio * math.nan)
+    monkeypatch.setattr(grpo_loss, "token_losses", lambda log_ratio, *_: log_ratio * math.nan)
     settings = dataclasses.replace(SETTINGS, max_steps=9)
     with pytest.raises(EdgetoolError, match=r"3 steps in a row(.|\n)*rows: .*lower learning_rate"):
         train(policy, examples, [varied()], settings, tmp_path / "run")
@@ -110,7 +111,10 @@ def test_updates_that_are_not_finite_are_skipped_and_three_in_a_row_end_the_run(
 
 
 def scored_together(function: Any, texts: list[str]) -> list[scoring.Scored]:
-    row, syntax = Example("r0", ({"role": "user", "content": "hi"},), (), ()), formats.get("hermes")
+    row, syntax = (
+        Example("r0", ({"role": "user", "content": "hi"},), (), ()),
+        syntaxes.get("hermes"),
+    )
     rewards = [
         WeightedReward("one", 1.0, lambda *_: 1.0),
         WeightedReward("mine", 0.5, function),
@@ -144,7 +148,7 @@ def test_a_completion_without_a_score_is_paid_by_its_other_rewards() -> None:
 def test_a_completion_that_no_function_has_a_score_for_has_no_reward() -> None:
     row = Example("r0", (), (), ())
     rewards = [WeightedReward("mine", 1.0, lambda completions: [None])]
-    scored = scoring.score("x", row, formats.get("hermes"), rewards)
+    scored = scoring.score("x", row, syntaxes.get("hermes"), rewards)
     assert math.isnan(scored.reward) and scored.fault is None
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from edgetool.errors import EdgetoolError
-from edgetool.train.fitting import Memory, halve, out_of_memory
+from edgetool.train.oom import Memory, halve, out_of_memory
 from edgetool.train.packing import Group
 from edgetool.train.policy import Policy
 from edgetool.train.settings import GRPOSettings

@@ -15,12 +15,12 @@ from safetensors.torch import load_file
 
 from edgetool.calls.types import Example
 from edgetool.errors import ConfigError, ModelError, UsageError
-from edgetool.train import step
-from edgetool.train.init_adapter import find_adapter, start_from
+from edgetool.rewards.scoring import WeightedReward
+from edgetool.train import grpo_step
+from edgetool.train.adapter import find_adapter, start_from
 from edgetool.train.load import load_policy
 from edgetool.train.loop import train
 from edgetool.train.policy import Policy
-from edgetool.train.scoring import WeightedReward
 from edgetool.train.settings import GRPOSettings, LoraSettings, SFTSettings
 from edgetool.train.sft import fine_tune
 from tests.train.conftest import EXACT
@@ -174,13 +174,13 @@ def test_the_reference_policy_is_what_training_began_with(
 @pytest.fixture(autouse=True)
 def by_text(monkeypatch: pytest.MonkeyPatch) -> None:
     """A random model never makes a call; its texts still differ, so let their hash be the score."""
-    real = step.score
+    real = grpo_step.score
 
     def scored(text: str, *rest: Any, **options: Any) -> Any:
         found = real(text, *rest, **options)
         return dataclasses.replace(found, reward=sum(text.encode()) % 97 / 97)
 
-    monkeypatch.setattr(step, "score", scored)
+    monkeypatch.setattr(grpo_step, "score", scored)
 
 
 def test_grpo_goes_on_from_a_supervised_run_with_no_divergence_at_first(

@@ -15,19 +15,20 @@ from safetensors.torch import load_file
 
 from edgetool import rewards
 from edgetool.activity import Activity
-from edgetool.calls import formats
-from edgetool.calls.formats import Parsed
+from edgetool.calls import syntaxes
+from edgetool.calls.syntaxes import Parsed
 from edgetool.calls.types import Example
 from edgetool.errors import ConfigError, EdgetoolError, PromptTooLong, UsageError
-from edgetool.train import checkpoint, scoring, step
+from edgetool.rewards import scoring
+from edgetool.rewards.scoring import WeightedReward
+from edgetool.train import checkpoint, grpo_step
+from edgetool.train.grpo_step import StepReport
 from edgetool.train.load import LoadSettings, load_policy
 from edgetool.train.loop import TrainResult, train
 from edgetool.train.policy import Policy
+from edgetool.train.rollout_batch import Sampled
 from edgetool.train.rows import prepare_rows, visited
-from edgetool.train.sampled import Sampled
-from edgetool.train.scoring import WeightedReward
 from edgetool.train.settings import GRPOSettings, LoraSettings
-from edgetool.train.step import StepReport
 
 SETTINGS = GRPOSettings(
     num_generations=4,
@@ -43,13 +44,13 @@ SETTINGS = GRPOSettings(
 @pytest.fixture(autouse=True)
 def by_length(monkeypatch: pytest.MonkeyPatch) -> None:
     """A random model never makes a call; its texts still differ, so let their hash be the score."""
-    real = step.score
+    real = grpo_step.score
 
     def scored(text: str, *rest: Any, **options: Any) -> Any:
         found = real(text, *rest, **options)
         return dataclasses.replace(found, reward=sum(text.encode()) % 97 / 97)
 
-    monkeypatch.setattr(step, "score", scored)
+    monkeypatch.setattr(grpo_step, "score", scored)
 
 
 def no_score(parsed: Parsed, example: Example) -> float:
@@ -276,12 +277,12 @@ def test_several_iterations_clip_and_measure_kl(start: Start, tmp_path: Path, be
 def test_groups_of_equal_reward_teach_nothing_and_are_counted(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    equal = step.score
+    equal = grpo_step.score
 
     def scored(*arguments: Any, **options: Any) -> Any:
         return dataclasses.replace(equal(*arguments, **options), reward=0.5)
 
-    monkeypatch.setattr(step, "score", scored)
+    monkeypatch.setattr(grpo_step, "score", scored)
     result = start(tmp_path / "run", max_steps=1)
     assert result.last["frac_reward_zero_std"] == 1
     assert result.last["grad_norm"] == 0
@@ -352,7 +353,7 @@ def test_a_sampled_step_counts_each_prompt_once() -> None:
 
 def test_a_cut_completion_earns_what_it_would_score_in_evaluation() -> None:
     no_call = Example("x", ({"role": "user", "content": "hi"},), (), ())
-    syntax = formats.get("hermes")
+    syntax = syntaxes.get("hermes")
     paid = WeightedReward("paper", 1.0, rewards.get("paper"))
     # prose is a right refusal when it ended by itself, and nothing when it was cut
     assert scoring.score("No tool", no_call, syntax, [paid]).reward == 1.0
@@ -365,14 +366,14 @@ def test_groups_of_equal_rewards_make_way_for_other_rows(
     # The first rollout earns 0 throughout; what is drawn in its place differs.
     policy, settings = make_policy(), dataclasses.replace(SETTINGS, dynamic_sampling=2)
     rows = prepare_rows(policy, examples, settings).rows
-    real, calls = step.score, itertools.count()
+    real, calls = grpo_step.score, itertools.count()
 
     def first_round_equal(*rest: Any, **options: Any) -> Any:
         found = real(*rest, **options)
         return dataclasses.replace(found, reward=0.0) if next(calls) < 8 else found
 
-    monkeypatch.setattr(step, "score", first_round_equal)
-    report = step.Stepper(policy, rows, ZERO, settings).run(0)
+    monkeypatch.setattr(grpo_step, "score", first_round_equal)
+    report = grpo_step.Stepper(policy, rows, ZERO, settings).run(0)
     assert report.metrics["replaced_groups"] == 2
     assert report.metrics["frac_reward_zero_std"] == 0
     sampled = report.sampled
@@ -385,15 +386,15 @@ def test_replaced_groups_are_the_same_whenever_the_step_is_run(
 ) -> None:
     settings = dataclasses.replace(SETTINGS, dynamic_sampling=1)
     monkeypatch.setattr(
-        step,
+        grpo_step,
         "score",
-        lambda *a, real=step.score, **k: dataclasses.replace(real(*a, **k), reward=0.0),
+        lambda *a, real=grpo_step.score, **k: dataclasses.replace(real(*a, **k), reward=0.0),
     )
     drawn = []
     for _ in range(2):
         policy = make_policy()
         rows = prepare_rows(policy, examples, settings).rows
-        sampled = step.Stepper(policy, rows, ZERO, settings).run(5).sampled
+        sampled = grpo_step.Stepper(policy, rows, ZERO, settings).run(5).sampled
         drawn.append(
             [
                 (row.example.id, w.token_ids)

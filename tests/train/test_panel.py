@@ -8,15 +8,15 @@ from rich.console import Console
 
 from edgetool import activity as activities
 from edgetool.activity import Activity, busy, duration
-from edgetool.calls.formats import Parsed
-from edgetool.calls.match import judge
+from edgetool.calls.judge.match import judge
+from edgetool.calls.syntaxes import Parsed
 from edgetool.calls.types import Example
-from edgetool.train.panel import Panel, View, draw
+from edgetool.rewards.scoring import Scored
+from edgetool.train.grpo_step import StepReport
+from edgetool.train.progress import Panel, View, draw
 from edgetool.train.rollout import Written
+from edgetool.train.rollout_batch import Sampled
 from edgetool.train.rows import Row
-from edgetool.train.sampled import Sampled
-from edgetool.train.scoring import Scored
-from edgetool.train.step import StepReport
 
 METRICS = dict.fromkeys(
     ("loss", "kl", "entropy", "grad_norm", "device_mb", "step_time", "completions/mean_length"), 0.0

@@ -14,11 +14,11 @@ from safetensors.torch import load_file
 from edgetool.calls.types import Example
 from edgetool.config import build_config
 from edgetool.errors import ConfigError
-from edgetool.train import step
+from edgetool.rewards.scoring import WeightedReward
+from edgetool.train import grpo_step
 from edgetool.train.loop import train
 from edgetool.train.policy import Policy
 from edgetool.train.rows import prepare_rows
-from edgetool.train.scoring import WeightedReward
 from edgetool.train.settings import GRPOSettings, SFTSettings
 from edgetool.train.sft import SFTStepper
 from edgetool.train.supervised import prepare_supervised
@@ -38,13 +38,13 @@ SETTINGS = GRPOSettings(
 
 @pytest.fixture(autouse=True)
 def by_hash(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = step.score
+    real = grpo_step.score
 
     def scored(text: str, *rest: Any, **options: Any) -> Any:
         found = real(text, *rest, **options)
         return dataclasses.replace(found, reward=sum(text.encode()) % 97 / 97)
 
-    monkeypatch.setattr(step, "score", scored)
+    monkeypatch.setattr(grpo_step, "score", scored)
 
 
 def rates(cycles: int | None, warmup_steps: int = 0, max_steps: int = 8) -> list[float]:
@@ -159,13 +159,13 @@ def test_accumulation_is_the_same_step_in_smaller_rollouts(
     make_policy: Callable[..., Policy], examples: list[Example], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
-    real = step.rollout
+    real = grpo_step.rollout
 
     def counted(policy: Policy, prompts: Any, *rest: Any, **options: Any) -> Any:
         sizes.append(len(prompts))
         return real(policy, prompts, *rest, **options)
 
-    monkeypatch.setattr(step, "rollout", counted)
+    monkeypatch.setattr(grpo_step, "rollout", counted)
 
     def run(prompts: int, parts: int) -> tuple[Any, dict[str, torch.Tensor]]:
         policy = make_policy()
@@ -173,7 +173,7 @@ def test_accumulation_is_the_same_step_in_smaller_rollouts(
             SETTINGS, prompts_per_step=prompts, gradient_accumulation_steps=parts
         )
         rows = prepare_rows(policy, examples, settings).rows
-        report = step.Stepper(policy, rows, ZERO, settings).run(0)
+        report = grpo_step.Stepper(policy, rows, ZERO, settings).run(0)
         return report, {n: m.detach().clone() for n, m in policy.trainable().items()}
 
     at_once, one = run(6, 1)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from edgetool.train.ranks import ALONE, Ranks
+from edgetool.train.distributed import ALONE, Ranks
 
 # Without an argument: one process. The settings need two micro-batches and clip in iteration two.
 STEP = """
@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from edgetool.calls.types import Example
 from edgetool.train import scoring, step
 from edgetool.train.load import LoadSettings, load_policy
-from edgetool.train.ranks import joined
+from edgetool.train.distributed import joined
 from edgetool.train.rows import Row
 from edgetool.train.settings import GRPOSettings, LoraSettings
 
@@ -89,7 +89,7 @@ import torch
 from safetensors.torch import save_file
 from edgetool.calls.types import Example
 from edgetool.train.load import LoadSettings, load_policy
-from edgetool.train.ranks import joined
+from edgetool.train.distributed import joined
 from edgetool.train.settings import LoraSettings, SFTSettings
 from edgetool.train.sft import SFTStepper
 from edgetool.train.supervised import SupervisedRow
@@ -143,8 +143,8 @@ def test_a_process_alone_sends_nothing() -> None:
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_what_was_dealt_comes_back_in_its_order(size: int) -> None:
     from edgetool.calls.types import Example
+    from edgetool.train.rollout_batch import Sampled
     from edgetool.train.rows import Row
-    from edgetool.train.sampled import Sampled
 
     rows = [Row(Example(str(i), (), (), ()), (i,)) for i in range(5)]
     parts = [

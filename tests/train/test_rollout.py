@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from edgetool.calls.runtime import Sampling
+from edgetool.runtime import Sampling
 from edgetool.train import rollout as rollout_module
 from edgetool.train.policy import Policy
 from edgetool.train.rollout import Written, completion_seed, rollout

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgetool.calls.runtime import ARMS, CONSTRAINED, Runtime, Sampling, in_order
 from edgetool.calls.types import Example
 from edgetool.errors import UsageError
 from edgetool.eval.evaluate import evaluate
-from edgetool.train.memory import peak_resident_mb
+from edgetool.runtime import ARMS, CONSTRAINED, Runtime, Sampling, in_order
+from edgetool.system import peak_resident_mb
 from edgetool.train.policy import Policy
 from edgetool.train.rollout import rollout
 from edgetool.train.runtime import PolicyRuntime

@@ -15,10 +15,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from edgetool.calls.runtime import Sampling, in_order
 from edgetool.calls.types import Example
 from edgetool.errors import ConfigError, UsageError
-from edgetool.train import fitting, sft
+from edgetool.runtime import Sampling, in_order
+from edgetool.train import oom, sft
 from edgetool.train.loop import TrainResult
 from edgetool.train.policy import Policy
 from edgetool.train.runtime import PolicyRuntime
@@ -102,7 +102,7 @@ def test_out_of_memory_gives_the_same_gradient_and_names_the_setting(
         return real(network, batch, *rest)
 
     monkeypatch.setattr(sft, "completion_logps", small)
-    monkeypatch.setattr(fitting.Memory, "_note", lambda self, tokens: notes.append(self.section))
+    monkeypatch.setattr(oom.Memory, "_note", lambda self, tokens: notes.append(self.section))
     _, halves = gradients_of_a_step(policy, rows)
     assert set(notes) == {"sft"}
     assert all(relative(halves[name], whole[name]) <= 1e-5 for name in whole)

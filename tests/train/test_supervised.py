@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from edgetool.calls import formats
-from edgetool.calls.match import judge
+from edgetool.calls import syntaxes
+from edgetool.calls.judge.match import judge
 from edgetool.calls.types import Example, ExpectedCall
 from edgetool.errors import ConfigError, DataError, PromptTooLong
 from edgetool.train.load import LoadSettings
@@ -56,7 +56,7 @@ def test_the_judge_finds_every_completion_right(
     rows = prepare_supervised(policy, examples, SETTINGS).rows
     texts = policy.decode([row.completion for row in rows])
     for text, row in zip(texts, rows, strict=True):
-        parsed = formats.read(policy.prompter.syntax, text, finished=True)
+        parsed = syntaxes.read(policy.prompter.syntax, text, finished=True)
         assert judge(parsed, row.example.calls).exact
 
 

@@ -27,16 +27,16 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from edgetool.calls.match import Verdict
+from edgetool.calls.judge.match import Verdict
 from edgetool.calls.types import Example
-from edgetool.train import attention, grpo
+from edgetool.rewards.scoring import Scored
+from edgetool.train import attention, grpo_loss
+from edgetool.train.grpo_step import Stepper
 from edgetool.train.policy import Policy
 from edgetool.train.rollout import Written
+from edgetool.train.rollout_batch import Sampled
 from edgetool.train.rows import Row
-from edgetool.train.sampled import Sampled
-from edgetool.train.scoring import Scored
 from edgetool.train.settings import GRPOSettings
-from edgetool.train.step import Stepper
 
 GOLDEN = Path(__file__).parent / "golden" / "trl"
 RECORD = json.loads((GOLDEN / "record.json").read_text(encoding="utf-8"))
@@ -116,7 +116,7 @@ def apart(ours: Tensor, theirs: Tensor) -> float:
 @pytest.mark.parametrize("name", CASES)
 def test_advantages_are_trl_s(name: str) -> None:
     case = CASES[name]
-    ours = grpo.advantages(rewards_of(case), case["settings"].get("scale_rewards", "group"))
+    ours = grpo_loss.advantages(rewards_of(case), case["settings"].get("scale_rewards", "group"))
     assert ours.flatten().tolist() == pytest.approx(case["advantages"], rel=1e-5, abs=1e-7)
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from edgetool.train import grpo
+from edgetool.train import grpo_loss
 from edgetool.train.packing import Group
 from edgetool.train.policy import Policy
 from edgetool.train.settings import GRPOSettings
@@ -30,7 +30,7 @@ def windowed(family: Callable[[str], Policy]) -> Policy:
 def handed(policy: Policy, settings: GRPOSettings) -> torch.Tensor:
     """The gradient each optimizer step is given: [iterations, numbers in the adapter]."""
     lengths, kept = torch.tensor([2, 4, 1, 3]), torch.ones(4, dtype=torch.bool)
-    weights = grpo.token_weights(lengths, kept, settings.loss_type, 8)
+    weights = grpo_loss.token_weights(lengths, kept, settings.loss_type, 8)
     batch, given = Batch(GROUPS, weights, torch.tensor(ADVANTAGES)), []
     with put_back(policy) as matrices:
         optimizer = torch.optim.SGD(matrices, lr=settings.learning_rate)
@@ -123,7 +123,7 @@ def test_the_steps_compared_above_clip_some_tokens_and_not_others(
     settings = GRPOSettings(
         loss_type=loss_type, importance_sampling_level=level, num_iterations=3, max_grad_norm=1e9
     )
-    weights = grpo.token_weights(torch.tensor([2, 4, 1, 3]), torch.ones(4) > 0, loss_type, 8)
+    weights = grpo_loss.token_weights(torch.tensor([2, 4, 1, 3]), torch.ones(4) > 0, loss_type, 8)
     with put_back(windowed) as matrices:
         optimizer = torch.optim.SGD(matrices, lr=RATE)
         batch = Batch(GROUPS, weights, torch.tensor(ADVANTAGES))

@@ -16,11 +16,11 @@ from safetensors.torch import load_file
 from edgetool.calls.types import Example
 from edgetool.errors import ConfigError
 from edgetool.files import read_log
+from edgetool.rewards.schedule import Schedule, Weights
+from edgetool.rewards.scoring import WeightedReward
 from edgetool.train.loop import TrainResult, train
 from edgetool.train.policy import Policy
-from edgetool.train.scoring import WeightedReward
 from edgetool.train.settings import GRPOSettings
-from edgetool.train.weights import Schedule, Weights
 
 FALLING = Schedule(until=0.75, then=0.125, window=2)
 

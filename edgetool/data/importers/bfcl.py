@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgetool.calls.dialects import json_schema
+from edgetool.calls.tools.dialects import json_schema
+from edgetool.calls.tools.validation import misfit
 from edgetool.calls.types import ExpectedCall, JsonObject, Tool
-from edgetool.calls.validation import misfit
 from edgetool.data import bfcl
 from edgetool.data.check import Problem, mapping
 from edgetool.data.draft import Draft, json_list

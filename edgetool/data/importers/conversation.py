@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from edgetool.calls.formats.base import INVALID, loads
-from edgetool.calls.formats.literals import PYTHON, read_value
-from edgetool.calls.parts import ONLY_TEXT
+from edgetool.calls.json_text import INVALID, loads
+from edgetool.calls.prompt.content_parts import ONLY_TEXT
+from edgetool.calls.syntaxes.literals import PYTHON, read_value
 from edgetool.calls.types import JsonObject, Message
 from edgetool.data.check import Problem, require_text, text_of_parts
 from edgetool.data.draft import Draft, call_of, json_list

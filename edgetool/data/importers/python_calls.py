@@ -11,9 +11,9 @@ import ast
 import re
 from typing import Any
 
-from edgetool.calls.formats.base import MAX_DEPTH
-from edgetool.calls.formats.literals import PYTHON, Reader, Unreadable
-from edgetool.calls.formats.python_calls import read_argument
+from edgetool.calls.json_text import MAX_DEPTH
+from edgetool.calls.syntaxes.literals import PYTHON, Reader, Unreadable
+from edgetool.calls.syntaxes.python_calls import read_argument
 from edgetool.calls.types import JsonObject
 from edgetool.data.check import Problem
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgetool.calls.formats.base import dumps
+from edgetool.calls.json_text import dumps
 from edgetool.calls.types import JsonObject
 from edgetool.data.check import Problem, mapping, require_text
 from edgetool.data.draft import Draft, json_list

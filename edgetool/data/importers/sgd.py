@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgetool.calls.formats.base import dumps
+from edgetool.calls.json_text import dumps
 from edgetool.calls.types import JsonObject, Message
 from edgetool.data.check import Problem, require_text
 from edgetool.data.draft import Draft, json_list

@@ -12,9 +12,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from edgetool.calls.formats import hermes
-from edgetool.calls.formats.base import INVALID, loads, loads_at
-from edgetool.calls.formats.literals import PYTHON, Reader, Unreadable, read_value
+from edgetool.calls.json_text import INVALID, loads, loads_at
+from edgetool.calls.syntaxes import hermes
+from edgetool.calls.syntaxes.literals import PYTHON, Reader, Unreadable, read_value
 from edgetool.calls.types import JsonObject
 from edgetool.data.check import Problem
 from edgetool.data.draft import call_of, json_value

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from edgetool.calls.formats.base import INVALID, loads
+from edgetool.calls.json_text import INVALID, loads
 from edgetool.calls.types import JsonObject, Message
 from edgetool.data.check import Problem, mapping, require_text
 from edgetool.data.draft import Draft, call_of, json_list, json_value

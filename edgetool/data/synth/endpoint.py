@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from edgetool.calls.formats.base import INVALID, dumps, loads
+from edgetool.calls.json_text import INVALID, dumps, loads
 from edgetool.calls.types import JsonObject, Tool
 from edgetool.errors import EdgetoolError, UsageError
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgetool.calls.formats.base import dumps
+from edgetool.calls.json_text import dumps
 from edgetool.calls.types import Example, JsonObject, Tool
 from edgetool.data.check import Problem, expected_call
 from edgetool.data.rows import line_of

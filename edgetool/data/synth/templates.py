@@ -6,7 +6,7 @@ import random
 import re
 from typing import Any
 
-from edgetool.calls.formats.base import dumps
+from edgetool.calls.json_text import dumps
 from edgetool.calls.types import JsonObject, Tool
 
 _OPENINGS = (

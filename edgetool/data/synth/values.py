@@ -14,10 +14,10 @@ from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from edgetool.calls.formats.schema_parts import SchemaError
-from edgetool.calls.formats.schema_tree import arguments_of, is_composed
+from edgetool.calls.schema.parts import SchemaError
+from edgetool.calls.schema.tree import arguments_of, is_composed
+from edgetool.calls.tools.validation import misfit
 from edgetool.calls.types import JsonObject, Tool
-from edgetool.calls.validation import misfit
 from edgetool.data.words import pseudo_word
 
 _DEEPEST = 6

@@ -13,11 +13,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from edgetool.calls.runtime import row_seed
 from edgetool.calls.types import JsonObject
 from edgetool.data.draft import Draft
 from edgetool.data.importers import seal_tools
 from edgetool.eval.suites.base import Loaded, Row, Unscorable, collect
+from edgetool.runtime import row_seed
 
 NAME = "seal-tools"
 FOLDERS = ("seal-tools", "Seal-Tools")

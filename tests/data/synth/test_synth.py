@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from edgetool.calls.tools.validation import misfit
 from edgetool.calls.types import Tool
-from edgetool.calls.validation import misfit
 from edgetool.data.rows import load_rows
 from edgetool.data.split import normalised
 from edgetool.data.synth.endpoint import Endpoint, Writer, read_utterances, unsaid

@@ -1,0 +1,1 @@
+"""The one judge: is this call right, and what is wrong with it?"""

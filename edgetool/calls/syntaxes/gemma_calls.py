@@ -1,0 +1,91 @@
+"""`call:name{key:value}` between markers: what functiongemma and gemma4 share.
+
+Strings stand as they are between two quotes of the model's own, which cannot be escaped: a string
+that holds the quote itself cannot be written. Keys are in alphabetical order in what the templates
+write, and in any order in what is read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgetool.calls.schema.tree import arguments_of
+from edgetool.calls.syntaxes.base import Parsed
+from edgetool.calls.syntaxes.literals import Reader, Spelling, Unreadable
+from edgetool.calls.syntaxes.rules import literal, start, untrusted
+from edgetool.calls.syntaxes.schema_rules import SchemaRules
+from edgetool.calls.types import Tool, ToolCall
+
+_NAME = re.compile(r"[^{}\s<>]+")
+
+
+@dataclass(frozen=True)
+class GemmaCalls:
+    """The syntax with its markers and its quote."""
+
+    start: str
+    end: str
+    quote: str
+
+    @property
+    def spelling(self) -> Spelling:
+        return Spelling("true", "false", "null", self.quote, True, (",", ":"))
+
+    def render(self, calls: Sequence[ToolCall]) -> str:
+        return "".join(self._call(call) for call in calls)
+
+    def _call(self, call: ToolCall) -> str:
+        return f"{self.start}call:{call.name}{self.spelling.write(call.arguments)}{self.end}"
+
+    def parse(self, text: str) -> Parsed:
+        if not text.strip():
+            return Parsed(problem="empty")
+        calls: list[ToolCall] = []
+        problems: list[str] = []
+        outside, position = "", 0
+        while (opened := text.find(self.start, position)) >= 0:
+            outside += text[position:opened]
+            call, problem, position = self._block(text, opened + len(self.start))
+            calls += [call] if call is not None else []
+            problems += [problem] if problem is not None else []
+        outside += text[position:]
+        if (calls or problems or self.end in outside) and outside.strip():
+            problems.append("extra_text")
+        return Parsed(tuple(calls), problems[0] if problems else None)
+
+    def _block(self, text: str, begin: int) -> tuple[ToolCall | None, str | None, int]:
+        """The call behind a marker, what is wrong with it, and where the block ends."""
+        reader = Reader(text, begin, self.spelling)
+        try:
+            reader.need("call:")
+            name = reader.match(_NAME)
+            arguments = reader.value()
+        except Unreadable:
+            name = arguments = None
+        if not isinstance(name, str) or not isinstance(arguments, dict):
+            following = text.find(self.start, begin)
+            limit = following if following >= 0 else len(text)
+            closed = text.find(self.end, begin, limit)
+            return None, "not_a_call", closed + len(self.end) if closed >= 0 else limit
+        call = ToolCall(name, arguments)
+        if not reader.take(self.end):
+            return call, "unclosed", reader.at
+        return call, None, reader.at
+
+    def grammar(self, tools: Sequence[Tool], required: bool) -> str:
+        rules = start(tools, required=required, prose=r"/[^<\s][^<]*/")
+        if not tools:
+            return str(rules)
+        choices = []
+        for tool in tools:
+            tree, shapes = arguments_of(tool)
+            values = SchemaRules(rules, self.spelling, tree)
+            bodies = " | ".join(map(values.arguments, shapes))
+            choices.append(rules.add(f"{untrusted(tool.name)} ({bodies})"))
+        rules.define(
+            "call", f"{literal(self.start + 'call:')} ({' | '.join(choices)}) {literal(self.end)}"
+        )
+        rules.define("calls", "call+")
+        return str(rules)

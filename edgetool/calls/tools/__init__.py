@@ -1,0 +1,1 @@
+"""Tools: read in any form, checked, made from Python functions."""

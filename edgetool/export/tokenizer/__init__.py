@@ -1,0 +1,1 @@
+"""A tokenizer in the form that GGUF stores."""

@@ -1,0 +1,1 @@
+"""What each step from the adapter to the file cost."""

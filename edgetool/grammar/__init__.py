@@ -1,0 +1,1 @@
+"""What may be written next: grammars made from the tools' JSON Schemas."""

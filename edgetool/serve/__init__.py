@@ -1,1 +1,0 @@
-"""llama.cpp on the device: free and constrained decoding, and an HTTP API."""

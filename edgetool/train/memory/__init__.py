@@ -1,0 +1,1 @@
+"""What a training run will take in memory, before anything is loaded."""
