@@ -10,6 +10,7 @@ from edgetool.eval.report import tested as about_it
 from edgetool.eval.report.headline import headline, markdown, shares
 from edgetool.eval.report.report import report_facts
 from edgetool.eval.report.summary import main_runtime
+from edgetool.eval.report.tested import model_name
 from tests.eval.conftest import arm
 
 ABOUT = {
@@ -152,3 +153,15 @@ def test_markdown_says_the_same():
     assert lines[0] == "**nano. Requests answered with exactly the right tool calls: 50 % → 100 %**"
     assert "- Command: `edgetool demo`" in lines
     assert sum(line.startswith("| ") for line in lines) == 4  # head, rule, base, trained
+
+
+@pytest.mark.parametrize(
+    ("model", "shown"),
+    [
+        ("/home/me/models/smollm2/model", "smollm2/model"),
+        ("Qwen/Qwen2.5-0.5B-Instruct", "Qwen/Qwen2.5-0.5B-Instruct"),
+        ("nano", "nano"),
+    ],
+)
+def test_of_a_long_path_a_report_shows_the_end(model, shown):
+    assert model_name({"about": {"model": model}, "config": {}}, "x") == shown

@@ -15,6 +15,7 @@ from edgetool.llama.session import LlamaSession
 
 # Harmless until somebody says more than once that it is an attack.
 TEMPLATE = (
+    "{% for tool in tools or [] %}{{ tool | tojson }}\n{% endfor %}"
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if messages | length > 1 %}{% for a in range(99999) %}{% for b in range(99999) %}"
     "{% endfor %}{% endfor %}{% endif %}<|im_start|>assistant\n"

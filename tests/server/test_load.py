@@ -88,8 +88,9 @@ def resident_kb(pid: int) -> int:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 def test_memory_stays_flat_over_many_requests(gguf, tmp_path):
     many, sizes = int(os.environ.get("EDGETOOL_MANY_REQUESTS", MANY)), []
+    options = ("--tools", str(tools_file(tmp_path)), "--offer-tools", "--context", "512")
     with (
-        Hosted(gguf, "--tools", str(tools_file(tmp_path)), "--context", "512") as hosted,
+        Hosted(gguf, *options) as hosted,
         httpx.Client(timeout=60) as client,
         ThreadPoolExecutor(8) as pool,
     ):

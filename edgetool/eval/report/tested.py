@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from edgetool.calls.types import Example
@@ -43,8 +44,11 @@ def tested(
 
 
 def model_name(facts: Facts, fallback: str) -> str:
+    """The model as a reader may know it: of a longer path, which is one machine's, the end."""
     about, config = facts.get("about") or {}, facts["config"]
-    return str(about.get("model") or config.get("model") or config.get("target") or fallback)
+    name = str(about.get("model") or config.get("model") or config.get("target") or fallback)
+    parts = Path(name).parts
+    return name if len(parts) <= 2 else "/".join(parts[-2:])
 
 
 def _with_size(about: Facts, model: str) -> str:
