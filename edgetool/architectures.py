@@ -1,13 +1,14 @@
-"""Which transformers architectures become GGUF, and what their parts are called there.
+"""The one table of architectures: how each transformers model trains, is sized and becomes GGUF.
 
-To add one: a row in `ARCHITECTURES`. What its config.json says is read in shape.py, what its
-tensors need is done in layout.py.
+To add one: a row in `ARCHITECTURES`. What GGUF's header says of it is read in export/shape.py, and
+what its tensors need is done in export/gguf/layout.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from edgetool.errors import ModelError
@@ -68,6 +69,9 @@ class Architecture:
     nope_every     every so many layers it rotates nothing; 0: it always rotates
     scales         config.json's factors -> their keys in GGUF; 1.0 where not set
     assumed        what config.json may leave out: transformers' own defaults
+    trains_windows transformers follows a sliding window in some or all layers of it
+
+    To train one, nothing may lie between hidden states and logits but one matrix and one factor.
     """
 
     name: str
@@ -82,6 +86,22 @@ class Architecture:
     nope_every: int = 0
     scales: Mapping[str, str] = field(default_factory=dict)
     assumed: Mapping[str, Any] = field(default_factory=dict)
+    trains_windows: bool = True
+
+    @property
+    def fused(self) -> bool:
+        """Q, K and V are one matrix, and gate and up another."""
+        return self.layer is FUSED
+
+    @property
+    def norms(self) -> int:
+        """Norms of a layer that are as wide as the hidden state."""
+        return sum(module.endswith("layernorm") for module in self.layer)
+
+    @property
+    def head_norms(self) -> bool:
+        """Queries and keys have a norm of their own."""
+        return HEAD_NORMS.keys() <= self.layer.keys()
 
 
 ARCHITECTURES = {
@@ -112,6 +132,7 @@ ARCHITECTURES = {
         permute_qk=True,
         rope_kinds=("linear", "yarn", "llama3"),
         scales=GRANITE_SCALES,
+        trains_windows=False,
     ),
     "LlamaForCausalLM": Architecture(
         "llama",
@@ -119,6 +140,7 @@ ARCHITECTURES = {
         LINEAR,
         permute_qk=True,
         rope_kinds=("linear", "yarn", "llama3"),
+        trains_windows=False,
     ),
     "MistralForCausalLM": Architecture(
         "llama",
@@ -150,6 +172,11 @@ ARCHITECTURES = {
         assumed={"num_key_value_heads": 4, "tie_word_embeddings": True},
     ),
 }
+
+# transformers' names for layers that carry a running state from token to token.
+STATEFUL = {"conv", "hybrid", "linear_attention", "mamba", "recurrent"}
+# Settings that change attention or logits in ways nothing here follows.
+REFUSED = ("attn_logit_softcapping", "final_logit_softcapping", "use_bidirectional_attention")
 
 
 def find_architecture(config: Mapping[str, Any], where: object) -> Architecture:
@@ -225,3 +252,90 @@ def _split_layer(module: str) -> tuple[str, str]:
     if len(parts) == 4 and parts[:2] == ["model", "layers"] and parts[2].isdecimal():
         return parts[2], parts[3]
     return "", module
+
+
+def load_config(model: str) -> Any:
+    """The checked configuration of a model folder or hub id.
+
+    Raises ModelError for a folder without config.json or safetensors, for an architecture outside
+    ARCHITECTURES, for layers it does not have and for soft-capped scores or logits.
+    """
+    from transformers import AutoConfig
+
+    _check_folder(Path(model))
+    try:
+        config = AutoConfig.from_pretrained(model, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ModelError(f"{model}: cannot read its configuration: {reason}") from error
+    check_config(config, model)
+    return config
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        return  # a hub id
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{folder}: no config.json; expected a transformers model folder")
+    if not any(folder.glob("*.safetensors")):
+        raise ModelError(
+            f"{folder}: no .safetensors file; other weight formats can run code when they are "
+            "opened, so convert the model with save_pretrained(..., safe_serialization=True)"
+        )
+
+
+def layer_windows(config: Any) -> dict[str, int | None]:
+    """Which layer types a model has, and how many tokens each of them sees, its own included.
+
+    None is all of them. A model that names no types has one, full attention or (Mistral) the other.
+    """
+    window = getattr(config, "sliding_window", None)
+    kinds = getattr(config, "layer_types", None)
+    kinds = kinds or ["sliding_attention" if window else "full_attention"]
+    return {kind: window if kind == "sliding_attention" else None for kind in kinds}
+
+
+def exact_context(config: Any) -> int:
+    """Most tokens of prompt and completion together.
+
+    With longrope transformers turns positions by the length of the longest row it is shown: only
+    within the original context is a row the same alone, beside others and while it is written.
+    """
+    context = int(config.max_position_embeddings)
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") != "longrope":
+        return context
+    return min(context, int(rope["original_max_position_embeddings"]))
+
+
+def check_config(config: Any, model: str) -> None:
+    """Raise ModelError, naming the reason, when the architecture cannot be trained exactly."""
+    named = (config.architectures or ["none"])[0]
+    windows = layer_windows(getattr(config, "text_config", config))
+    if named not in ARCHITECTURES:
+        raise ModelError(
+            f"{model}: architecture {named} is not supported{_reason(windows)}; "
+            f"supported: {', '.join(ARCHITECTURES)}"
+        )
+    slides = "sliding_attention" in windows
+    used = windows.get("sliding_attention") and getattr(config, "use_sliding_window", True)
+    unknown = windows.keys() - {"full_attention", "sliding_attention"}
+    if unknown or (slides and (not ARCHITECTURES[named].trains_windows or not used)):
+        raise ModelError(
+            f"{model}: {named} with {', '.join(sorted(windows))} layers and sliding_window = "
+            f"{getattr(config, 'sliding_window', None)} is not supported"
+        )
+    for name in REFUSED:
+        if getattr(config, name, None):
+            raise ModelError(f"{model}: {name} = {getattr(config, name)} is not supported")
+
+
+def _reason(windows: dict[str, int | None]) -> str:
+    stateful = sorted(STATEFUL & windows.keys())
+    if not stateful:
+        return ""
+    return (
+        f", because its {' and '.join(stateful)} layers (linear attention, state space or "
+        "convolution) fold a prompt into one running state, and completions can share only a "
+        "prompt's keys and values"
+    )

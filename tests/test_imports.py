@@ -29,8 +29,8 @@ ALLOWED = {
     "data": {"errors", "files", "calls"},
     "rewards": {"errors", "calls", "data"},
     "train": {
-        "errors", "adapter_config", "extras", "files", "activity", "progress", "system", "runtime",
-        "calls", "data", "rewards",
+        "errors", "adapter_config", "architectures", "extras", "files", "activity", "progress",
+        "system", "runtime", "calls", "data", "rewards",
     },
     "export": {
         "errors", "adapter_config", "architectures", "files", "cpu", "activity", "progress",

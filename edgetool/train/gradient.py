@@ -9,13 +9,13 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from edgetool.architectures import layer_windows
 from edgetool.train.attention import FLEX
 from edgetool.train.distributed import Ranks
 from edgetool.train.packing import Group, PackedBatch, micro_batches, pack
 from edgetool.train.policy import Policy
 from edgetool.train.rollout import completion_seed
 from edgetool.train.settings import StepSettings
-from edgetool.train.support import layer_windows
 
 # packed_tokens when the settings leave it open. Measured on 2 AVX2 cores: 2048 is 25 % faster than
 # 8192, because a layer's activations stay in the cache.

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from edgetool.adapter_config import WEIGHTS, read_adapter_config
+from edgetool.architectures import load_config
 from edgetool.calls.prompt import turns
 from edgetool.calls.prompt.prompt import Prompter
 from edgetool.errors import ModelError, UsageError
@@ -20,7 +21,6 @@ from edgetool.train import attention
 from edgetool.train.checkpoint import saved_name
 from edgetool.train.policy import Policy, twin_of
 from edgetool.train.settings import ALL_LINEAR, LoraSettings
-from edgetool.train.support import load_config
 from edgetool.train.tokenizer import hf_prompter, load_tokenizer, marker_ids
 
 # Weights of a CPU model are expanded when that takes at most this much.

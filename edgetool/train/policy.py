@@ -22,8 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edgetool.architectures import exact_context
 from edgetool.calls.prompt.prompt import Prompter
-from edgetool.train.support import exact_context
 
 
 @cache

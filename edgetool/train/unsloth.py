@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from edgetool.architectures import load_config
 from edgetool.errors import ModelError, UsageError
 from edgetool.extras import own_environment
 from edgetool.train import attention
@@ -22,7 +23,6 @@ from edgetool.train.exactness import require_exact
 from edgetool.train.load import LoadSettings, compute_dtype, stop_ids
 from edgetool.train.policy import Policy
 from edgetool.train.settings import ALL_LINEAR, LoraSettings
-from edgetool.train.support import load_config
 from edgetool.train.tokenizer import hf_prompter, load_tokenizer
 
 MAX_SEQ_LENGTH = 32768  # it prepares for so many tokens, where the model could take more

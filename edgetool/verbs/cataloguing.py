@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from edgetool import catalogue
+from edgetool.architectures import ARCHITECTURES
 from edgetool.catalogue import Card
 from edgetool.errors import ModelError
-from edgetool.train.support import ARCHITECTURES
 
 DETECTED = "by template"
 

@@ -11,12 +11,12 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from edgetool.architectures import layer_windows
 from edgetool.runtime import Sampling
 from edgetool.train import attention
 from edgetool.train.packing import FULL, Group, pack
 from edgetool.train.policy import Policy
 from edgetool.train.rollout import completion_seed, rollout
-from edgetool.train.support import layer_windows
 from edgetool.train.update import completion_logps
 from tests.train.families import FAMILIES
 from tests.train.plain import eager, error, gradients, make_groups, plain_logps

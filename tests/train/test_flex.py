@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch.nn.attention.flex_attention import create_mask
 
+from edgetool.architectures import layer_windows
 from edgetool.errors import UsageError
 from edgetool.train.attention import FLEX
 from edgetool.train.load import require_kernels
 from edgetool.train.packing import PackedBatch, pack
 from edgetool.train.policy import Policy
-from edgetool.train.support import layer_windows
 from edgetool.train.update import completion_logps
 from tests.train.families import FAMILIES
 from tests.train.plain import error, make_groups

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from edgetool.architectures import ARCHITECTURES
 from edgetool.train.memory.estimate import ALWAYS, MIB, ROLLOUT, TRAINING, Machine, Plan, plan
 from edgetool.train.memory.model_shape import KNOWN, Shape
 from edgetool.train.memory.search import GIB, USABLE, Setup, largest_fit, largest_groups
 from edgetool.train.settings import GRPOSettings, LoraSettings
-from edgetool.train.support import ARCHITECTURES
 
 MEASURED = Path(__file__).resolve().parents[2] / "scripts" / "bench" / "measured"
 

@@ -8,17 +8,17 @@ from typing import Any
 
 import torch
 
+from edgetool.architectures import load_config
 from edgetool.system import MIB, available_mb
 from edgetool.train.gradient import CPU_TOKENS, GPU_TOKENS
 from edgetool.train.load import EXPAND_LIMIT_BYTES, LoadSettings, compute_dtype
 from edgetool.train.memory.estimate import CUDA_CONTEXT_BYTES, Machine
 from edgetool.train.memory.model_shape import Shape
 from edgetool.train.settings import StepSettings
-from edgetool.train.support import load_config
 
 
 def shape_of(model: str | Path) -> Shape:
-    """The shape of a model folder or hub id. Raises ModelError as support.load_config."""
+    """The shape of a model folder or hub id. Raises ModelError as architectures.load_config."""
     values: Mapping[str, Any] = load_config(str(model)).to_dict()
     return Shape.of(values, str(model))
 

@@ -6,22 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edgetool.architectures import ARCHITECTURES, IN_EVERY_LAYER, QKV, Architecture, is_tied
 from edgetool.errors import ModelError
 
-_QWEN2, _QWEN3 = "Qwen2ForCausalLM", "Qwen3ForCausalLM"
-_GEMMA, _HYBRID = "Gemma3ForCausalLM", "GraniteMoeHybridForCausalLM"
-_PHI3 = "Phi3ForCausalLM"
-KNOWN = (
-    "GraniteForCausalLM",
-    "LlamaForCausalLM",
-    "MistralForCausalLM",
-    "SmolLM3ForCausalLM",
-    _QWEN2,
-    _QWEN3,
-    _GEMMA,
-    _HYBRID,
-    _PHI3,
-)
+# Sized for `edgetool models`, though neither trained nor exported.
+_HYBRID = "GraniteMoeHybridForCausalLM"
+KNOWN = (*ARCHITECTURES, _HYBRID)
+_PLAIN = Architecture("", IN_EVERY_LAYER)
 
 
 @dataclass(frozen=True)
@@ -93,8 +84,9 @@ def _read(config: Mapping[str, Any], kind: str) -> Shape:
     kv_heads = int(config.get("num_key_value_heads") or heads)
     head_dim = int(config.get("head_dim") or hidden // heads)
     layers, linears = int(config["num_hidden_layers"]), _linears(config, kind, head_dim)
-    norms = (4 if kind == _GEMMA else 2) * hidden
-    head_norms = 2 * head_dim if kind in (_QWEN3, _GEMMA) else 0
+    architecture = ARCHITECTURES.get(kind, _PLAIN)
+    norms = architecture.norms * hidden
+    head_norms = 2 * head_dim if architecture.head_norms else 0
     biases = sum(linear.outputs for linear in linears if linear.bias)
     return Shape(
         vocabulary=int(config["vocab_size"]),
@@ -104,7 +96,7 @@ def _read(config: Mapping[str, Any], kind: str) -> Shape:
         kv_heads=kv_heads,
         head_dim=head_dim,
         intermediate=_intermediate(config, kind),
-        tied=bool(config.get("tie_word_embeddings", kind == _GEMMA)),
+        tied=is_tied(config),
         context=int(config["max_position_embeddings"]),
         linears=linears,
         small=layers * (norms + head_norms + biases) + hidden,
@@ -120,9 +112,10 @@ def _linears(config: Mapping[str, Any], kind: str, head_dim: int) -> tuple[Linea
     queries = heads * head_dim
     shared = int(config.get("num_key_value_heads") or heads) * head_dim
     every = bool(config.get("attention_bias", False))
-    qkv = every or kind == _QWEN2
+    architecture = ARCHITECTURES.get(kind, _PLAIN)
+    qkv = every or architecture.biased == QKV
     wide, bias = _intermediate(config, kind), bool(config.get("mlp_bias", False))
-    if kind == _PHI3:
+    if architecture.fused:
         return (
             Linear("qkv_proj", hidden, queries + 2 * shared),
             Linear("o_proj", queries, hidden),

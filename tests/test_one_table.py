@@ -1,11 +1,17 @@
+"""One table: what can be trained is what can be sized and exported."""
+
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
 
+from edgetool import catalogue
+from edgetool.architectures import ARCHITECTURES, check_config, exact_context, layer_windows
 from edgetool.errors import ModelError
-from edgetool.train.support import check_config, exact_context, layer_windows
+from edgetool.export.shape import read_shape
+from edgetool.train.memory.model_shape import Shape
+from edgetool.verbs.cataloguing import obstacle
 
 
 def config(model_type: str, architecture: str, **settings: Any) -> Any:
@@ -104,3 +110,40 @@ def test_longrope_is_exact_up_to_the_original_context_only() -> None:
     assert exact_context(config("phi3", "Phi3ForCausalLM", max_position_embeddings=2048)) == 2048
     windows = config("gemma3_text", "Gemma3ForCausalLM", max_position_embeddings=8192)
     assert exact_context(windows) == 8192
+
+
+# transformers' name -> its model type
+MODEL_TYPES = {
+    "Gemma3ForCausalLM": "gemma3_text",
+    "GraniteForCausalLM": "granite",
+    "LlamaForCausalLM": "llama",
+    "MistralForCausalLM": "mistral",
+    "Phi3ForCausalLM": "phi3",
+    "Qwen2ForCausalLM": "qwen2",
+    "Qwen3ForCausalLM": "qwen3",
+    "SmolLM3ForCausalLM": "smollm3",
+}
+
+
+def test_the_table_has_a_row_for_each_architecture_that_is_tried_below() -> None:
+    assert set(ARCHITECTURES) == set(MODEL_TYPES)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_row_of_the_table_trains_is_sized_and_becomes_gguf(architecture: str) -> None:
+    # Mistral's windows train, but llama.cpp's graph has none
+    window = {"sliding_window": None} if architecture == "MistralForCausalLM" else {}
+    known = config(MODEL_TYPES[architecture], architecture, **window)
+    check_config(known, "model")
+    values = known.to_dict()
+    assert Shape.of(values, "model").layers == known.num_hidden_layers
+    made = read_shape(values, ARCHITECTURES[architecture], "model")
+    assert made.block_count == known.num_hidden_layers
+
+
+def test_every_card_of_a_known_architecture_can_be_trained() -> None:
+    """A card's shape is what config.json says: the export reads it and refuses nothing."""
+    why = {card.name: obstacle(card) for card in catalogue.cards() if card.refused is None}
+    blocked = {name: reason for name, reason in why.items() if reason is not None}
+    hybrid = "the trainer does not know GraniteMoeHybridForCausalLM"
+    assert blocked == {"Granite-4.0-350m": hybrid, "Granite-4.0-Micro": hybrid}
