@@ -8,6 +8,7 @@ the next attempt overwrites it, and `sweep` removes it.
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -387,3 +388,12 @@ def flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

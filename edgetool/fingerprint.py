@@ -5,20 +5,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from importlib import metadata
 from pathlib import Path
 
 from edgetool.calls.prompt.template_choice import ChatTemplate
+from edgetool.files import sha256_of
+from edgetool.system import installed
 
 ENGINES = ("edgetool", "llama-cpp-python", "llguidance", "outlines", "torch", "transformers")
-_BLOCK = 1 << 20
 
 
 def fingerprint(files: Iterable[Path], *texts: str) -> str:
     """SHA-256 of a model's files, of the versions of what runs it, and of what else decides."""
-    digest = hashlib.sha256(repr(versions(ENGINES)).encode())
+    digest = hashlib.sha256(repr(installed(ENGINES)).encode())
     for path in files:
-        digest.update(sha256(path).encode())
+        digest.update(sha256_of(path).encode())
     for text in texts:
         digest.update(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
     return digest.hexdigest()
@@ -27,22 +27,3 @@ def fingerprint(files: Iterable[Path], *texts: str) -> str:
 def print_of(file: Path, template: ChatTemplate) -> str:
     """The fingerprint of a GGUF file whose prompts are made with `template`."""
     return fingerprint([file], *([template.text] if template.replaced else []))
-
-
-def sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def versions(packages: Iterable[str]) -> dict[str, str]:
-    """The version of each package that is installed."""
-    found = {}
-    for name in packages:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

@@ -1,9 +1,11 @@
-"""How much memory this process holds, and what a machine has free."""
+"""The machine and what is installed on it: memory and package versions."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
+from importlib import metadata
 from pathlib import Path
 
 MIB = 2**20
@@ -46,3 +48,16 @@ def device_mb(device: str) -> float:
     import torch
 
     return torch.cuda.max_memory_allocated(device) / MIB
+
+
+def version(package: str) -> str | None:
+    """The installed version; None where it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def installed(packages: Iterable[str]) -> dict[str, str]:
+    """The version of each package that is installed."""
+    return {name: found for name in packages if (found := version(name)) is not None}

@@ -24,11 +24,10 @@ import numpy as np
 from edgetool.architectures import ARCHITECTURES, OUTSIDE_LAYERS, Architecture, gguf_name
 from edgetool.errors import EdgetoolError
 from edgetool.export.gguf.reader import open_gguf
-from edgetool.export.receipt import sha256_of
 from edgetool.export.tokenizer.pretokenizers import DIGIT, GPT2, KNOWN
 from edgetool.export.tokenizer.sentencepiece import BYTE, SPACE
 from edgetool.export.tokenizer.vocabulary import CONTROL, USER_DEFINED
-from edgetool.files import building_files, building_folder
+from edgetool.files import building_files, building_folder, sha256_of
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "build" / "real_models"

@@ -25,7 +25,7 @@ ALLOWED = {
     "system": set(),
     "calls": {"errors"},
     "runtime": {"calls"},
-    "fingerprint": {"calls"},
+    "fingerprint": {"calls", "files", "system"},
     "data": {"errors", "files", "calls"},
     "rewards": {"errors", "calls", "data"},
     "train": {
@@ -34,13 +34,13 @@ ALLOWED = {
     },
     "export": {
         "errors", "adapter_config", "architectures", "files", "cpu", "activity", "progress",
-        "calls",
+        "system", "calls",
     },
     "grammar": {"errors", "calls", "runtime"},
-    "llama": {"errors", "files", "cpu", "fingerprint", "calls", "runtime", "grammar"},
+    "llama": {"errors", "files", "cpu", "system", "fingerprint", "calls", "runtime", "grammar"},
     "server": {"errors", "calls", "runtime", "llama"},
     "chat": {"errors", "calls", "runtime", "grammar", "llama"},
-    "eval": {"errors", "files", "fingerprint", "calls", "runtime", "data"},
+    "eval": {"errors", "files", "system", "fingerprint", "calls", "runtime", "data"},
     "config": {"errors", "data", "train"},
     "run_folder": {"errors", "adapter_config", "config", "data", "files", "train"},
     "fidelity": {

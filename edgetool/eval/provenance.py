@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from edgetool.fingerprint import versions as installed
+from edgetool.system import installed
 
 PACKAGES = (
     "edgetool",

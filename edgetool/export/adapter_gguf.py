@@ -13,9 +13,9 @@ from edgetool.export.gguf.layout import to_ggml_layout
 from edgetool.export.gguf.writer import Plan
 from edgetool.export.lora import LoraPair
 from edgetool.export.plan import make_plan
-from edgetool.export.receipt import ExportedFile, sha256_of
+from edgetool.export.receipt import ExportedFile
 from edgetool.export.weights import TrainedWeights
-from edgetool.files import building_files, require_space, writing
+from edgetool.files import building_files, require_space, sha256_of, writing
 
 FILE = "adapter.gguf"
 RECEIPT = "adapter.receipt.json"

@@ -26,9 +26,9 @@ from edgetool.export.gguf.quantize import Quant
 from edgetool.export.gguf.reader import open_gguf
 from edgetool.export.merge import write_merged
 from edgetool.export.parity import token_mismatches
-from edgetool.export.receipt import ExportedFile, Source, sha256_of
+from edgetool.export.receipt import ExportedFile, Source
 from edgetool.export.weights import TrainedWeights
-from edgetool.files import claiming, claiming_folder, part_path, require_space, writing
+from edgetool.files import claiming, claiming_folder, part_path, require_space, sha256_of, writing
 
 SCRIPT = "convert_hf_to_gguf.py"
 STAGING = "converted"

@@ -20,12 +20,11 @@ from edgetool.export.receipt import (
     Source,
     as_text,
     make_receipt,
-    sha256_of,
     with_earlier_files,
 )
 from edgetool.export.safetensors_io import Floats
 from edgetool.export.weights import MERGE_INTO, TrainedWeights
-from edgetool.files import claiming, part_path, publish_sealed, require_space, writing
+from edgetool.files import claiming, part_path, publish_sealed, require_space, sha256_of, writing
 
 QUANT = "Q4_K_M"
 REFERENCE = "F16"  # written for a measurement, and removed when nobody asked for it

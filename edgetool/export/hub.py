@@ -9,7 +9,8 @@ from typing import Any
 from edgetool.errors import EdgetoolError, ModelError, UsageError
 from edgetool.export import adapter_gguf, card, receipt
 from edgetool.export.ollama import modelfile
-from edgetool.export.receipt import read_receipt, sha256_of
+from edgetool.export.receipt import read_receipt
+from edgetool.files import sha256_of
 
 COMPANIONS = (card.FILE, modelfile.FILE)
 RECEIPTS = (receipt.FILE, adapter_gguf.RECEIPT)

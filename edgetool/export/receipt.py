@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from edgetool import __version__
 from edgetool.errors import ModelError
-from edgetool.files import write_text
+from edgetool.files import sha256_of, write_text
+from edgetool.system import installed
 
 FILE = "receipt.json"
 PACKAGES = ("gguf", "llama-cpp-python", "numpy", "torch", "transformers", "peft", "bitsandbytes")
@@ -78,7 +77,7 @@ def make_receipt(
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "source": source.as_json(),
         "files": [file.as_json() for file in files],
-        "versions": _versions(),
+        "versions": installed(PACKAGES),
         "fidelity": {},
         **(notes or {}),
     }
@@ -173,15 +172,6 @@ def read_receipt(path: Path) -> dict[str, Any]:
     return dict(content)
 
 
-def sha256_of(file: Path) -> str:
-    """Hex digest of a file's bytes."""
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def as_text(content: Mapping[str, Any]) -> str:
     """A receipt as it is written."""
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
@@ -198,13 +188,3 @@ def _folder(folder: Path) -> dict[str, Any]:
         file.name: {"size": file.stat().st_size, "sha256": sha256_of(file)} for file in files
     }
     return {"path": str(folder), "files": described}
-
-
-def _versions() -> dict[str, str]:
-    installed = {}
-    for package in PACKAGES:
-        try:
-            installed[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return installed

@@ -26,11 +26,11 @@ from edgetool.export.gguf.writer import Plan
 from edgetool.export.imatrix import ImportanceMatrix
 from edgetool.export.model_folder import ModelFolder, resolve
 from edgetool.export.plan import check_exportable, make_plan
-from edgetool.export.receipt import sha256_of
 from edgetool.export.weights import MERGE_INTO, MERGE_TARGETS, TrainedWeights
 from edgetool.fidelity.compare import StepResult, Yardstick
 from edgetool.fidelity.merge_choice import AUTO, MergeChoice, choose
 from edgetool.fidelity.receipt_table import receipt_table
+from edgetool.files import sha256_of
 from edgetool.run_folder import RunFolder
 from edgetool.runtime import Sampling
 

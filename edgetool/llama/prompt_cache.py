@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgetool.calls.types import Tool
-from edgetool.files import building_files
-from edgetool.fingerprint import sha256, versions
+from edgetool.files import building_files, sha256_of
 from edgetool.llama.load import CHUNK
 from edgetool.llama.session import LlamaSession
+from edgetool.system import installed
 
 # Two requests that share nothing but the tools; what their prompts share is what is kept.
 _REQUESTS = ("a", "Zebra")
@@ -77,7 +77,7 @@ def folder_of(model: Path) -> Path:
 
 def key_of(session: LlamaSession, ids: Sequence[int]) -> str:
     """Names a model, its engine and a prompt's beginning."""
-    parts = [sampled_hash(session.path), versions(["llama-cpp-python"]), list(ids)]
+    parts = [sampled_hash(session.path), installed(["llama-cpp-python"]), list(ids)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
@@ -104,7 +104,7 @@ def _save(session: LlamaSession, ids: Sequence[int], path: Path) -> None:
     with building_files([path, note]) as (state, described):
         if not session.engine.save_state(state, ids):
             raise OSError(f"{state}: llama.cpp could not write it")
-        said = {"sha256": sha256(state), "tokens": len(ids)}
+        said = {"sha256": sha256_of(state), "tokens": len(ids)}
         described.write_text(json.dumps(said), encoding="utf-8")
     for old in sorted(path.parent.glob("*.kv"), key=lambda file: file.stat().st_mtime)[:-KEPT]:
         old.unlink(missing_ok=True)
@@ -115,6 +115,6 @@ def _whole(path: Path) -> bool:
     """The file is the one that was written: llama.cpp's reader is given no other."""
     try:
         said = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        return bool(said["sha256"] == sha256(path))
+        return bool(said["sha256"] == sha256_of(path))
     except (OSError, ValueError, KeyError, TypeError):
         return False

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
+from edgetool.files import sha256_of
+
 NAME = "manifest.json"
-BLOCK_BYTES = 2**20
 
 
 def seal(folder: Path) -> None:
     """Write manifest.json: SHA-256 and size in bytes of every file below `folder`."""
     files = {
-        path.relative_to(folder).as_posix(): {"sha256": _hash(path), "bytes": path.stat().st_size}
+        path.relative_to(folder).as_posix(): {
+            "sha256": sha256_of(path),
+            "bytes": path.stat().st_size,
+        }
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
@@ -34,14 +37,6 @@ def damage(folder: Path) -> str | None:
             return f"{name} is missing"
         if path.stat().st_size != size:
             return f"{name} has {path.stat().st_size} bytes, not {size}"
-        if _hash(path) != digest:
+        if sha256_of(path) != digest:
             return f"{name} is not what was written"
     return None
-
-
-def _hash(path: Path) -> str:
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK_BYTES):
-            found.update(block)
-    return found.hexdigest()

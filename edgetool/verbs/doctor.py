@@ -25,6 +25,7 @@ from rich.text import Text
 from edgetool.activity import busy, silently
 from edgetool.extras import install_command, own_environment
 from edgetool.progress import quiet_bitsandbytes
+from edgetool.system import version
 
 if TYPE_CHECKING:
     from edgetool.calls.prompt.prompt import Prompter
@@ -81,14 +82,6 @@ def _show(check: Check, console: Console) -> None:
     if check.mend:
         line.append(f"; mend it with: {check.mend}")
     console.print(line, soft_wrap=True)
-
-
-def version(package: str) -> str | None:
-    """The installed version; None where it is not installed."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _missing(name: str, package: str, extra: str) -> Check | None:

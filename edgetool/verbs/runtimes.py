@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from edgetool.calls.prompt.template_choice import ChatTemplate
 from edgetool.errors import UsageError
 from edgetool.eval.paired import BASE, TRAINED
-from edgetool.fingerprint import fingerprint, sha256
+from edgetool.files import sha256_of
+from edgetool.fingerprint import fingerprint
 from edgetool.run_folder import RunFolder
 from edgetool.runtime import ARMS, CONSTRAINED, FREE, NAMES_ONLY, Runtime
 
@@ -138,10 +139,10 @@ def hashes(target: str) -> dict[str, str]:
     """SHA-256 of the files that a target's figures depend on, by name."""
     path = Path(target)
     if path.is_file():
-        return {path.name: sha256(path)}
+        return {path.name: sha256_of(path)}
     files = _weights(path) if path.is_dir() else []
     adapter = path / "adapter"
-    return {str(file.relative_to(path)): sha256(file) for file in [*files, *_weights(adapter)]}
+    return {str(file.relative_to(path)): sha256_of(file) for file in [*files, *_weights(adapter)]}
 
 
 def _weights(folder: Path) -> list[Path]:

@@ -37,8 +37,7 @@ from edgetool.cpu import cores  # noqa: E402
 from edgetool.data import bfcl, demo  # noqa: E402
 from edgetool.errors import UsageError  # noqa: E402
 from edgetool.eval.provenance import machine, versions  # noqa: E402
-from edgetool.files import write_text  # noqa: E402
-from edgetool.fingerprint import sha256  # noqa: E402
+from edgetool.files import sha256_of, write_text  # noqa: E402
 from edgetool.llama.client import ChildWriter  # noqa: E402
 from edgetool.llama.llama_server import BINARY, find_binary, grammar_of  # noqa: E402
 from edgetool.llama.protocol import REQUIRED, Done, Job  # noqa: E402
@@ -83,7 +82,7 @@ def main() -> None:
     rows = bfcl.load(asked.bfcl, "multiple") if asked.bfcl else demo.examples("validation", None)
     found = {
         "model": asked.model.name,
-        "model_sha256": sha256(asked.model),
+        "model_sha256": sha256_of(asked.model),
         "data": "bfcl:multiple" if asked.bfcl else "demo:validation",
         "at_once": TOGETHER,
         "threads": asked.threads,

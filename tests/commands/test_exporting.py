@@ -18,9 +18,9 @@ from edgetool.data import demo
 from edgetool.data.rows import write_rows
 from edgetool.errors import EdgetoolError, ModelError, UsageError
 from edgetool.export.export import Judgement, export_gguf
-from edgetool.export.receipt import sha256_of
 from edgetool.fidelity import survey
 from edgetool.fidelity.survey import Subject, held_out
+from edgetool.files import sha256_of
 from edgetool.llama.prompt_cache import warm_up
 from edgetool.llama.session import LlamaSession
 from edgetool.verbs import exporting

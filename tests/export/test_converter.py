@@ -18,7 +18,7 @@ from edgetool.export.converter import export_converted, find_script
 from edgetool.export.export import export_gguf
 from edgetool.export.inspect import inspect_gguf
 from edgetool.export.plan import check_exportable
-from edgetool.export.receipt import sha256_of
+from edgetool.files import sha256_of
 from tests.calls.chat_templates import WITHOUT_TOOLS
 from tests.conftest import ROOT
 from tests.export.conftest import Folder, edit_json

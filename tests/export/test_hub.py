@@ -19,7 +19,8 @@ from edgetool.errors import ModelError, UsageError
 from edgetool.export import hub
 from edgetool.export.adapter_gguf import export_adapter
 from edgetool.export.export import Judgement, export_gguf
-from edgetool.export.receipt import Source, sha256_of, write_receipt
+from edgetool.export.receipt import Source, write_receipt
+from edgetool.files import sha256_of
 
 
 class Hub(ThreadingHTTPServer):

@@ -10,14 +10,8 @@ from typing import Any
 import pytest
 
 from edgetool.export.export import export_gguf
-from edgetool.export.receipt import (
-    ExportedFile,
-    Source,
-    as_text,
-    make_receipt,
-    sha256_of,
-    with_earlier_files,
-)
+from edgetool.export.receipt import ExportedFile, Source, as_text, make_receipt, with_earlier_files
+from edgetool.files import sha256_of
 
 
 def export(
