@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgetool.export.safetensors_io import Floats
-from edgetool.progress import quiet_bitsandbytes
+from edgetool.system import quiet_bitsandbytes
 
 BLOCK_SIZE = 64
 

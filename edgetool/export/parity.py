@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from edgetool.cpu import without_amx
 from edgetool.errors import EngineError, ModelError
 from edgetool.export.model_folder import ModelFolder
 from edgetool.export.safetensors_io import Floats
@@ -29,7 +28,7 @@ from edgetool.export.tokenizer.sentencepiece import (
     only_the_first_has_a_space,
     written,
 )
-from edgetool.progress import quiet_loading
+from edgetool.system import quiet_loading, without_amx
 
 KV_TYPES = {"f16": 1, "f32": 0}
 

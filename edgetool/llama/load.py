@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from edgetool.cpu import cores, without_amx
 from edgetool.errors import EngineError, ModelError, NoSuchModel
+from edgetool.system import cores, without_amx
 
 # A prompt is always read in the same pieces, and only whole pieces are kept for the next prompt:
 # rounding in a matrix product may depend on how many tokens go through it at once, so any other

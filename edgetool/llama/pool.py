@@ -19,12 +19,12 @@ from edgetool.calls.json_text import dumps
 from edgetool.calls.prompt.template_choice import ChatTemplate
 from edgetool.calls.prompt.thinking import syntax_from_json
 from edgetool.calls.types import Example
-from edgetool.cpu import cores
 from edgetool.errors import EdgetoolError, UsageError
 from edgetool.fingerprint import print_of
 from edgetool.llama.load import SMALL_FILE
 from edgetool.llama.process import Child, refusal
 from edgetool.runtime import FREE, Completion, Sampling, failed
+from edgetool.system import cores
 
 # Completions written together by one process. On a CPU more of them make a token no cheaper (four
 # take a third off a small model's step), and each needs a KV cache.

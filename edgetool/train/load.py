@@ -16,7 +16,7 @@ from edgetool.architectures import load_config
 from edgetool.calls.prompt import turns
 from edgetool.calls.prompt.prompt import Prompter
 from edgetool.errors import ModelError, UsageError
-from edgetool.progress import quiet_bitsandbytes, quiet_loading
+from edgetool.system import quiet_bitsandbytes, quiet_loading
 from edgetool.train import attention
 from edgetool.train.checkpoint import saved_name
 from edgetool.train.policy import Policy, twin_of

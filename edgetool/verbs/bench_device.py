@@ -14,11 +14,10 @@ from rich.console import Console
 from edgetool.calls.types import Example
 from edgetool.data import demo
 from edgetool.errors import UsageError
-from edgetool.eval import provenance
 from edgetool.grammar.llguidance import for_llama
 from edgetool.llama.session import LlamaSession, chosen_by
 from edgetool.runtime import Sampling
-from edgetool.system import peak_resident_mb
+from edgetool.system import machine, peak_resident_mb
 
 MIB = 2**20
 
@@ -74,7 +73,7 @@ def run_bench_device(
 
 def table(model: Path, found: list[Speed]) -> str:
     """Markdown."""
-    size, about = model.stat().st_size / MIB, provenance.machine()
+    size, about = model.stat().st_size / MIB, machine()
     cpu = f"{about['cpu']}, {about['cores']} cores"
     lines = [
         f"{model.name}, {size:,.0f} MiB, on {cpu}, {found[0].rows} rows, greedy:",

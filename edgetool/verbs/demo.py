@@ -18,7 +18,6 @@ from rich.console import Console
 
 from edgetool.calls.types import Example
 from edgetool.config import Config, build_config
-from edgetool.cpu import tune
 from edgetool.data import demo, sources
 from edgetool.data.rows import write_rows
 from edgetool.errors import EdgetoolError
@@ -33,7 +32,7 @@ from edgetool.llama.runtime import GGUFRuntime
 from edgetool.llama.session import LlamaSession
 from edgetool.run_folder import RunFolder, open_policy
 from edgetool.runtime import CONSTRAINED, FREE, Sampling, in_order
-from edgetool.system import peak_resident_mb
+from edgetool.system import peak_resident_mb, tune
 from edgetool.train.checkpoint import newest
 from edgetool.train.load import LoadSettings, load_policy
 from edgetool.train.runtime import PolicyRuntime

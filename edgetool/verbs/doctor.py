@@ -24,8 +24,7 @@ from rich.text import Text
 
 from edgetool.activity import busy, silently
 from edgetool.extras import install_command, own_environment
-from edgetool.progress import quiet_bitsandbytes
-from edgetool.system import version
+from edgetool.system import quiet_bitsandbytes, version
 
 if TYPE_CHECKING:
     from edgetool.calls.prompt.prompt import Prompter

@@ -21,7 +21,6 @@ from rich.progress import (
 )
 
 from edgetool.calls.types import Example
-from edgetool.cpu import tune
 from edgetool.data import sources
 from edgetool.errors import DataError, UsageError
 from edgetool.eval import suites
@@ -44,6 +43,7 @@ from edgetool.eval.report.tables import rich_table
 from edgetool.files import require_writable, write_text, writing
 from edgetool.run_folder import RunFolder
 from edgetool.runtime import Runtime, Sampling
+from edgetool.system import tune
 from edgetool.verbs.about import about, together
 from edgetool.verbs.prompting import say_template
 from edgetool.verbs.runtimes import Held, hashes, open_runtimes

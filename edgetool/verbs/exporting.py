@@ -13,7 +13,6 @@ from rich.console import Console
 from edgetool.activity import busy
 from edgetool.calls.prompt.thinking import THINKING_KEY, switch_of
 from edgetool.calls.types import Tool
-from edgetool.cpu import tune
 from edgetool.data.tool_files import load_tools
 from edgetool.errors import EdgetoolError, UsageError
 from edgetool.export import card, converter
@@ -26,6 +25,7 @@ from edgetool.export.receipt import FILE, ExportedFile, read_receipt
 from edgetool.fidelity.survey import Subject, held_out, survey
 from edgetool.files import require_writable, sweep, writing
 from edgetool.run_folder import RunFolder
+from edgetool.system import tune
 from edgetool.verbs.adapter_only import run_adapter_only
 from edgetool.verbs.converting import require_no_others, run_converted
 from edgetool.verbs.prompting import say_left_out, say_template

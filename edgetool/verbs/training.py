@@ -15,12 +15,12 @@ from edgetool.calls.prompt.thinking import describe
 from edgetool.calls.types import Example
 from edgetool.catalogue import locate, require_trainable
 from edgetool.config import Config
-from edgetool.cpu import tune
 from edgetool.data import sources
 from edgetool.errors import ModelError, UsageError
 from edgetool.export.plan import check_exportable
 from edgetool.files import sweep, writing
 from edgetool.run_folder import SFT, TEMPLATE, TRAIN, RunFolder, loading_of
+from edgetool.system import tune
 from edgetool.train import sft_panel, unsloth
 from edgetool.train.adapter import find_adapter, start_from
 from edgetool.train.checkpoint import newest

@@ -37,7 +37,6 @@ from numpy.typing import NDArray  # noqa: E402
 from edgetool.calls.types import Example, ToolCall  # noqa: E402
 from edgetool.data import bfcl, demo  # noqa: E402
 from edgetool.errors import EngineError  # noqa: E402
-from edgetool.eval.provenance import machine, versions  # noqa: E402
 from edgetool.files import write_text  # noqa: E402
 from edgetool.grammar.gbnf import GBNFMaker  # noqa: E402
 from edgetool.grammar.llguidance import Counting, for_llama  # noqa: E402
@@ -48,6 +47,7 @@ from edgetool.llama.prompt_lookup import Drafter, words_of  # noqa: E402
 from edgetool.llama.protocol import Job  # noqa: E402
 from edgetool.llama.session import LlamaSession  # noqa: E402
 from edgetool.runtime import Completion, Constraint, Sampling  # noqa: E402
+from edgetool.system import machine, versions  # noqa: E402
 
 SAMPLING = Sampling(max_completion_length=256)
 TOGETHER = 8

@@ -22,11 +22,11 @@ sys.path.insert(0, str(ROOT))
 
 from edgetool.calls.types import Example  # noqa: E402
 from edgetool.data import bfcl  # noqa: E402
-from edgetool.eval.provenance import machine, versions  # noqa: E402
 from edgetool.files import write_text  # noqa: E402
 from edgetool.llama.pool import PoolRuntime  # noqa: E402
 from edgetool.llama.session import LlamaSession  # noqa: E402
 from edgetool.runtime import CONSTRAINED, FREE, Completion, Sampling, in_order  # noqa: E402
+from edgetool.system import machine, versions  # noqa: E402
 
 SAMPLING = Sampling(max_completion_length=128)
 CONTEXT = 4096

@@ -152,7 +152,10 @@ def _shape(card: str, layers: int | None) -> dict[str, Any]:
 
 
 def _found(runs: dict[str, list[Way]], options: argparse.Namespace) -> dict[str, Any]:
-    from edgetool.eval.provenance import machine, versions  # after the children's peaks
+    from edgetool.system import (
+        machine,  # after the children's peaks
+        versions,  # after the children's peaks
+    )
 
     told = {name: _middle(ways) for name, ways in runs.items()}
     usual = told["usual"]

@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 
 from edgetool.calls.types import Example
-from edgetool.cpu import tune
 from edgetool.rewards.scoring import Scored, WeightedReward
+from edgetool.system import tune
 from edgetool.train.grpo_step import Stepper
 from edgetool.train.load import LoadSettings, load_policy
 from edgetool.train.rollout_batch import Sampled

@@ -10,9 +10,8 @@ from pathlib import Path
 import torch
 
 from edgetool.calls.types import Example
-from edgetool.cpu import tune
 from edgetool.rewards.scoring import WeightedReward
-from edgetool.system import MIB, resident_mb
+from edgetool.system import MIB, resident_mb, tune
 from edgetool.train.load import LoadSettings, load_policy
 from edgetool.train.memory.device import machine_of
 from edgetool.train.memory.estimate import plan

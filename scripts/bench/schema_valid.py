@@ -22,9 +22,9 @@ sys.path.insert(0, str(ROOT))
 
 from edgetool.eval.evaluate import ArmResult, RowResult  # noqa: E402
 from edgetool.eval.finished import open_finished  # noqa: E402
-from edgetool.eval.provenance import versions  # noqa: E402
 from edgetool.files import write_text  # noqa: E402
 from edgetool.runtime import CONSTRAINED  # noqa: E402
+from edgetool.system import versions  # noqa: E402
 
 UNEXPLAINED = "unexplained"
 

@@ -33,15 +33,14 @@ sys.path.insert(0, str(ROOT))
 from edgetool.calls import syntaxes  # noqa: E402
 from edgetool.calls.syntaxes import CallSyntax  # noqa: E402
 from edgetool.calls.types import Example  # noqa: E402
-from edgetool.cpu import cores  # noqa: E402
 from edgetool.data import bfcl, demo  # noqa: E402
 from edgetool.errors import UsageError  # noqa: E402
-from edgetool.eval.provenance import machine, versions  # noqa: E402
 from edgetool.files import sha256_of, write_text  # noqa: E402
 from edgetool.llama.client import ChildWriter  # noqa: E402
 from edgetool.llama.llama_server import BINARY, find_binary, grammar_of  # noqa: E402
 from edgetool.llama.protocol import REQUIRED, Done, Job  # noqa: E402
 from edgetool.runtime import Sampling  # noqa: E402
+from edgetool.system import cores, machine, versions  # noqa: E402
 
 TOGETHER = 8
 ARMS = ("free", "constrained")

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,11 @@ from edgetool.eval.paired import (
     paired_difference,
     without_call,
 )
-from edgetool.eval.provenance import machine, today, versions
 from edgetool.eval.report.headline import report_markdown
 from edgetool.eval.results import dump_results
 from edgetool.files import write_text
 from edgetool.runtime import FREE
+from edgetool.system import machine, versions
 
 
 def write_report(
@@ -108,7 +109,7 @@ def report_facts(
             for model, runtime in dict.fromkeys((arm.model, arm.runtime) for arm in arms)
             if (found := calibration(_free_rows(arms, model, runtime)))
         ],
-        "date": today(),
+        "date": _today(),
         "machine": machine(),
         "versions": versions(),
         "config": config,
@@ -207,3 +208,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, str | int) else str(value)
+
+
+def _today() -> str:
+    """The date in UTC, as ISO 8601 has it: "2026-11-30"."""
+    return datetime.now(timezone.utc).date().isoformat()

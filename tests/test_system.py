@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edgetool.cpu import spread_small_products, without_amx
+from edgetool.system import spread_small_products, without_amx
 
 
 def told_mkl(vendor: str, folder: Path) -> str | None:
