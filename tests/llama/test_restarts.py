@@ -28,19 +28,19 @@ from tests.server.hosted import Hosted
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no /proc here")
 HELLO = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 5}
 LOOPING = """
-from edgetool.serve import heartbeat, scribe, writing
+from edgetool.llama import generate, heartbeat, worker
 
 heartbeat.PATIENCE = 3
 
-choose = writing.choose
+choose = generate.choose
 
 def looping(logits, sampling, generator):
     while sampling.seed == 666:
         pass
     return choose(logits, sampling, generator)
 
-writing.choose = looping
-scribe.main()
+generate.choose = looping
+worker.main()
 """
 
 
@@ -165,7 +165,7 @@ def test_an_engine_that_cannot_be_started_again_ends_the_server_with_1(gguf, tmp
     model = Path(shutil.copy(gguf, tmp_path / "model.gguf"))
     code = (
         "import sys\n"
-        "from edgetool.serve import restarts\n"
+        "from edgetool.llama import restarts\n"
         "restarts.FIRST_PAUSE = 0.1\n"
         f"sys.argv = ['edgetool', 'serve', {str(model)!r}, '--port', '0']\n"
         "from edgetool.cli import main\n"
@@ -177,7 +177,7 @@ def test_an_engine_that_cannot_be_started_again_ends_the_server_with_1(gguf, tmp
     for line in server.stdout:
         if "chat.completions.create" in line:
             break
-    [child] = [pid for pid in family(server.pid)[1:] if b"scribe" in cmdline(pid)]
+    [child] = [pid for pid in family(server.pid)[1:] if b"llama.worker" in cmdline(pid)]
     model.unlink()
     os.kill(child, signal.SIGKILL)
     _, said = server.communicate(timeout=60)
