@@ -20,6 +20,7 @@ ALLOWED = {
     "catalogue": {"errors"},
     "activity": set(),
     "extras": set(),
+    "gguf_header": {"errors"},
     "system": set(),
     "calls": {"errors"},
     "runtime": {"calls"},
@@ -31,10 +32,13 @@ ALLOWED = {
         "runtime", "calls", "data", "rewards",
     },
     "export": {
-        "errors", "adapter_config", "architectures", "files", "activity", "system", "calls",
+        "errors", "adapter_config", "architectures", "files", "gguf_header", "activity", "system",
+        "calls",
     },
     "grammar": {"errors", "calls", "runtime"},
-    "llama": {"errors", "files", "system", "fingerprint", "calls", "runtime", "grammar"},
+    "llama": {
+        "errors", "files", "gguf_header", "system", "fingerprint", "calls", "runtime", "grammar",
+    },
     "server": {"errors", "calls", "runtime", "llama"},
     "chat": {"errors", "calls", "runtime", "grammar", "llama"},
     "eval": {"errors", "files", "system", "fingerprint", "calls", "runtime", "data"},

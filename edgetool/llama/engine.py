@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetool.errors import EngineError, UsageError
+from edgetool.gguf_header import require_gguf
 from edgetool.llama.gpu import gpu_layers
 from edgetool.llama.load import (
     CHUNK,
@@ -26,7 +27,6 @@ from edgetool.llama.load import (
     listening,
     load_model,
     open_context,
-    require_gguf,
     threads_for,
 )
 from edgetool.llama.memory import footprint

@@ -24,6 +24,7 @@ import psutil
 
 from edgetool.calls.prompt.prompt import Prompter
 from edgetool.errors import EdgetoolError, EngineError, ModelError, UsageError
+from edgetool.gguf_header import require_gguf
 from edgetool.llama.heartbeat import WRITING, Marks, beat, die_with_parent
 from edgetool.llama.llama_server import (
     Hearing,
@@ -33,13 +34,7 @@ from edgetool.llama.llama_server import (
     grammar_of,
     request,
 )
-from edgetool.llama.load import (
-    listening,
-    require_gguf,
-    threads_for,
-    trained_context,
-    without_templates,
-)
+from edgetool.llama.load import listening, threads_for, trained_context, without_templates
 from edgetool.llama.memory import LLAMA_SERVER, footprint
 from edgetool.llama.prepare import prompt_ids
 from edgetool.llama.process import advice

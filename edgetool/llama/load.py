@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from edgetool.errors import EngineError, ModelError, NoSuchModel
+from edgetool.errors import EngineError, ModelError
 from edgetool.system import cores, without_amx
 
 # A prompt is always read in the same pieces, and only whole pieces are kept for the next prompt:
@@ -17,18 +17,7 @@ from edgetool.system import cores, without_amx
 CHUNK = 64
 # More than this many threads only pays once there is enough to compute.
 SMALL_FILE = 64 * 2**20
-_MAGIC = b"GGUF"
 _LOG_ERROR = 4  # GGML_LOG_LEVEL_ERROR
-
-
-def require_gguf(path: Path) -> None:
-    if not path.is_file():
-        raise NoSuchModel(f"{path}: no such file; `edgetool export` writes GGUF files")
-    with path.open("rb") as file:
-        magic = file.read(len(_MAGIC))
-    if magic != _MAGIC:
-        begins = f"begins with {magic!r}" if magic else "is empty"
-        raise ModelError(f"{path}: not a GGUF file, it {begins}; give a .gguf file")
 
 
 def threads_for(path: Path, threads: int | None) -> int:

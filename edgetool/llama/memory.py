@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgetool.llama.gguf_header import TOKENS, read_header
+from edgetool.gguf_header import TOKENS, read_header
 from edgetool.llama.load import CHUNK
 
 # What the KV caches of several sequences may take together; one sequence may take what it needs.

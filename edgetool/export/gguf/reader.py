@@ -1,11 +1,16 @@
-"""A GGUF file read without trusting it: what is cut short or mutated is refused, never followed."""
+"""A whole GGUF file read without trusting it: what is cut short or mutated is refused.
+
+It hands out tensors and every key, which edgetool/gguf_header.py, the quick reader of the first few
+keys, does not.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from edgetool.errors import ModelError, NoSuchModel
+from edgetool.errors import ModelError
+from edgetool.gguf_header import require_gguf
 
 # What the gguf package raises on bytes that make no sense, besides the reader's own refusals.
 MALFORMED = (
@@ -24,13 +29,7 @@ def open_gguf(path: Path) -> Any:
 
     Raises ModelError naming the file and what is wrong with it.
     """
-    if not path.is_file():
-        raise NoSuchModel(f"{path}: no such file; `edgetool export` writes GGUF files")
-    with path.open("rb") as stream:
-        magic = stream.read(4)
-    if magic != b"GGUF":
-        begins = f"begins with {magic!r}" if magic else "is empty"
-        raise ModelError(f"{path}: not a GGUF file, it {begins}")
+    require_gguf(path)
     try:
         return _bounded_reader()(path)
     except MALFORMED as error:

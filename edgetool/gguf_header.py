@@ -1,7 +1,8 @@
-"""The head of a GGUF file, read by hand: a few dozen keys, up to the tokenizer's tokens.
+"""Whether a file is GGUF, and the head of it: a few dozen keys, up to the tokenizer's tokens.
 
-The gguf package would read all of it, a second and more for a vocabulary of 150,000, and the
-process that asks holds the server.
+It is read by hand. The gguf package would read all of it, a second and more for a vocabulary of
+150,000, and the process that asks holds the server. Where the whole vocabulary and the tensors are
+asked for, export/gguf/reader.py opens the file with that package.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ import struct
 from pathlib import Path
 from typing import BinaryIO
 
+from edgetool.errors import ModelError, NoSuchModel
+
+MAGIC = b"GGUF"
 TOKENS = "tokenizer.ggml.tokens"
 
 _VALUES = {
@@ -30,6 +34,17 @@ _LONGEST = 2**20  # bytes of a text, entries of an array; those before the token
 _MOST_KEYS = 1_000
 
 
+def require_gguf(path: Path) -> None:
+    """Raises NoSuchModel where there is no such file, and ModelError for another kind of file."""
+    if not path.is_file():
+        raise NoSuchModel(f"{path}: no such file; `edgetool export` writes GGUF files")
+    with path.open("rb") as file:
+        magic = file.read(len(MAGIC))
+    if magic != MAGIC:
+        begins = f"begins with {magic!r}" if magic else "is empty"
+        raise ModelError(f"{path}: not a GGUF file, it {begins}; give a .gguf file")
+
+
 def read_header(path: Path) -> dict[str, object]:
     """Keys up to the tokens, for which their number stands; none where the head makes no sense.
 
@@ -45,7 +60,7 @@ def read_header(path: Path) -> dict[str, object]:
 def _header(file: BinaryIO) -> dict[str, object]:
     """As `read_header`. Raises ValueError, EOFError or struct.error."""
     magic, version, _, count = struct.unpack("<4sIQQ", file.read(24))
-    if magic != b"GGUF" or version < 2:
+    if magic != MAGIC or version < 2:
         raise ValueError("no GGUF header")
     found: dict[str, object] = {}
     for _ in range(min(count, _MOST_KEYS)):
