@@ -1,4 +1,4 @@
-"""Call syntaxes by name. To add one: write a module like `hermes.py` and list it in `_MODULES`."""
+"""Call syntaxes by name. To add one: write a module like `hermes.py` and list it in `_SYNTAXES`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from types import ModuleType
 from typing import Protocol, cast
 
 from edgetool.calls.syntaxes import (
-    functiongemma,
-    gemma4,
     hammer,
     hermes,
     json_list,
@@ -21,6 +19,7 @@ from edgetool.calls.syntaxes import (
     qwen3_coder,
 )
 from edgetool.calls.syntaxes.base import CUT, PROBLEMS, Parsed
+from edgetool.calls.syntaxes.gemma import FUNCTIONGEMMA, GEMMA4, GemmaCalls
 from edgetool.calls.types import Tool, ToolCall
 from edgetool.errors import UsageError
 
@@ -39,7 +38,7 @@ __all__ = [
 
 
 class CallSyntax(Protocol):
-    """The names every call syntax module has; see `base` for their meaning."""
+    """The names every call syntax has; see `base` for their meaning."""
 
     NAME: str
     START: str
@@ -55,14 +54,14 @@ class CallSyntax(Protocol):
 # one its chat template teaches.
 SYNTAX_KEY = "edgetool.call_syntax"
 
-_MODULES: tuple[ModuleType, ...] = (
+_SYNTAXES: tuple[ModuleType | GemmaCalls, ...] = (
     hermes,
     qwen3_coder,
     llama3_json,
     pythonic,
     lfm2,
-    functiongemma,
-    gemma4,
+    FUNCTIONGEMMA,
+    GEMMA4,
     mistral,
     mistral_args,
     hammer,
@@ -72,11 +71,11 @@ _FALLBACK = json_list
 
 
 def names() -> tuple[str, ...]:
-    return tuple(module.NAME for module in _MODULES)
+    return tuple(module.NAME for module in _SYNTAXES)
 
 
 def get(name: str) -> CallSyntax:
-    for module in _MODULES:
+    for module in _SYNTAXES:
         if name == module.NAME:
             return cast(CallSyntax, module)
     raise UsageError(f"unknown call syntax '{name}'; known: {', '.join(names())}")
@@ -100,7 +99,7 @@ def detect(template: str) -> CallSyntax:
 
 def taught(template: str) -> CallSyntax | None:
     """The syntax a chat template teaches, or None."""
-    for module in _MODULES:
+    for module in _SYNTAXES:
         if module.detect(template):
             return cast(CallSyntax, module)
     return None

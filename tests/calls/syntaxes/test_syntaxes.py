@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from edgetool.calls import syntaxes
 from edgetool.calls.json_text import INVALID, MAX_DEPTH, loads
-from edgetool.calls.syntaxes import functiongemma, gemma4, hermes, json_list, qwen3_coder
+from edgetool.calls.syntaxes import hermes, json_list, qwen3_coder
+from edgetool.calls.syntaxes.gemma import FUNCTIONGEMMA, GEMMA4
 from edgetool.calls.types import Tool, ToolCall
 from edgetool.errors import UsageError
 from tests.conftest import weather_tool
@@ -60,7 +61,7 @@ def tools_of(made):
 @pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda s: s.NAME)
 @given(data=st.data())
 def test_parse_gives_back_what_render_wrote(syntax, data):
-    allowed = bare if syntax in (functiongemma, gemma4) else plain
+    allowed = bare if syntax in (FUNCTIONGEMMA, GEMMA4) else plain
     unique = {"unique_by": lambda call: call.name} if syntax is qwen3_coder else {}
     made = data.draw(st.lists(calls(allowed), min_size=1, max_size=4, **unique))
     parsed = syntax.parse(syntax.render(made), tools_of(made))

@@ -1,8 +1,12 @@
-"""`call:name{key:value}` between markers: what functiongemma and gemma4 share.
+"""Call syntaxes of FunctionGemma and Gemma 4: `call:name{key:value}` between markers.
 
-Strings stand as they are between two quotes of the model's own, which cannot be escaped: a string
-that holds the quote itself cannot be written. Keys are in alphabetical order in what the templates
-write, and in any order in what is read.
+    <start_function_call>call:get_weather{city:<escape>Oslo<escape>}<end_function_call>
+    <|tool_call>call:get_weather{city:<|"|>Oslo<|"|>}<tool_call|>
+
+Several calls follow each other; prose without a marker means that no tool is called. Strings stand
+as they are between two quotes of the model's own, which cannot be escaped: a string that holds the
+quote itself cannot be written. Keys are in alphabetical order in what the templates write, and in
+any order in what is read.
 """
 
 from __future__ import annotations
@@ -23,10 +27,11 @@ _NAME = re.compile(r"[^{}\s<>]+")
 
 @dataclass(frozen=True)
 class GemmaCalls:
-    """The syntax with its markers and its quote."""
+    """The syntax by one of its names, with the markers and the quote it has there."""
 
-    start: str
-    end: str
+    NAME: str
+    START: str
+    END: str
     quote: str
 
     @property
@@ -37,21 +42,21 @@ class GemmaCalls:
         return "".join(self._call(call) for call in calls)
 
     def _call(self, call: ToolCall) -> str:
-        return f"{self.start}call:{call.name}{self.spelling.write(call.arguments)}{self.end}"
+        return f"{self.START}call:{call.name}{self.spelling.write(call.arguments)}{self.END}"
 
-    def parse(self, text: str) -> Parsed:
+    def parse(self, text: str, tools: Sequence[Tool] = ()) -> Parsed:
         if not text.strip():
             return Parsed(problem="empty")
         calls: list[ToolCall] = []
         problems: list[str] = []
         outside, position = "", 0
-        while (opened := text.find(self.start, position)) >= 0:
+        while (opened := text.find(self.START, position)) >= 0:
             outside += text[position:opened]
-            call, problem, position = self._block(text, opened + len(self.start))
+            call, problem, position = self._block(text, opened + len(self.START))
             calls += [call] if call is not None else []
             problems += [problem] if problem is not None else []
         outside += text[position:]
-        if (calls or problems or self.end in outside) and outside.strip():
+        if (calls or problems or self.END in outside) and outside.strip():
             problems.append("extra_text")
         return Parsed(tuple(calls), problems[0] if problems else None)
 
@@ -65,16 +70,17 @@ class GemmaCalls:
         except Unreadable:
             name = arguments = None
         if not isinstance(name, str) or not isinstance(arguments, dict):
-            following = text.find(self.start, begin)
+            following = text.find(self.START, begin)
             limit = following if following >= 0 else len(text)
-            closed = text.find(self.end, begin, limit)
-            return None, "not_a_call", closed + len(self.end) if closed >= 0 else limit
+            closed = text.find(self.END, begin, limit)
+            return None, "not_a_call", closed + len(self.END) if closed >= 0 else limit
         call = ToolCall(name, arguments)
-        if not reader.take(self.end):
+        if not reader.take(self.END):
             return call, "unclosed", reader.at
         return call, None, reader.at
 
-    def grammar(self, tools: Sequence[Tool], required: bool) -> str:
+    def grammar(self, tools: Sequence[Tool], *, required: bool = False) -> str:
+        """Prose without a marker, or one call after another."""
         rules = start(tools, required=required, prose=r"/[^<\s][^<]*/")
         if not tools:
             return str(rules)
@@ -85,7 +91,16 @@ class GemmaCalls:
             bodies = " | ".join(map(values.arguments, shapes))
             choices.append(rules.add(f"{untrusted(tool.name)} ({bodies})"))
         rules.define(
-            "call", f"{literal(self.start + 'call:')} ({' | '.join(choices)}) {literal(self.end)}"
+            "call", f"{literal(self.START + 'call:')} ({' | '.join(choices)}) {literal(self.END)}"
         )
         rules.define("calls", "call+")
         return str(rules)
+
+    def detect(self, template: str) -> bool:
+        return self.START in template
+
+
+FUNCTIONGEMMA = GemmaCalls(
+    "functiongemma", "<start_function_call>", "<end_function_call>", "<escape>"
+)
+GEMMA4 = GemmaCalls("gemma4", "<|tool_call>", "<tool_call|>", '<|"|>')
