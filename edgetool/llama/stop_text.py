@@ -10,10 +10,10 @@ import codecs
 from collections.abc import Sequence
 
 
-class Speech:
+class StopTextFilter:
     """The text of one completion, token by token.
 
-    said      what was given out
+    text      what was given out
     stopped   one of the stop texts came; nothing more is given out
     """
 
@@ -21,7 +21,7 @@ class Speech:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._stop = [text for text in stop if text]
         self._held = ""
-        self.said = ""
+        self.text = ""
         self.stopped = False
 
     def feed(self, piece: bytes) -> str:
@@ -34,7 +34,7 @@ class Speech:
         if self.stopped:
             return rest
         held, self._held = self._held, ""
-        self.said += held
+        self.text += held
         return rest + held
 
     def _say(self, text: str) -> str:
@@ -48,7 +48,7 @@ class Speech:
         else:
             sure = len(self._held) - self._undecided()
             text, self._held = self._held[:sure], self._held[sure:]
-        self.said += text
+        self.text += text
         return text
 
     def _undecided(self) -> int:

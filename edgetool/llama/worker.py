@@ -45,7 +45,7 @@ from edgetool.llama.prompt_cache import warm_up
 from edgetool.llama.prompt_lookup import Drafter, words_of
 from edgetool.llama.protocol import Delta, Done, Job, job_from_json, refused
 from edgetool.llama.session import LlamaSession, chosen_by
-from edgetool.llama.stop_text import Speech
+from edgetool.llama.stop_text import StopTextFilter
 from edgetool.llama.thinking import Ways
 from edgetool.runtime import Completion, Constraint
 
@@ -124,7 +124,7 @@ class _Task:
 
     number: int
     job: Job
-    speech: Speech
+    stop_filter: StopTextFilter
     prompt: list[int] = field(default_factory=list)
     cached: int = 0
     constraint: Constraint | None = None
@@ -136,7 +136,7 @@ class _Task:
 
     def write(self, piece: bytes) -> None:
         self.tokens += 1
-        self.fresh.append(self.speech.feed(piece))
+        self.fresh.append(self.stop_filter.feed(piece))
 
 
 class Scribe:
@@ -175,7 +175,7 @@ class Scribe:
                 self._cancel(message["cancel"])
             else:
                 number, job = message["job"], job_from_json(message["wanted"])
-                self._coming[number] = _Task(number, job, Speech(job.stop))
+                self._coming[number] = _Task(number, job, StopTextFilter(job.stop))
                 self._preparer.add(number, job)
         self._idle = False
         return True
@@ -205,7 +205,7 @@ class Scribe:
         for number, task in list(self._tasks.items()):
             if number not in finished:
                 self._tell(task)
-                if task.speech.stopped:
+                if task.stop_filter.stopped:
                     self._end(self._tasks.pop(number), self._batch.drop(number))
         for number, completion in over:
             self._end(self._tasks.pop(number), completion)
@@ -248,11 +248,11 @@ class Scribe:
         self._say({"job": task.number, "delta": asdict(delta)})
 
     def _end(self, task: _Task, completion: Completion) -> None:
-        task.fresh.append(task.speech.finish())
+        task.fresh.append(task.stop_filter.finish())
         self._tell(task)
-        stopped = task.speech.stopped
+        stopped = task.stop_filter.stopped
         if stopped:  # what came behind the stop text was never said
-            completion = replace(completion, text=task.speech.said)
+            completion = replace(completion, text=task.stop_filter.text)
         done = Done(
             completion, len(task.prompt), task.cached, completion.passes or 0, stopped=stopped
         )
