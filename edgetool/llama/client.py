@@ -28,7 +28,7 @@ from edgetool.llama.restarts import Restarts
 from edgetool.llama.thinking import Ways
 
 # What a child runs: llama-cpp-python, or a llama-server.
-SCRIBE, RELAY = "edgetool.llama.worker", "edgetool.llama.llama_server_worker"
+WORKER, LLAMA_SERVER_WORKER = "edgetool.llama.worker", "edgetool.llama.llama_server_worker"
 # Completions written side by side. Each needs a KV cache of its own.
 SEQUENCES = 8
 # Jobs that may wait for a place; the next one is told to come back later.
@@ -37,7 +37,7 @@ WAITING = 64
 QUIET = 3
 
 
-class ChildWriter:
+class WorkerClient:
     """A `jobs.Writer` on a GGUF file in llama.cpp, in one child process.
 
     template    as `template_choice.choose` is asked for one
@@ -80,7 +80,7 @@ class ChildWriter:
         else:
             settings["binary"] = str(binary)
         self.path = path
-        self._child = Child(SCRIBE if binary is None else RELAY, settings)
+        self._child = Child(WORKER if binary is None else LLAMA_SERVER_WORKER, settings)
         try:
             said = self._child.hello()
         except EdgetoolError:
@@ -106,7 +106,7 @@ class ChildWriter:
         self._reader.start()
         threading.Thread(target=self._watch, daemon=True).start()
 
-    def __enter__(self) -> ChildWriter:
+    def __enter__(self) -> WorkerClient:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -93,9 +93,9 @@ async def _work(settings: dict[str, Any], say: Say) -> None:
                     "room": asdict(spelling.room),
                 }
             )
-            relay = Relay(spelling, client, server, say)
-            beat(say, relay.marks)
-            await relay.serve()
+            worker = LlamaServerWorker(spelling, client, server, say)
+            beat(say, worker.marks)
+            await worker.serve()
     finally:
         await server.stop()
 
@@ -208,7 +208,7 @@ class Server:
             await self._process.wait()
 
 
-class Relay:
+class LlamaServerWorker:
     """Hands jobs to llama-server, which has its own queue, and says what comes back."""
 
     def __init__(

@@ -85,11 +85,11 @@ def _work(settings: dict[str, Any], say: Say) -> None:
         steps = patience_for(_step_seconds(session))
         warm = warm_up(session, tools) if tools else None
         told = told_by_parent()
-        scribe = Scribe(session, say, told, tools)
+        worker = Worker(session, say, told, tools)
         engine = session.engine
         say(
             {
-                "ways": scribe.ways.as_json(),
+                "ways": worker.ways.as_json(),
                 "context": engine.context,
                 "sequences": engine.sequences,
                 "chat_template": asdict(chosen_by(session.prompter)),
@@ -98,9 +98,9 @@ def _work(settings: dict[str, Any], say: Say) -> None:
                 "room": asdict(session.room),
             }
         )
-        beat(say, scribe.marks)
-        while scribe.hear():
-            scribe.round()
+        beat(say, worker.marks)
+        while worker.hear():
+            worker.round()
 
 
 def told_by_parent() -> queue.Queue[Any]:
@@ -139,7 +139,7 @@ class _Task:
         self.fresh.append(self.stop_filter.feed(piece))
 
 
-class Scribe:
+class Worker:
     """Does jobs side by side, as many as the session has sequences; the others wait.
 
     told    what the parent says, in messages of JSON

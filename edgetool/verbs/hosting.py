@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edgetool.calls.types import Tool
 from edgetool.errors import EngineError, NoSuchModel, UsageError
-from edgetool.llama.client import SEQUENCES, ChildWriter
+from edgetool.llama.client import SEQUENCES, WorkerClient
 from edgetool.llama.llama_server import BINARY, find_binary
 from edgetool.llama.memory import LLAMA_SERVER, OURS, Opening, footprint, readable
 from edgetool.llama.session import CONTEXT
@@ -61,7 +61,7 @@ def run_serve(
     with bind(host, port) as listening:
         opening = OURS if binary is None else LLAMA_SERVER
         print(memory_line(model, context or CONTEXT, opening), flush=True)
-        with ChildWriter(
+        with WorkerClient(
             model,
             context=context,
             template=template,
@@ -85,7 +85,7 @@ def run_serve(
             _run(front, writer, listening)
 
 
-def _run(front: ChatServer, writer: ChildWriter, listening: socket.socket) -> None:
+def _run(front: ChatServer, writer: WorkerClient, listening: socket.socket) -> None:
     """Answer until interrupted. Raises EngineError where the engine is lost for good."""
     own = server(front.app(page_routes(front.tools, front.guarded)))
     writer.on_lost = lambda: setattr(own, "should_exit", True)

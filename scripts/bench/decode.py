@@ -40,7 +40,7 @@ from edgetool.errors import EngineError  # noqa: E402
 from edgetool.files import write_text  # noqa: E402
 from edgetool.grammar.gbnf import GBNFMaker  # noqa: E402
 from edgetool.grammar.llguidance import Counting, for_llama  # noqa: E402
-from edgetool.llama.client import ChildWriter  # noqa: E402
+from edgetool.llama.client import WorkerClient  # noqa: E402
 from edgetool.llama.generate import Batch  # noqa: E402
 from edgetool.llama.prompt_cache import folder_of, warm_up  # noqa: E402
 from edgetool.llama.prompt_lookup import Drafter, words_of  # noqa: E402
@@ -227,16 +227,16 @@ def together(path: Path, rows: Sequence[Example]) -> dict[str, Any]:
     short = Sampling(max_completion_length=64)  # random weights would go on for ever
     jobs = [Job(row.messages, row.tools, short) for row in rows[:TOGETHER]]
 
-    async def one(writer: ChildWriter, job: Job) -> str:
+    async def one(writer: WorkerClient, job: Job) -> str:
         text = ""
         async for event in writer.write(job):
             text += getattr(event, "text", "")
         return text
 
-    async def in_turn(writer: ChildWriter) -> list[str]:
+    async def in_turn(writer: WorkerClient) -> list[str]:
         return [await one(writer, job) for job in jobs]
 
-    async def at_once(writer: ChildWriter) -> list[str]:
+    async def at_once(writer: WorkerClient) -> list[str]:
         gate = asyncio.Semaphore(TOGETHER)
 
         async def gated(job: Job) -> str:
@@ -245,7 +245,7 @@ def together(path: Path, rows: Sequence[Example]) -> dict[str, Any]:
 
         return list(await asyncio.gather(*(gated(job) for job in jobs)))
 
-    with ChildWriter(path, sequences=TOGETHER) as writer:
+    with WorkerClient(path, sequences=TOGETHER) as writer:
         asyncio.run(at_once(writer))  # grammars are compiled, the file is read in
         started = time.perf_counter()
         apart = asyncio.run(in_turn(writer))

@@ -36,7 +36,7 @@ from edgetool.calls.types import Example  # noqa: E402
 from edgetool.data import bfcl, demo  # noqa: E402
 from edgetool.errors import UsageError  # noqa: E402
 from edgetool.files import sha256_of, write_text  # noqa: E402
-from edgetool.llama.client import ChildWriter  # noqa: E402
+from edgetool.llama.client import WorkerClient  # noqa: E402
 from edgetool.llama.llama_server import BINARY, find_binary, grammar_of  # noqa: E402
 from edgetool.llama.protocol import REQUIRED, Done, Job  # noqa: E402
 from edgetool.runtime import Sampling  # noqa: E402
@@ -107,8 +107,8 @@ async def compare(asked: argparse.Namespace, rows: Sequence[Example]) -> dict[st
     """Both engines side by side in memory, one at a time at work."""
     sizes = {"context": asked.context, "threads": asked.threads, "sequences": TOGETHER}
     with (
-        ChildWriter(asked.model, **sizes, waiting=asked.rows) as ours,
-        ChildWriter(asked.model, **sizes, waiting=asked.rows, binary=find_binary()) as theirs,
+        WorkerClient(asked.model, **sizes, waiting=asked.rows) as ours,
+        WorkerClient(asked.model, **sizes, waiting=asked.rows, binary=find_binary()) as theirs,
     ):
         held = holdable(rows, syntaxes.get(ours.syntax), asked.max_tokens)[: asked.rows]
         engines = {OURS: ours, BINARY: theirs}
@@ -136,7 +136,7 @@ def job_of(row: Example, arm: str, length: int) -> Job:
 
 
 async def turns(
-    engines: dict[str, ChildWriter], rows: Sequence[Example], arm: str, asked: argparse.Namespace
+    engines: dict[str, WorkerClient], rows: Sequence[Example], arm: str, asked: argparse.Namespace
 ) -> dict[str, Any]:
     """Rounds of one arm, the engines taking turns."""
     jobs = [job_of(row, arm, asked.max_tokens) for row in rows]
@@ -159,7 +159,7 @@ async def turns(
     }
 
 
-async def at_once(writer: ChildWriter, jobs: Sequence[Job]) -> list[Done]:
+async def at_once(writer: WorkerClient, jobs: Sequence[Job]) -> list[Done]:
     """The ends of all jobs, TOGETHER of them on their way at any time."""
     gate = asyncio.Semaphore(TOGETHER)
 

@@ -23,7 +23,7 @@ from edgetool.export.inspect import inspect_gguf
 from edgetool.export.merge import merge
 from edgetool.export.model_folder import ModelFolder
 from edgetool.fidelity.survey import Subject
-from edgetool.llama.client import ChildWriter
+from edgetool.llama.client import WorkerClient
 from edgetool.llama.pool import PoolRuntime
 from edgetool.llama.session import LlamaSession
 from edgetool.run_folder import open_policy
@@ -149,7 +149,7 @@ def test_server_and_evaluation_say_that_it_was_replaced(
     strangers_gguf: Callable[[str], Path],
 ) -> None:
     path = strangers_gguf(DEAF)
-    with ChildWriter(path, context=256) as writer:
+    with WorkerClient(path, context=256) as writer:
         assert (writer.chat_template.name, writer.chat_template.replaced) == ("chatml", True)
         assert "shows the model no tools" in str(writer.chat_template.note)
     with PoolRuntime(path, context=256, workers=1) as runtime:

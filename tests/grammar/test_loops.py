@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from edgetool.calls.types import JsonObject
 from edgetool.grammar.llguidance import for_llama
 from edgetool.grammar.loops import MAX_DIGITS, PERIOD, REPEATED, Loops
-from edgetool.llama.client import ChildWriter
+from edgetool.llama.client import WorkerClient
 from edgetool.llama.session import LlamaSession
 
 PIECES = [b"a", b"1", b"23", b"x4", b"5 "]
@@ -108,7 +108,7 @@ class Answer(BaseModel):
 
 @pytest.fixture(scope="module")
 def client(gguf: Path, serving: Callable[..., str]) -> Iterator[openai.OpenAI]:
-    with ChildWriter(gguf, context=1024) as writer:
+    with WorkerClient(gguf, context=1024) as writer:
         yield openai.OpenAI(base_url=f"{serving(writer)}/v1", api_key="x", max_retries=0)
 
 
@@ -157,7 +157,7 @@ def test_nano_is_parsed_whatever_room_it_has(
 ) -> None:
     tool = openai.pydantic_function_tool(Answer, name="answer")
     asked = {"model": "any", "messages": [{"role": "user", "content": "count to a thousand"}]}
-    with ChildWriter(nano_gguf, context=1024) as writer:
+    with WorkerClient(nano_gguf, context=1024) as writer:
         client = openai.OpenAI(base_url=f"{serving(writer)}/v1", api_key="x", max_retries=0)
         parse = client.chat.completions.parse
         value = parse(**asked, response_format=Answer, max_tokens=limit).choices[0]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgetool.errors import EdgetoolError, ModelError
-from edgetool.llama.client import ChildWriter
+from edgetool.llama.client import WorkerClient
 from edgetool.llama.protocol import Done, Job
 from edgetool.runtime import Sampling
 from tests.llama.mutants import mutants
@@ -23,7 +23,7 @@ def header_size(path: Path) -> int:
     return int(gguf.GGUFReader(path).data_offset)
 
 
-async def ask(writer: ChildWriter) -> None:
+async def ask(writer: WorkerClient) -> None:
     async for event in writer.write(SHORT):
         last = event
     assert isinstance(last, Done)
@@ -32,7 +32,7 @@ async def ask(writer: ChildWriter) -> None:
 def opened(path: Path) -> str:
     """What a user is told of the file; nothing where it is a model after all."""
     try:
-        with ChildWriter(path, context=256, sequences=1, threads=1) as writer:
+        with WorkerClient(path, context=256, sequences=1, threads=1) as writer:
             asyncio.run(ask(writer))
     except EdgetoolError as error:
         return str(error)
@@ -67,4 +67,4 @@ def test_a_broken_chat_template_is_named(gguf: Path, tmp_path: Path):
     path = tmp_path / "bad.gguf"
     path.write_bytes(whole.replace(b"{% if tools %}", b"{% fi tools %}"))
     with pytest.raises(ModelError, match=r"bad\.gguf: its chat template is broken .*'fi'"):
-        ChildWriter(path)
+        WorkerClient(path)

@@ -20,7 +20,7 @@ from edgetool.config import build_config
 from edgetool.export.export import export_gguf
 from edgetool.grammar.gbnf import GBNFMaker, to_gbnf
 from edgetool.grammar.llguidance import for_llama
-from edgetool.llama.client import ChildWriter
+from edgetool.llama.client import WorkerClient
 from edgetool.llama.session import LlamaSession
 from edgetool.runtime import CONSTRAINED, Sampling
 from edgetool.train.load import LoadSettings, load_policy
@@ -140,7 +140,7 @@ def test_hermes_has_the_form_in_gbnf() -> None:
 
 @pytest.fixture(scope="module")
 def url(file: Path, serving: Callable[..., str]) -> Iterator[str]:
-    with ChildWriter(file, context=1024) as writer:
+    with WorkerClient(file, context=1024) as writer:
         yield serving(writer)
 
 
@@ -173,7 +173,7 @@ def test_other_settings_of_a_template_are_refused_by_name(url: str) -> None:
 
 
 def test_a_model_without_a_switch_says_so(gguf: Path, serving: Callable[..., str]) -> None:
-    with ChildWriter(gguf, context=512) as writer:
+    with WorkerClient(gguf, context=512) as writer:
         address = serving(writer)
         assert asked(address, chat_template_kwargs={"enable_thinking": False}).status_code == 200
         answer = asked(address, chat_template_kwargs={"enable_thinking": True})

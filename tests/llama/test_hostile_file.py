@@ -10,7 +10,7 @@ import pytest
 
 from edgetool.chat.ask import ask
 from edgetool.errors import ModelError
-from edgetool.llama.client import ChildWriter
+from edgetool.llama.client import WorkerClient
 from edgetool.llama.session import LlamaSession
 
 # Harmless until somebody says more than once that it is an attack.
@@ -48,7 +48,7 @@ def test_a_session_says_what_is_wrong_and_goes_on(hostile):
 @pytest.mark.slow
 def test_a_server_says_what_is_wrong_and_goes_on(hostile, serving):
     turn = {"role": "user", "content": "hi"}
-    with ChildWriter(hostile, context=256) as writer:
+    with WorkerClient(hostile, context=256) as writer:
         url = f"{serving(writer)}/v1/chat/completions"
         bad = httpx.post(url, json={"messages": [turn, turn], "max_tokens": 2}, timeout=120)
         assert "chat template" in bad.json()["error"]["message"]

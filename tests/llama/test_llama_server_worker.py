@@ -18,7 +18,7 @@ import pytest
 from edgetool.calls import syntaxes
 from edgetool.errors import Busy, EngineError, ModelError, PromptTooLong, UsageError
 from edgetool.llama import heartbeat
-from edgetool.llama.client import ChildWriter
+from edgetool.llama.client import WorkerClient
 from edgetool.llama.llama_server import BINARY, BINARY_KEY, find_binary
 from edgetool.llama.protocol import REQUIRED, Job
 from edgetool.llama.session import LlamaSession
@@ -31,8 +31,8 @@ if shutil.which(os.environ.get(BINARY_KEY) or BINARY) is None:
 
 
 @pytest.fixture(scope="module")
-def writer(gguf: Path) -> Iterator[ChildWriter]:
-    with ChildWriter(gguf, context=1024, sequences=4, waiting=4, binary=find_binary()) as opened:
+def writer(gguf: Path) -> Iterator[WorkerClient]:
+    with WorkerClient(gguf, context=1024, sequences=4, waiting=4, binary=find_binary()) as opened:
         yield opened
 
 
@@ -51,7 +51,7 @@ def gone(pid: int) -> bool:
     return False
 
 
-def test_a_random_model_makes_valid_calls_or_is_cut(writer: ChildWriter):
+def test_a_random_model_makes_valid_calls_or_is_cut(writer: WorkerClient):
     whole = 0
     for seed in range(4):
         sampling = Sampling(120, temperature=1.0, seed=seed)
@@ -69,39 +69,39 @@ def test_a_random_model_makes_valid_calls_or_is_cut(writer: ChildWriter):
     assert whole  # else this test saw nothing
 
 
-def test_the_prompt_is_the_one_our_own_engine_reads(writer: ChildWriter, session: LlamaSession):
+def test_the_prompt_is_the_one_our_own_engine_reads(writer: WorkerClient, session: LlamaSession):
     _, done = asyncio.run(do(writer, CALL))
     assert done.prompt_tokens == len(session.prompter.ids(ASKED, [WEATHER]))
 
 
-def test_greedy_words_are_those_of_our_own_engine(writer: ChildWriter, session: LlamaSession):
+def test_greedy_words_are_those_of_our_own_engine(writer: WorkerClient, session: LlamaSession):
     job = Job(ASKED, sampling=Sampling(12), constrained=False)
     _, done = asyncio.run(do(writer, job))
     ours = session.generate(session.prompter.ids(ASKED, []), job.sampling)
     assert done.completion.text == ours.text
 
 
-def test_the_same_seed_draws_the_same(writer: ChildWriter):
+def test_the_same_seed_draws_the_same(writer: WorkerClient):
     job = Job(ASKED, sampling=Sampling(12, temperature=1.0, seed=5))
     other = Job(ASKED, sampling=Sampling(12, temperature=1.0, seed=6))
     first, again, else_ = (asyncio.run(do(writer, one))[0] for one in (job, job, other))
     assert first == again != else_
 
 
-def test_a_schema_is_held(writer: ChildWriter):
+def test_a_schema_is_held(writer: WorkerClient):
     schema = {"type": "object", "properties": {"n": {"enum": [7]}}, "required": ["n"]}
     text, _ = asyncio.run(do(writer, Job(ASKED, sampling=Sampling(64), schema=schema)))
     assert json.loads(text) == {"n": 7}
 
 
-def test_what_it_cannot_hold_or_read_is_the_askers_fault(writer: ChildWriter):
+def test_what_it_cannot_hold_or_read_is_the_askers_fault(writer: WorkerClient):
     with pytest.raises(UsageError, match=r"cannot hold a completion to this: .*'pattern'"):
         asyncio.run(do(writer, Job(ASKED, schema={"type": "string", "pattern": "a"})))
     with pytest.raises(PromptTooLong, match="the context holds 1024"):
         asyncio.run(do(writer, Job(({"role": "user", "content": "word " * 3000},))))
 
 
-def test_closing_the_events_frees_the_place(writer: ChildWriter):
+def test_closing_the_events_frees_the_place(writer: WorkerClient):
     async def leave_early():
         for _ in range(6):  # more than there are places
             async with aclosing(writer.write(LONG)) as events:
@@ -121,7 +121,7 @@ def test_closing_the_events_frees_the_place(writer: ChildWriter):
 
 
 def test_its_end_costs_the_jobs_on_the_way_and_no_more(gguf: Path):
-    async def crash(writer: ChildWriter):
+    async def crash(writer: WorkerClient):
         [server] = children(writer.pid)
         with pytest.raises(EngineError, match=r"(?s)llama-server ended with -9.*ask again"):
             async with aclosing(writer.write(LONG)) as events:
@@ -134,7 +134,7 @@ def test_its_end_costs_the_jobs_on_the_way_and_no_more(gguf: Path):
             except Busy:  # being started again
                 await asyncio.sleep(0.1)
 
-    with ChildWriter(gguf, context=1024, binary=find_binary()) as writer:
+    with WorkerClient(gguf, context=1024, binary=find_binary()) as writer:
         text, done = asyncio.run(crash(writer))
     assert text == done.completion.text != ""
 
@@ -142,7 +142,7 @@ def test_its_end_costs_the_jobs_on_the_way_and_no_more(gguf: Path):
 def test_one_that_is_stopped_is_ended_and_replaced(gguf: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(heartbeat, "PATIENCE", 3)
 
-    async def stop(writer: ChildWriter):
+    async def stop(writer: WorkerClient):
         [server] = children(writer.pid)
         with pytest.raises(EngineError, match=r"hung .*ask again"):
             async with aclosing(writer.write(LONG)) as events:
@@ -154,7 +154,7 @@ def test_one_that_is_stopped_is_ended_and_replaced(gguf: Path, monkeypatch: pyte
             except Busy:
                 await asyncio.sleep(0.1)
 
-    with ChildWriter(gguf, context=1024, binary=find_binary()) as writer:
+    with WorkerClient(gguf, context=1024, binary=find_binary()) as writer:
         server, (text, done) = asyncio.run(stop(writer))
     assert text == done.completion.text != ""
     assert gone(server)
@@ -162,7 +162,7 @@ def test_one_that_is_stopped_is_ended_and_replaced(gguf: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("how", ["close", "kill"])
 def test_no_llama_server_is_left_behind(gguf: Path, how: str):
-    writer = ChildWriter(gguf, context=256, binary=find_binary())
+    writer = WorkerClient(gguf, context=256, binary=find_binary())
     [server] = children(writer.pid)
     if how == "kill":
         os.kill(writer.pid, signal.SIGKILL)
@@ -174,7 +174,7 @@ def test_a_file_it_cannot_load_is_named_before_anything_is_served(gguf: Path, tm
     path = tmp_path / "short.gguf"
     path.write_bytes(gguf.read_bytes()[:-100_000])  # the header is whole
     with pytest.raises(ModelError, match=r"short\.gguf"):
-        ChildWriter(path, binary=find_binary())
+        WorkerClient(path, binary=find_binary())
 
 
 def test_the_front_is_the_same(gguf: Path, tmp_path: Path):

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from edgetool.errors import EngineError, ModelError, UsageError
-from edgetool.llama.client import ChildWriter
+from edgetool.llama.client import WorkerClient
 from edgetool.llama.memory import footprint
 from edgetool.llama.protocol import Done, Job
 from edgetool.runtime import Sampling
@@ -34,7 +34,7 @@ def test_the_footprint_of_any_file_can_be_told(gguf, tmp_path):
         assert footprint(changed).weights == changed.stat().st_size
 
 
-async def write(writer: ChildWriter) -> Done:
+async def write(writer: WorkerClient) -> Done:
     *_, last = [event async for event in writer.write(HELLO)]
     assert isinstance(last, Done)
     return last
@@ -46,7 +46,7 @@ def test_the_parent_survives_a_mutated_file(gguf, tmp_path, number):
     changed = tmp_path / "changed.gguf"
     changed.write_bytes(mutated(gguf.read_bytes(), number))
     try:
-        with ChildWriter(changed, context=64, sequences=1) as writer:
+        with WorkerClient(changed, context=64, sequences=1) as writer:
             assert asyncio.run(write(writer)).prompt_tokens
     except ModelError as error:
         assert "changed.gguf" in str(error)

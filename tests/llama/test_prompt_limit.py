@@ -14,7 +14,7 @@ import pytest
 from edgetool.calls import syntaxes
 from edgetool.calls.prompt.prompt import Prompter
 from edgetool.errors import PromptTooLong
-from edgetool.llama.client import ChildWriter
+from edgetool.llama.client import WorkerClient
 from edgetool.llama.prompt_limit import WHITE_SPACE, Room, ink, shows_users
 from edgetool.llama.protocol import Job
 from edgetool.llama.session import LlamaSession
@@ -125,7 +125,7 @@ def test_the_bound_of_a_session_holds_for_its_own_prompts(session: LlamaSession)
 
 @pytest.fixture(scope="module")
 def writer(gguf):
-    with ChildWriter(gguf, context=1024) as opened:
+    with WorkerClient(gguf, context=1024) as opened:
         yield opened
 
 

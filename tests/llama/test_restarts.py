@@ -19,7 +19,7 @@ import pytest
 from edgetool.errors import Busy, EngineError
 from edgetool.llama import client as writers
 from edgetool.llama import heartbeat, restarts
-from edgetool.llama.client import ChildWriter
+from edgetool.llama.client import WorkerClient
 from edgetool.llama.protocol import Job
 from edgetool.runtime import Sampling
 from tests.llama.test_client import ASKED, CALL, LONG, do
@@ -76,7 +76,7 @@ def family(pid: int) -> list[int]:
     return [pid, *(one for child in children for one in family(child))]
 
 
-async def again(writer: ChildWriter):
+async def again(writer: WorkerClient):
     """A job, once the engine is there again."""
     while True:
         try:
@@ -85,7 +85,7 @@ async def again(writer: ChildWriter):
             await asyncio.sleep(0.1)
 
 
-async def failing(writer: ChildWriter, job: Job, at_first: Callable[[], object]) -> str:
+async def failing(writer: WorkerClient, job: Job, at_first: Callable[[], object]) -> str:
     """What is said to a job under which the engine hangs or ends."""
     said = ""
     try:
@@ -98,7 +98,7 @@ async def failing(writer: ChildWriter, job: Job, at_first: Callable[[], object])
 
 def test_a_stopped_child_is_ended_and_replaced(gguf, hasty):
     told: list[str] = []
-    with ChildWriter(gguf, context=1024, tell=told.append) as writer:
+    with WorkerClient(gguf, context=1024, tell=told.append) as writer:
         first = writer.pid
         said = asyncio.run(failing(writer, LONG, lambda: os.kill(first, signal.SIGSTOP)))
         assert "hung (it said nothing for 3 s)" in said and said.endswith("so ask again")
@@ -113,8 +113,8 @@ def test_a_stopped_child_is_ended_and_replaced(gguf, hasty):
 def test_a_child_in_an_endless_loop_is_ended_and_replaced(gguf, hasty, tmp_path, monkeypatch):
     (tmp_path / "looping.py").write_text(LOOPING)
     monkeypatch.setenv("PYTHONPATH", os.fspath(tmp_path))
-    monkeypatch.setattr(writers, "SCRIBE", "looping")
-    with ChildWriter(gguf, context=1024) as writer:
+    monkeypatch.setattr(writers, "WORKER", "looping")
+    with WorkerClient(gguf, context=1024) as writer:
         asyncio.run(do(writer, CALL))
         first = writer.pid
         endless = Job(ASKED, sampling=Sampling(9, temperature=1.0, seed=666))
@@ -125,7 +125,7 @@ def test_a_child_in_an_endless_loop_is_ended_and_replaced(gguf, hasty, tmp_path,
 
 
 def test_a_child_with_nothing_to_do_is_left_alone(gguf, hasty):
-    with ChildWriter(gguf, context=1024) as writer:
+    with WorkerClient(gguf, context=1024) as writer:
         first = writer.pid
         asyncio.run(do(writer, CALL))
         time.sleep(4.5)
@@ -135,7 +135,7 @@ def test_a_child_with_nothing_to_do_is_left_alone(gguf, hasty):
 
 def test_health_says_so_before_a_stopped_child_is_given_up(gguf, serving, monkeypatch):
     monkeypatch.setattr(writers, "QUIET", 1)
-    with ChildWriter(gguf, context=1024) as writer:
+    with WorkerClient(gguf, context=1024) as writer:
         url = serving(writer)
         os.kill(writer.pid, signal.SIGSTOP)
         until(lambda: httpx.get(f"{url}/health").status_code == 503)
@@ -145,7 +145,7 @@ def test_health_says_so_before_a_stopped_child_is_given_up(gguf, serving, monkey
 
 
 def test_three_deaths_are_waited_for_and_got_over(gguf, serving, hasty):
-    with ChildWriter(gguf, context=1024) as writer:
+    with WorkerClient(gguf, context=1024) as writer:
         url = serving(writer)
         for _ in range(3):
             os.kill(writer.pid, signal.SIGKILL)

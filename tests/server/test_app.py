@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgetool.llama.client import ChildWriter
+from edgetool.llama.client import WorkerClient
 from tests.conftest import TINY_TEMPLATE
 from tests.server.scripted import ScriptedWriter
 from tests.server.test_malformed import ANYTHING, WELL_FORMED, places, put
@@ -28,7 +28,7 @@ POINT = {
 
 @pytest.fixture(scope="module")
 def writer(gguf):
-    with ChildWriter(gguf, context=1024) as opened:
+    with WorkerClient(gguf, context=1024) as opened:
         yield opened
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from edgetool.llama.client import ChildWriter
+from edgetool.llama.client import WorkerClient
 from tests.server.hosted import Hosted, tools_file
 
 CLIENTS, EACH, LEAVE = 32, 10, 0.2
@@ -22,7 +22,7 @@ MANY = 5_000
 @pytest.fixture(scope="module")
 def writer(gguf):
     # none is to be turned away here: every request may have to wait, and behind those of who left
-    with ChildWriter(gguf, context=512, waiting=2 * CLIENTS) as opened:
+    with WorkerClient(gguf, context=512, waiting=2 * CLIENTS) as opened:
         yield opened
 
 
@@ -110,7 +110,7 @@ def test_memory_stays_flat_over_many_requests(gguf, tmp_path):
 
 @pytest.mark.slow
 def test_a_crash_costs_the_requests_in_flight_a_503_and_no_more(serving, gguf, examples):
-    with ChildWriter(gguf, context=1024) as writer:
+    with WorkerClient(gguf, context=1024) as writer:
         url = f"{serving(writer, tools=examples[0].tools, offer_tools=True)}/v1/chat/completions"
         with httpx.Client(timeout=60) as client, ThreadPoolExecutor(4) as pool:
             before = answer(client, url, 1)

@@ -490,10 +490,10 @@ def test_the_python_snippet_asks_the_same(page):
 
 @pytest.mark.slow
 def test_the_embedded_model_calls_on_the_page(browser, serving, nano_gguf):
-    from edgetool.llama.client import ChildWriter
+    from edgetool.llama.client import WorkerClient
 
     look(browser, 1200, dark=False)
-    with ChildWriter(nano_gguf, context=512) as writer:
+    with WorkerClient(nano_gguf, context=512) as writer:
         browser.open(serving(writer, tools=[weather_tool(), music_tool()]))
         browser.until("document.querySelectorAll('#offered input').length === 2")
         send(browser, "weather in Oslo", choice="auto")
