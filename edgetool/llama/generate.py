@@ -23,14 +23,14 @@ OnToken = Callable[[bytes], None]
 Key = TypeVar("Key", bound=Hashable)
 
 
-class Writing:
+class Generation:
     """A completion token by token: feed its `pending` tokens to the engine, give it the logits.
 
     budget   tokens it may have
     hasten   write what the constraint leaves no choice about without asking the model. The text
              is what it would have been; the model may have cut it into other tokens.
     drafter  guesses what comes next, for one pass of the model to confirm: what is written
-             stays the same, but for rounding (see Batch)
+             stays the same, but for rounding (see BatchGenerator)
     """
 
     def __init__(
@@ -147,7 +147,7 @@ def probability(logits: NDArray[np.float32], token: int) -> float:
     return float(1 / np.exp(logits.astype(np.float64) - float(logits[token])).sum())
 
 
-class Batch(Generic[Key]):
+class BatchGenerator(Generic[Key]):
     """Completions written together, one in each of a session's sequences.
 
     What is written beside a completion changes it by rounding alone: by nothing with weights in
@@ -183,14 +183,14 @@ class Batch(Generic[Key]):
     ) -> None:
         """Read a prompt [P] and begin its completion. Needs a free place.
 
-        hasten, drafter   see Writing; no guesses where the engine cannot take them back
+        hasten, drafter   see Generation; no guesses where the engine cannot take them back
 
         Raises PromptTooLong, and EngineError when llama.cpp or the grammar engine fails on it.
         """
         budget = self._session.budget(prompt_ids, sampling)
         sequence = self._free.pop(0)
         started = time.perf_counter()
-        writing = Writing(
+        generation = Generation(
             self._session,
             budget,
             sampling,
@@ -200,12 +200,12 @@ class Batch(Generic[Key]):
             drafter=drafter if self._session.engine.can_retract else None,
         )
         try:
-            writing.begin(self._session.engine.read(prompt_ids, sequence))
+            generation.begin(self._session.engine.read(prompt_ids, sequence))
         except EdgetoolError:
             self._free.append(sequence)
             raise
         spent = time.perf_counter() - started
-        self._live[sequence] = _Place(key, writing, spent, spent)
+        self._live[sequence] = _Place(key, generation, spent, spent)
 
     def drop(self, key: Key) -> Completion:
         """Take a completion away before its end; what was written of it."""
@@ -226,11 +226,11 @@ class Batch(Generic[Key]):
         pieces, guesses = self._next(live)
         engine = self._session.engine
         for sequence, rows in zip(live, engine.feed_guessed(pieces, guesses), strict=True):
-            writing, guess = self._live[sequence].writing, guesses[sequence]
-            if writing.pending:
+            generation, guess = self._live[sequence].generation, guesses[sequence]
+            if generation.pending:
                 continue  # more was forced than goes through at once
             try:
-                true = writing.take_guessed(rows, guess)
+                true = generation.take_guessed(rows, guess)
                 if true < len(guess):
                     engine.retract(sequence, len(guess) - true)
             except EdgetoolError as error:  # the grammar engine gave up on this one
@@ -245,25 +245,27 @@ class Batch(Generic[Key]):
         share = max(1, CHUNK // len(live))
         pieces, guesses = {}, {}
         for sequence in live:
-            writing = self._live[sequence].writing
-            piece, writing.pending = writing.pending[:share], writing.pending[share:]
-            guesses[sequence] = [] if writing.pending else writing.guess(share - len(piece))
+            generation = self._live[sequence].generation
+            piece, generation.pending = generation.pending[:share], generation.pending[share:]
+            guesses[sequence] = [] if generation.pending else generation.guess(share - len(piece))
             pieces[sequence] = piece
         return pieces, guesses
 
     def _leave(self) -> list[tuple[Key, Completion]]:
-        over = [s for s, place in self._live.items() if place.error or place.writing.done]
+        over = [s for s, place in self._live.items() if place.error or place.generation.done]
         self._free += over
         return [(place.key, place.completion()) for place in map(self._live.pop, over)]
 
 
 class _Place(Generic[Key]):
-    def __init__(self, key: Key, writing: Writing, seconds: float, first_seconds: float) -> None:
-        self.key, self.writing = key, writing
+    def __init__(
+        self, key: Key, generation: Generation, seconds: float, first_seconds: float
+    ) -> None:
+        self.key, self.generation = key, generation
         self.seconds, self.first_seconds = seconds, first_seconds
         self.error: str | None = None
 
     def completion(self) -> Completion:
         if self.error is not None:
             return failed(self.error, self.seconds)
-        return self.writing.completion(self.seconds, self.first_seconds)
+        return self.generation.completion(self.seconds, self.first_seconds)

@@ -30,7 +30,7 @@ from edgetool.errors import EdgetoolError, UsageError
 from edgetool.grammar.arms import Arms
 from edgetool.grammar.gbnf import GBNFMaker
 from edgetool.grammar.llguidance import for_llama
-from edgetool.llama.generate import Batch
+from edgetool.llama.generate import BatchGenerator
 from edgetool.llama.heartbeat import die_with_parent
 from edgetool.llama.runtime import GGUFRuntime
 from edgetool.llama.session import LlamaSession, chosen_by
@@ -85,7 +85,7 @@ def _jobs() -> queue.Queue[dict[str, Any] | None]:
 
 
 def _write_all(runtime: GGUFRuntime, jobs: queue.Queue[dict[str, Any] | None], say: Say) -> None:
-    batch: Batch[int] = Batch(runtime.session)
+    batch: BatchGenerator[int] = BatchGenerator(runtime.session)
     while True:
         while batch.free and (not batch.keys or not jobs.empty()):
             job = jobs.get()

@@ -11,7 +11,7 @@ from edgetool.errors import EdgetoolError, UsageError
 from edgetool.fingerprint import print_of
 from edgetool.grammar.arms import Arms
 from edgetool.grammar.llguidance import for_llama
-from edgetool.llama.generate import Batch
+from edgetool.llama.generate import BatchGenerator
 from edgetool.llama.session import LlamaSession, chosen_by
 from edgetool.runtime import FREE, Completion, Sampling, failed, row_seed
 
@@ -44,7 +44,7 @@ class GGUFRuntime:
 
         Raises UsageError for an arm that is not offered, EngineError when llama.cpp fails.
         """
-        batch: Batch[int] = Batch(self.session)
+        batch: BatchGenerator[int] = BatchGenerator(self.session)
         waiting = deque(enumerate(examples))
         while waiting or batch.keys:
             while waiting and batch.free:
@@ -55,7 +55,12 @@ class GGUFRuntime:
             yield from batch.round()
 
     def begin(
-        self, batch: Batch[int], number: int, example: Example, sampling: Sampling, arm: str
+        self,
+        batch: BatchGenerator[int],
+        number: int,
+        example: Example,
+        sampling: Sampling,
+        arm: str,
     ) -> Completion | None:
         """Begin the completion of a row in `batch`; returns it where it came to nothing."""
         own = replace(sampling, seed=row_seed(sampling.seed, example.id))

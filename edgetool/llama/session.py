@@ -16,7 +16,7 @@ from edgetool.calls.prompt.template_choice import ChatTemplate, choose, select
 from edgetool.calls.prompt.thinking import THINKING_KEY
 from edgetool.calls.syntaxes import SYNTAX_KEY
 from edgetool.llama.engine import Engine
-from edgetool.llama.generate import OnToken, Writing
+from edgetool.llama.generate import Generation, OnToken
 from edgetool.llama.load import CHUNK
 from edgetool.llama.prompt_limit import Room, shows_users
 from edgetool.llama.vocab import Vocabulary, read_vocabulary
@@ -28,7 +28,7 @@ TEMPLATE_KEY = "tokenizer.chat_template"  # in a GGUF file's metadata
 
 
 class LlamaSession:
-    """One model in llama.cpp: one completion at a time, or several with a `Batch`.
+    """One model in llama.cpp: one completion at a time, or several with a `BatchGenerator`.
 
     prompter     makes prompt ids with the model's own chat template
     template     as `template_choice.choose` is asked for one
@@ -37,7 +37,7 @@ class LlamaSession:
     limit        tokens a prompt and its completion may have together
     room         tells early what is beyond that
     call_token   the token that opens a call, where the syntax has one of its own
-    sequences    completions a Batch can write together
+    sequences    completions a BatchGenerator can write together
     thinking     the model thinks before it answers; None: as the file was trained to
     gpu          put layers on a GPU, as many as fit, where llama.cpp has a backend for one
 
@@ -110,7 +110,7 @@ class LlamaSession:
         """Write a completion of prompt_ids [P].
 
         on_token   is given the bytes of each token as it is chosen; a character may be split
-        hasten     do not ask the model where the constraint leaves no choice (see Writing)
+        hasten     do not ask the model where the constraint leaves no choice (see Generation)
 
         The same prompt, sampling and constraint give the same completion, whatever was written
         before. It ends unfinished where max_completion_length or the context is spent. Raises
@@ -118,15 +118,15 @@ class LlamaSession:
         """
         started = time.perf_counter()
         budget = self.budget(prompt_ids, sampling)
-        writing = Writing(self, budget, sampling, constraint, on_token, hasten=hasten)
-        writing.begin(self.engine.read(prompt_ids))
+        generation = Generation(self, budget, sampling, constraint, on_token, hasten=hasten)
+        generation.begin(self.engine.read(prompt_ids))
         first = time.perf_counter() - started
-        while not writing.done:
-            piece, writing.pending = writing.pending[:CHUNK], writing.pending[CHUNK:]
+        while not generation.done:
+            piece, generation.pending = generation.pending[:CHUNK], generation.pending[CHUNK:]
             (logits,) = self.engine.feed({0: piece})
-            if not writing.pending:
-                writing.take(logits)
-        return writing.completion(time.perf_counter() - started, first)
+            if not generation.pending:
+                generation.take(logits)
+        return generation.completion(time.perf_counter() - started, first)
 
     def text_ids(self, text: str) -> list[int]:
         """Token ids [P] of a prompt that is text alone; what looks like a control token is text."""

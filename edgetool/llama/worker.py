@@ -29,7 +29,7 @@ from typing import Any
 
 from edgetool.calls.types import Tool
 from edgetool.errors import EdgetoolError
-from edgetool.llama.generate import Batch
+from edgetool.llama.generate import BatchGenerator
 from edgetool.llama.heartbeat import (
     PREPARING,
     PREPARING_PATIENCE,
@@ -150,7 +150,7 @@ class Worker:
         self, session: LlamaSession, say: Say, told: queue.Queue[Told], tools: Sequence[Tool] = ()
     ) -> None:
         self._session, self._say, self._told = session, say, told
-        self._batch: Batch[int] = Batch(session)
+        self._batch: BatchGenerator[int] = BatchGenerator(session)
         self._coming: dict[int, _Task] = {}  # being prepared
         self._ready: deque[_Task] = deque()
         self._tasks: dict[int, _Task] = {}  # being written

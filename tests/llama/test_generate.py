@@ -14,7 +14,7 @@ import pytest
 from edgetool.calls.types import Example, Tool
 from edgetool.errors import ModelError, UsageError
 from edgetool.export.export import export_gguf
-from edgetool.llama.generate import Batch, probability
+from edgetool.llama.generate import BatchGenerator, probability
 from edgetool.llama.pool import PoolRuntime
 from edgetool.llama.runtime import GGUFRuntime
 from edgetool.llama.session import LlamaSession
@@ -99,7 +99,7 @@ def test_an_arm_that_is_not_offered_is_refused(session, examples):
 
 
 def test_a_batch_has_as_many_places_as_the_session_has_sequences(several, examples):
-    batch: Batch[str] = Batch(several)
+    batch: BatchGenerator[str] = BatchGenerator(several)
     ids = several.prompter.ids(examples[0].messages, examples[0].tools)
     for key in "abc":
         batch.add(key, ids, SHORT)

@@ -11,7 +11,7 @@ import pytest
 from edgetool.calls.types import Example
 from edgetool.export.export import export_gguf
 from edgetool.grammar.llguidance import for_llama
-from edgetool.llama.generate import Batch
+from edgetool.llama.generate import BatchGenerator
 from edgetool.llama.prompt_lookup import MOST, Drafter, words_of
 from edgetool.llama.session import LlamaSession
 from edgetool.runtime import Completion, Sampling
@@ -114,7 +114,7 @@ class Oracle(Drafter):
 
 def write(session: LlamaSession, row: Example, held: bool, *drafters: Drafter) -> list[Completion]:
     """The row once for each drafter, side by side; once without where there are none."""
-    batch: Batch[int] = Batch(session)
+    batch: BatchGenerator[int] = BatchGenerator(session)
     ids = session.prompter.ids(row.messages, row.tools)
     for number, drafter in enumerate(drafters or [None]):
         constraint = for_llama(session)(row.tools, required=True) if held else None
