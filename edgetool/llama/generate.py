@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edgetool.errors import EdgetoolError
 from edgetool.llama.engine import Logits
 from edgetool.llama.load import CHUNK
-from edgetool.llama.prompt_lookup import Drafter
+from edgetool.llama.prompt_lookup import PromptLookup
 from edgetool.llama.sampler import choose
 from edgetool.runtime import Completion, Constraint, Sampling, failed
 
@@ -29,7 +29,7 @@ class Generation:
     budget   tokens it may have
     hasten   write what the constraint leaves no choice about without asking the model. The text
              is what it would have been; the model may have cut it into other tokens.
-    drafter  guesses what comes next, for one pass of the model to confirm: what is written
+    lookup  guesses what comes next, for one pass of the model to confirm: what is written
              stays the same, but for rounding (see BatchGenerator)
     """
 
@@ -42,13 +42,13 @@ class Generation:
         on_token: OnToken | None = None,
         *,
         hasten: bool = False,
-        drafter: Drafter | None = None,
+        lookup: PromptLookup | None = None,
     ) -> None:
         self._vocabulary, self._call_token = session.vocabulary, session.call_token
         self._budget, self._sampling = budget, sampling
         self._constraint, self._on_token = constraint, on_token
         self._hasten = hasten and constraint is not None
-        self._drafter = drafter
+        self._lookup = lookup
         self._generator = np.random.default_rng(sampling.seed)
         self._written: list[int] = []
         self._call_mass: float | None = None
@@ -72,7 +72,7 @@ class Generation:
 
     def guess(self, most: int) -> list[int]:
         """At most `most` tokens that may come behind the pending ones."""
-        return [] if self._drafter is None else self._drafter.guess(min(most, self._left - 1))
+        return [] if self._lookup is None else self._lookup.guess(min(most, self._left - 1))
 
     def take_guessed(self, rows: Sequence[Logits], guess: Sequence[int]) -> int:
         """As `take`, with rows [1 + guess, V] behind what was written and each token of a guess.
@@ -84,8 +84,8 @@ class Generation:
         while not (self.done or self.pending):
             self._choose(rows[true])
             same = _alike(self.pending, guess[true:])
-            if same and self._drafter is not None:
-                self._drafter.kept += 1  # what came with it was forced
+            if same and self._lookup is not None:
+                self._lookup.kept += 1  # what came with it was forced
             true += same
             del self.pending[:same]
         return true
@@ -110,8 +110,8 @@ class Generation:
     def _write(self, token: int) -> None:
         self._written.append(token)
         self.pending.append(token)
-        if self._drafter is not None:
-            self._drafter.note(self._vocabulary.pieces[token])
+        if self._lookup is not None:
+            self._lookup.note(self._vocabulary.pieces[token])
         self.finished = token in self._vocabulary.stop_ids
         self.done = self.finished or self._left <= 0
         if self._on_token is not None and not self.finished:
@@ -179,11 +179,11 @@ class BatchGenerator(Generic[Key]):
         on_token: OnToken | None = None,
         *,
         hasten: bool = False,
-        drafter: Drafter | None = None,
+        lookup: PromptLookup | None = None,
     ) -> None:
         """Read a prompt [P] and begin its completion. Needs a free place.
 
-        hasten, drafter   see Generation; no guesses where the engine cannot take them back
+        hasten, lookup   see Generation; no guesses where the engine cannot take them back
 
         Raises PromptTooLong, and EngineError when llama.cpp or the grammar engine fails on it.
         """
@@ -197,7 +197,7 @@ class BatchGenerator(Generic[Key]):
             constraint,
             on_token,
             hasten=hasten,
-            drafter=drafter if self._session.engine.can_retract else None,
+            lookup=lookup if self._session.engine.can_retract else None,
         )
         try:
             generation.begin(self._session.engine.read(prompt_ids, sequence))

@@ -21,7 +21,7 @@ _WORD = re.compile(rb"\w\w", re.ASCII)
 _QUOTES = re.compile(rb"[\"']")
 
 
-class Drafter:
+class PromptLookup:
     """The guesses for one completion.
 
     source   the words that values may be copied from

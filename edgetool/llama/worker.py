@@ -42,7 +42,7 @@ from edgetool.llama.heartbeat import (
 from edgetool.llama.load import CHUNK
 from edgetool.llama.prepare import Prepared, Preparer
 from edgetool.llama.prompt_cache import warm_up
-from edgetool.llama.prompt_lookup import Drafter, words_of
+from edgetool.llama.prompt_lookup import PromptLookup, words_of
 from edgetool.llama.protocol import Delta, Done, Job, job_from_json, refused
 from edgetool.llama.session import LlamaSession, chosen_by
 from edgetool.llama.stop_text import StopTextFilter
@@ -128,7 +128,7 @@ class _Task:
     prompt: list[int] = field(default_factory=list)
     cached: int = 0
     constraint: Constraint | None = None
-    drafter: Drafter | None = None
+    lookup: PromptLookup | None = None
     fresh: list[str] = field(default_factory=list)
     tokens: int = 0
     forced: int = 0
@@ -220,7 +220,7 @@ class Worker:
     def _begin(self, task: _Task) -> None:
         hasten = task.job.sampling.temperature == 0
         if hasten and task.job.prompt is None:
-            task.drafter = Drafter(words_of(task.job.messages), self._session.prompter.encode)
+            task.lookup = PromptLookup(words_of(task.job.messages), self._session.prompter.encode)
         try:
             self._batch.add(
                 task.number,
@@ -229,7 +229,7 @@ class Worker:
                 task.constraint,
                 task.write,
                 hasten=hasten,
-                drafter=task.drafter,
+                lookup=task.lookup,
             )
         except EdgetoolError as error:
             self._say({"job": task.number, **refused(error)})
@@ -242,7 +242,7 @@ class Worker:
         if not text:
             return
         total = task.constraint.forced if task.constraint is not None else 0
-        kept = task.drafter.kept if task.drafter is not None else 0
+        kept = task.lookup.kept if task.lookup is not None else 0
         delta = Delta(text, task.tokens, total - task.forced, kept - task.drafted)
         task.fresh, task.tokens, task.forced, task.drafted = [], 0, total, kept
         self._say({"job": task.number, "delta": asdict(delta)})

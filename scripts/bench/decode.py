@@ -43,7 +43,7 @@ from edgetool.grammar.llguidance import Counting, for_llama  # noqa: E402
 from edgetool.llama.client import WorkerClient  # noqa: E402
 from edgetool.llama.generate import Batch  # noqa: E402
 from edgetool.llama.prompt_cache import folder_of, warm_up  # noqa: E402
-from edgetool.llama.prompt_lookup import Drafter, words_of  # noqa: E402
+from edgetool.llama.prompt_lookup import PromptLookup, words_of  # noqa: E402
 from edgetool.llama.protocol import Job  # noqa: E402
 from edgetool.llama.session import LlamaSession  # noqa: E402
 from edgetool.runtime import Completion, Constraint, Sampling  # noqa: E402
@@ -156,7 +156,7 @@ def _write(
     if replay:
         gold = session.syntax.render([ToolCall(call.name, call.arguments) for call in row.calls])
         constraint = Replay(session, gold, constraint)
-    drafter = Drafter(words_of(row.messages), session.prompter.encode)
+    lookup = PromptLookup(words_of(row.messages), session.prompter.encode)
     batch: Batch[str] = Batch(session)
     batch.add(
         row.id,
@@ -164,7 +164,7 @@ def _write(
         SAMPLING,
         constraint,
         hasten=arm in ("forced", "drafted"),
-        drafter=drafter if arm == "drafted" else None,
+        lookup=lookup if arm == "drafted" else None,
     )
     over: list[tuple[str, Completion]] = []
     while not over:

@@ -12,7 +12,7 @@ from edgetool.calls.types import Example
 from edgetool.export.export import export_gguf
 from edgetool.grammar.llguidance import for_llama
 from edgetool.llama.generate import BatchGenerator
-from edgetool.llama.prompt_lookup import MOST, Drafter, words_of
+from edgetool.llama.prompt_lookup import MOST, PromptLookup, words_of
 from edgetool.llama.session import LlamaSession
 from edgetool.runtime import Completion, Sampling
 
@@ -24,10 +24,10 @@ def codes(text: str) -> list[int]:
 
 
 def after(source: str, written: str, most: int = MOST) -> str:
-    drafter = Drafter(source, codes)
+    lookup = PromptLookup(source, codes)
     for letter in written:
-        drafter.note(letter.encode())
-    return "".join(map(chr, drafter.guess(most)))
+        lookup.note(letter.encode())
+    return "".join(map(chr, lookup.guess(most)))
 
 
 @pytest.mark.parametrize(
@@ -56,26 +56,26 @@ def test_nothing_is_guessed_behind_the_last_word():
 
 
 def test_guesses_that_never_come_true_are_given_up():
-    drafter = Drafter("Weather in Trondheim", codes)
+    lookup = PromptLookup("Weather in Trondheim", codes)
     for letter in '"Trond':
-        drafter.note(letter.encode())
-    assert [len(drafter.guess(MOST)) for _ in range(4)] == [4, 4, 0, 0]
+        lookup.note(letter.encode())
+    assert [len(lookup.guess(MOST)) for _ in range(4)] == [4, 4, 0, 0]
 
 
 def test_a_guess_that_came_true_renews_the_patience():
-    drafter = Drafter("Weather in Trondheim", codes)
+    lookup = PromptLookup("Weather in Trondheim", codes)
     for letter in '"Trond':
-        drafter.note(letter.encode())
-    assert len(drafter.guess(MOST)) == 4
-    drafter.kept += 1
-    assert [len(drafter.guess(MOST)) for _ in range(3)] == [4, 4, 0]
+        lookup.note(letter.encode())
+    assert len(lookup.guess(MOST)) == 4
+    lookup.kept += 1
+    assert [len(lookup.guess(MOST)) for _ in range(3)] == [4, 4, 0]
 
 
 def test_half_a_character_is_no_part_of_a_guess():
-    drafter = Drafter("x" * 2 + "a" * 46 + "é" * 9, codes)  # 48 bytes behind xa end inside an é
+    lookup = PromptLookup("x" * 2 + "a" * 46 + "é" * 9, codes)  # 48 bytes behind xa end inside an é
     for letter in "xxa":
-        drafter.note(letter.encode())
-    assert drafter.guess(MOST) == [97] * 4
+        lookup.note(letter.encode())
+    assert lookup.guess(MOST) == [97] * 4
 
 
 def test_the_last_words_are_looked_through_first():
@@ -97,7 +97,7 @@ def q8(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[L
         yield session
 
 
-class Oracle(Drafter):
+class Oracle(PromptLookup):
     """Knows what will be written, and is wrong about every nth token of it."""
 
     def __init__(self, truth: tuple[int, ...], every: int) -> None:
@@ -112,13 +112,15 @@ class Oracle(Drafter):
         return [(self._truth[p] + (p % self._every == 0)) % 300 for p in places]
 
 
-def write(session: LlamaSession, row: Example, held: bool, *drafters: Drafter) -> list[Completion]:
-    """The row once for each drafter, side by side; once without where there are none."""
+def write(
+    session: LlamaSession, row: Example, held: bool, *lookups: PromptLookup
+) -> list[Completion]:
+    """The row once for each lookup, side by side; once without where there are none."""
     batch: BatchGenerator[int] = BatchGenerator(session)
     ids = session.prompter.ids(row.messages, row.tools)
-    for number, drafter in enumerate(drafters or [None]):
+    for number, lookup in enumerate(lookups or [None]):
         constraint = for_llama(session)(row.tools, required=True) if held else None
-        batch.add(number, ids, LENGTH, constraint, hasten=held, drafter=drafter)
+        batch.add(number, ids, LENGTH, constraint, hasten=held, lookup=lookup)
     made: dict[int, Completion] = {}
     while batch.keys:
         made.update(batch.round())
