@@ -79,15 +79,19 @@ class Chat:
     def _complete(self) -> Completion:
         prompt_ids = self.session.prompter.ids(self.messages, self.tools)
         constraint = self._constraint(self.tools) if self._constraint else None
-        hasten = self.sampling.temperature == 0
+        skip_forced = self.sampling.temperature == 0
         if self._on_text is None:
-            return self.session.generate(prompt_ids, self.sampling, constraint, hasten=hasten)
+            return self.session.generate(
+                prompt_ids, self.sampling, constraint, skip_forced=skip_forced
+            )
         stream, decoder = CallStream(self.session.syntax, self.tools), _utf8()
 
         def on_token(piece: bytes) -> None:
             self._show(stream.feed(decoder.decode(piece)))
 
-        done = self.session.generate(prompt_ids, self.sampling, constraint, on_token, hasten=hasten)
+        done = self.session.generate(
+            prompt_ids, self.sampling, constraint, on_token, skip_forced=skip_forced
+        )
         stream.finish(finished=done.finished)
         self._show(stream.rest)
         return done

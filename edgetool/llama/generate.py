@@ -27,7 +27,7 @@ class Generation:
     """A completion token by token: feed its `pending` tokens to the engine, give it the logits.
 
     budget   tokens it may have
-    hasten   write what the constraint leaves no choice about without asking the model. The text
+    skip_forced   write what the constraint leaves no choice about without asking the model. The text
              is what it would have been; the model may have cut it into other tokens.
     lookup  guesses what comes next, for one pass of the model to confirm: what is written
              stays the same, but for rounding (see BatchGenerator)
@@ -41,13 +41,13 @@ class Generation:
         constraint: Constraint | None,
         on_token: OnToken | None = None,
         *,
-        hasten: bool = False,
+        skip_forced: bool = False,
         lookup: PromptLookup | None = None,
     ) -> None:
         self._vocabulary, self._call_token = session.vocabulary, session.call_token
         self._budget, self._sampling = budget, sampling
         self._constraint, self._on_token = constraint, on_token
-        self._hasten = hasten and constraint is not None
+        self._skip_forced = skip_forced and constraint is not None
         self._lookup = lookup
         self._generator = np.random.default_rng(sampling.seed)
         self._written: list[int] = []
@@ -103,7 +103,7 @@ class Generation:
         return self._budget - len(self._written)
 
     def _force(self) -> None:
-        if self._hasten and self._constraint is not None and not self.done:
+        if self._skip_forced and self._constraint is not None and not self.done:
             for token in self._constraint.forced_next(self._left):
                 self._write(token)
 
@@ -178,12 +178,12 @@ class BatchGenerator(Generic[Key]):
         constraint: Constraint | None = None,
         on_token: OnToken | None = None,
         *,
-        hasten: bool = False,
+        skip_forced: bool = False,
         lookup: PromptLookup | None = None,
     ) -> None:
         """Read a prompt [P] and begin its completion. Needs a free place.
 
-        hasten, lookup   see Generation; no guesses where the engine cannot take them back
+        skip_forced, lookup   see Generation; no guesses where the engine cannot take them back
 
         Raises PromptTooLong, and EngineError when llama.cpp or the grammar engine fails on it.
         """
@@ -196,7 +196,7 @@ class BatchGenerator(Generic[Key]):
             sampling,
             constraint,
             on_token,
-            hasten=hasten,
+            skip_forced=skip_forced,
             lookup=lookup if self._session.engine.can_retract else None,
         )
         try:

@@ -105,12 +105,12 @@ class LlamaSession:
         constraint: Constraint | None = None,
         on_token: OnToken | None = None,
         *,
-        hasten: bool = False,
+        skip_forced: bool = False,
     ) -> Completion:
         """Write a completion of prompt_ids [P].
 
         on_token   is given the bytes of each token as it is chosen; a character may be split
-        hasten     do not ask the model where the constraint leaves no choice (see Generation)
+        skip_forced     do not ask the model where the constraint leaves no choice (see Generation)
 
         The same prompt, sampling and constraint give the same completion, whatever was written
         before. It ends unfinished where max_completion_length or the context is spent. Raises
@@ -118,7 +118,9 @@ class LlamaSession:
         """
         started = time.perf_counter()
         budget = self.budget(prompt_ids, sampling)
-        generation = Generation(self, budget, sampling, constraint, on_token, hasten=hasten)
+        generation = Generation(
+            self, budget, sampling, constraint, on_token, skip_forced=skip_forced
+        )
         generation.begin(self.engine.read(prompt_ids))
         first = time.perf_counter() - started
         while not generation.done:

@@ -218,8 +218,8 @@ class Worker:
             self._batch.drop(number)
 
     def _begin(self, task: _Task) -> None:
-        hasten = task.job.sampling.temperature == 0
-        if hasten and task.job.prompt is None:
+        skip_forced = task.job.sampling.temperature == 0
+        if skip_forced and task.job.prompt is None:
             task.lookup = PromptLookup(words_of(task.job.messages), self._session.prompter.encode)
         try:
             self._batch.add(
@@ -228,7 +228,7 @@ class Worker:
                 task.job.sampling,
                 task.constraint,
                 task.write,
-                hasten=hasten,
+                skip_forced=skip_forced,
                 lookup=task.lookup,
             )
         except EdgetoolError as error:

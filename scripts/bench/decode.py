@@ -163,7 +163,7 @@ def _write(
         prompt,
         SAMPLING,
         constraint,
-        hasten=arm in ("forced", "drafted"),
+        skip_forced=arm in ("forced", "drafted"),
         lookup=lookup if arm == "drafted" else None,
     )
     over: list[tuple[str, Completion]] = []

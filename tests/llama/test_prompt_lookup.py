@@ -120,7 +120,7 @@ def write(
     ids = session.prompter.ids(row.messages, row.tools)
     for number, lookup in enumerate(lookups or [None]):
         constraint = for_llama(session)(row.tools, required=True) if held else None
-        batch.add(number, ids, LENGTH, constraint, hasten=held, lookup=lookup)
+        batch.add(number, ids, LENGTH, constraint, skip_forced=held, lookup=lookup)
     made: dict[int, Completion] = {}
     while batch.keys:
         made.update(batch.round())

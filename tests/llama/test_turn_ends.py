@@ -73,7 +73,7 @@ def test_one_call_ends_where_it_has_to(session: LlamaSession, examples: list[Exa
     held = for_llama(session)(examples[1].tools, parallel=False, required=True)
     sampling = Sampling(max_completion_length=200, temperature=1.0, seed=1)
     ids = session.prompter.ids(examples[1].messages, examples[1].tools)
-    done = session.generate(ids, sampling, held, hasten=True)
+    done = session.generate(ids, sampling, held, skip_forced=True)
     assert done.finished
     assert len(session.syntax.parse(done.text).calls) == 1
 
