@@ -44,7 +44,7 @@ class WorkerClient:
     sequences   completions written side by side; llama.cpp may have room for fewer
     waiting     jobs that may wait beyond those
     binary      a llama-server that writes them in place of llama-cpp-python
-    warm        tools whose part of the prompt is read before the first job, or taken from disk
+    prefill     tools whose part of the prompt is read before the first job, or taken from disk
     tell        is told in a sentence when the child ends and is started again
     lost        why the child is given up for good; None as a rule. `on_lost` is called with it
 
@@ -62,7 +62,7 @@ class WorkerClient:
         thinking: bool | None = None,
         sequences: int = SEQUENCES,
         waiting: int = WAITING,
-        warm: Sequence[Tool] = (),
+        prefill: Sequence[Tool] = (),
         binary: Path | None = None,
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -76,7 +76,7 @@ class WorkerClient:
             "thinking": thinking,
         }
         if binary is None:
-            settings["warm"] = [asdict(tool) for tool in warm]
+            settings["prefill"] = [asdict(tool) for tool in prefill]
         else:
             settings["binary"] = str(binary)
         self.path = path

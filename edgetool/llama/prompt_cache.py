@@ -29,15 +29,15 @@ _SAMPLES, _BLOCK = 256, 16 * 2**10
 
 
 @dataclass(frozen=True)
-class Warm:
-    """What `warm_up` did: tokens of the prompt that are in the cache, and where from."""
+class Prefilled:
+    """What `prefill` did: tokens of the prompt that are in the cache, and where from."""
 
     tokens: int
     loaded: bool
     path: Path
 
 
-def warm_up(session: LlamaSession, tools: Sequence[Tool], *, keep: bool = True) -> Warm | None:
+def prefill(session: LlamaSession, tools: Sequence[Tool], *, keep: bool = True) -> Prefilled | None:
     """Have the prompt's beginning with these tools in the cache, from disk where it is kept.
 
     keep   write it to disk when it was not there
@@ -50,14 +50,14 @@ def warm_up(session: LlamaSession, tools: Sequence[Tool], *, keep: bool = True) 
         return None
     path = folder_of(session.path) / f"{key_of(session, ids)}.kv"
     if _whole(path) and session.engine.load_state(path, ids):
-        return Warm(len(ids), True, path)
+        return Prefilled(len(ids), True, path)
     session.engine.read([*ids, ids[-1]])
     if keep:
         try:
             _save(session, ids, path)
         except OSError:
-            return Warm(len(ids), False, path)
-    return Warm(len(ids), False, path)
+            return Prefilled(len(ids), False, path)
+    return Prefilled(len(ids), False, path)
 
 
 def prefix_ids(session: LlamaSession, tools: Sequence[Tool]) -> list[int]:

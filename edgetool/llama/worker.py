@@ -2,8 +2,8 @@
 
 Driven by `writer.py`. Lines of JSON go both ways:
 
-    -> {"path", "context", "threads", "sequences", "call_syntax", "template", "thinking", "warm"}
-    <- {"ways", "context", "sequences", "chat_template", "warm", "patience", "room"}
+    -> {"path", "context", "threads", "sequences", "call_syntax", "template", "thinking", "prefill"}
+    <- {"ways", "context", "sequences", "chat_template", "prefill", "patience", "room"}
        or {"refused": ..., "usage": bool}
     -> {"job": 7, "wanted": {...}}    {"cancel": 7}
     <- {"job": 7, "delta": {...}}     as often as something was written
@@ -41,7 +41,7 @@ from edgetool.llama.heartbeat import (
 )
 from edgetool.llama.load import CHUNK
 from edgetool.llama.prepare import Prepared, Preparer
-from edgetool.llama.prompt_cache import warm_up
+from edgetool.llama.prompt_cache import prefill
 from edgetool.llama.prompt_lookup import PromptLookup, words_of
 from edgetool.llama.protocol import Delta, Done, Job, job_from_json, refused
 from edgetool.llama.session import LlamaSession, chosen_by
@@ -80,10 +80,10 @@ def listen(work: Callable[[dict[str, Any], Say], None]) -> None:
 
 
 def _work(settings: dict[str, Any], say: Say) -> None:
-    tools = [Tool(**tool) for tool in settings.pop("warm")]
+    tools = [Tool(**tool) for tool in settings.pop("prefill")]
     with LlamaSession(Path(settings.pop("path")), gpu=True, **settings) as session:
         steps = patience_for(_step_seconds(session))
-        warm = warm_up(session, tools) if tools else None
+        prefilled = prefill(session, tools) if tools else None
         told = told_by_parent()
         worker = Worker(session, say, told, tools)
         engine = session.engine
@@ -93,7 +93,11 @@ def _work(settings: dict[str, Any], say: Say) -> None:
                 "context": engine.context,
                 "sequences": engine.sequences,
                 "chat_template": asdict(chosen_by(session.prompter)),
-                "warm": warm and {"tokens": warm.tokens, "loaded": warm.loaded},
+                "prefill": prefilled
+                and {
+                    "tokens": prefilled.tokens,
+                    "loaded": prefilled.loaded,
+                },
                 "patience": {WRITING: steps, PREPARING: PREPARING_PATIENCE},
                 "room": asdict(session.room),
             }

@@ -14,7 +14,7 @@ from edgetool.chat.agent import Functions, Ran, Turn, converse
 from edgetool.chat.chat import Chat
 from edgetool.data.tool_files import load_tools
 from edgetool.errors import PromptTooLong, UsageError
-from edgetool.llama.prompt_cache import warm_up
+from edgetool.llama.prompt_cache import prefill
 from edgetool.llama.session import LlamaSession, chosen_by
 from edgetool.runtime import Sampling
 from edgetool.verbs import chat_commands
@@ -62,7 +62,7 @@ def run_ask(model: Path, asking: Asking) -> bool:
         if note := chosen_by(session.prompter).note:
             _note(note)
         if tools and asking.system is None:
-            warm_up(session, tools)
+            prefill(session, tools)
         talk = _Talk(session, tools, functions, asking)
         if asking.question is not None:
             return talk.turn(asking.question)

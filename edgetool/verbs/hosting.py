@@ -66,7 +66,7 @@ def run_serve(
             context=context,
             template=template,
             thinking=thinking,
-            warm=offered,
+            prefill=offered,
             binary=binary,
             tell=_tell,
         ) as writer:

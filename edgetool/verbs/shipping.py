@@ -16,7 +16,7 @@ from edgetool.export.model_folder import ModelFolder
 from edgetool.export.ollama.modelfile import modelfile, write_modelfile
 from edgetool.export.receipt import FILE, ExportedFile, read_receipt
 from edgetool.fidelity.survey import Subject
-from edgetool.llama.prompt_cache import warm_up
+from edgetool.llama.prompt_cache import prefill
 from edgetool.llama.session import LlamaSession
 from edgetool.run_folder import SFT
 
@@ -24,15 +24,15 @@ MARK = "Made with edgetool"  # a card of ours, which the next export may replace
 
 
 def warm_files(paths: Sequence[Path], tools: Sequence[Tool], console: Console) -> None:
-    """Keep what llama.cpp makes of the tools beside each file (see serve/warm.py)."""
+    """Keep what llama.cpp makes of the tools beside each file (see llama/prompt_cache.py)."""
     for path in paths:
         with LlamaSession(path) as session:
-            warm = warm_up(session, tools)
-        if warm is None:
+            prefilled = prefill(session, tools)
+        if prefilled is None:
             console.print(f"{path.name}: these tools are too short to be worth keeping")
         else:
-            size = warm.path.stat().st_size / 2**20
-            console.print(f"{warm.path}  {warm.tokens} tokens of tools  {size:.1f} MB")
+            size = prefilled.path.stat().st_size / 2**20
+            console.print(f"{prefilled.path}  {prefilled.tokens} tokens of tools  {size:.1f} MB")
 
 
 def check_ollama(subject: Subject, *, template: bool) -> None:

@@ -42,7 +42,7 @@ from edgetool.grammar.gbnf import GBNFMaker  # noqa: E402
 from edgetool.grammar.llguidance import Counting, for_llama  # noqa: E402
 from edgetool.llama.client import WorkerClient  # noqa: E402
 from edgetool.llama.generate import Batch  # noqa: E402
-from edgetool.llama.prompt_cache import folder_of, warm_up  # noqa: E402
+from edgetool.llama.prompt_cache import folder_of, prefill  # noqa: E402
 from edgetool.llama.prompt_lookup import PromptLookup, words_of  # noqa: E402
 from edgetool.llama.protocol import Job  # noqa: E402
 from edgetool.llama.session import LlamaSession  # noqa: E402
@@ -202,8 +202,8 @@ def warm(path: Path, rows: Sequence[Example]) -> dict[str, Any]:
         session.path.symlink_to(path.resolve())
         prompt = session.prompter.ids(rows[0].messages, offered)
         cold = [_first(session, prompt, lambda: None) for _ in range(5)]
-        warm_up(session, offered)
-        read = [_first(session, prompt, lambda: warm_up(session, offered)) for _ in range(5)]
+        prefill(session, offered)
+        read = [_first(session, prompt, lambda: prefill(session, offered)) for _ in range(5)]
         size = sum(file.stat().st_size for file in folder_of(session.path).glob("*.kv"))
     return {
         "prompt_tokens": len(prompt),

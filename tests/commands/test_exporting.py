@@ -21,7 +21,7 @@ from edgetool.export.export import Judgement, export_gguf
 from edgetool.fidelity import survey
 from edgetool.fidelity.survey import Subject, held_out
 from edgetool.files import sha256_of
-from edgetool.llama.prompt_cache import warm_up
+from edgetool.llama.prompt_cache import prefill
 from edgetool.llama.session import LlamaSession
 from edgetool.verbs import exporting
 from edgetool.verbs.exporting import ExportOptions, run_export, run_merge
@@ -98,7 +98,7 @@ def test_warmed_tools_are_in_the_cache_when_the_file_is_opened(
     tools.write_text(json.dumps([tool.as_openai() for tool in demo.tools()]), encoding="utf-8")
     (file,) = run_export(str(run), ExportOptions(quants=["Q8_0"], rows=0, warm=tools), console)
     with LlamaSession(file.path) as session:
-        assert warm_up(session, demo.tools()).loaded
+        assert prefill(session, demo.tools()).loaded
     assert "tokens of tools" in console.text
 
 

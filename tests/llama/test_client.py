@@ -78,7 +78,7 @@ def test_a_prompt_asked_again_is_not_read_again(writer: WorkerClient):
 
 def test_the_first_job_finds_the_tools_read_already(gguf: Path, tmp_path: Path):
     model = Path(shutil.copy(gguf, tmp_path))
-    with WorkerClient(model, context=1024, warm=[WEATHER]) as opened:
+    with WorkerClient(model, context=1024, prefill=[WEATHER]) as opened:
         _, done = asyncio.run(do(opened, CALL))
     assert done.cached == done.prompt_tokens // 64 * 64 > 0
 
@@ -102,7 +102,7 @@ def test_the_first_call_takes_about_as_long_as_later_ones(
 
     model, ratios = Path(shutil.copy(gguf, tmp_path)), []
     for _ in range(2):  # another process may have had the processor
-        with WorkerClient(model, context=1024, warm=tools) as writer:
+        with WorkerClient(model, context=1024, prefill=tools) as writer:
             ratios.append(asyncio.run(ratio(writer)))
     assert min(ratios) < 4
 

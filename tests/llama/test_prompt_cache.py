@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgetool.calls.types import Tool
-from edgetool.llama.prompt_cache import KEPT, folder_of, prefix_ids, warm_up
+from edgetool.llama.prompt_cache import KEPT, folder_of, prefill, prefix_ids
 from edgetool.llama.session import LlamaSession
 from edgetool.runtime import Sampling
 
@@ -30,9 +30,9 @@ def open_(path: Path) -> LlamaSession:
 
 def test_the_next_start_reads_the_tools_from_disk(model: Path):
     with open_(model) as session:
-        first = warm_up(session, [TOOL])
+        first = prefill(session, [TOOL])
     with open_(model) as session:
-        second = warm_up(session, [TOOL])
+        second = prefill(session, [TOOL])
         assert second.tokens == len(prefix_ids(session, [TOOL])) > 0
         prompt = session.prompter.ids(ASKED, [TOOL])
         session.engine.read(prompt)
@@ -45,9 +45,9 @@ def test_what_is_written_behind_it_is_the_same_to_the_bit(model: Path):
     with open_(model) as session:
         prompt = session.prompter.ids(ASKED, [TOOL])
         cold = session.engine.read(prompt).copy()
-        warm_up(session, [TOOL])
+        prefill(session, [TOOL])
     with open_(model) as session:
-        assert warm_up(session, [TOOL]).loaded
+        assert prefill(session, [TOOL]).loaded
         assert (session.engine.read(prompt) == cold).all()
         # another sequence copies it from there
         assert (session.engine.read(prompt, 1) == cold).all()
@@ -82,16 +82,16 @@ def break_the_note(state: Path) -> None:
 @pytest.mark.parametrize("harm", [cut, alter, forget_the_note, break_the_note])
 def test_a_file_that_is_not_the_one_written_is_made_anew(model: Path, harm):
     with open_(model) as session:
-        warm_up(session, [TOOL])
+        prefill(session, [TOOL])
     harm(kept(model))
     with open_(model) as session:
-        assert not warm_up(session, [TOOL]).loaded
-        assert warm_up(session, [TOOL]).loaded
+        assert not prefill(session, [TOOL]).loaded
+        assert prefill(session, [TOOL]).loaded
 
 
 def test_a_file_of_other_tokens_is_not_taken(model: Path):
     with open_(model) as session:
-        warm_up(session, [TOOL])
+        prefill(session, [TOOL])
         ids = prefix_ids(session, [TOOL])
         assert not session.engine.load_state(kept(model), [*ids[:-1], ids[-1] + 1])
         assert not session.engine.load_state(kept(model), ids[:-64])
@@ -100,30 +100,30 @@ def test_a_file_of_other_tokens_is_not_taken(model: Path):
 def test_other_tools_and_another_model_have_files_of_their_own(model: Path):
     other = Tool("fill_forms", TOOL.description, TOOL.parameters)
     with open_(model) as session:
-        paths = {warm_up(session, tools).path for tools in ([TOOL], [other], [TOOL, other])}
+        paths = {prefill(session, tools).path for tools in ([TOOL], [other], [TOOL, other])}
     data = bytearray(model.read_bytes())
     data[-1] ^= 1
     model.write_bytes(data)
     with open_(model) as session:
-        paths.add(warm_up(session, [TOOL]).path)
+        paths.add(prefill(session, [TOOL]).path)
     assert len(paths) == 4
 
 
 def test_the_oldest_of_many_goes(model: Path):
     with open_(model) as session:
         for number in range(KEPT + 2):
-            warm_up(session, [Tool(f"tool_{number}", "", TOOL.parameters)])
+            prefill(session, [Tool(f"tool_{number}", "", TOOL.parameters)])
     assert len(list(folder_of(model).glob("*.kv"))) == KEPT
     assert len(list(folder_of(model).glob("*.json"))) == KEPT
 
 
 def test_a_prompt_without_tools_is_too_short_to_keep(model: Path):
     with open_(model) as session:
-        assert warm_up(session, []) is None
+        assert prefill(session, []) is None
     assert not folder_of(model).exists()
 
 
 def test_the_note_says_what_was_kept(model: Path):
     with open_(model) as session:
-        warm = warm_up(session, [TOOL])
-    assert json.loads(warm.path.with_suffix(".json").read_text())["tokens"] == warm.tokens
+        prefilled = prefill(session, [TOOL])
+    assert json.loads(prefilled.path.with_suffix(".json").read_text())["tokens"] == prefilled.tokens
