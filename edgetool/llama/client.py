@@ -25,7 +25,7 @@ from edgetool.llama.process import Child
 from edgetool.llama.prompt_limit import Room
 from edgetool.llama.protocol import Delta, Event, Job, done_from_json
 from edgetool.llama.restarts import Restarts
-from edgetool.llama.thinking import Ways
+from edgetool.llama.thinking import ThinkingModes
 
 # What a child runs: llama-cpp-python, or a llama-server.
 WORKER, LLAMA_SERVER_WORKER = "edgetool.llama.worker", "edgetool.llama.llama_server_worker"
@@ -86,7 +86,7 @@ class WorkerClient:
         except EdgetoolError:
             self._child.stop()
             raise
-        self.ways = Ways.from_json(said["ways"])
+        self.thinking_modes = ThinkingModes.from_json(said["thinking_modes"])
         self.context: int = said["context"]
         self.chat_template = ChatTemplate(**said["chat_template"])
         self._room = Room(**said["room"])
@@ -121,7 +121,7 @@ class WorkerClient:
     @property
     def syntax(self) -> str:
         """Name of the call syntax the model writes."""
-        return self.ways.syntax
+        return self.thinking_modes.syntax
 
     @property
     def trouble(self) -> str | None:

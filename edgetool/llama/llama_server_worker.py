@@ -85,7 +85,7 @@ async def _work(settings: dict[str, Any], say: Say) -> None:
             await server.ready(client, spelling.path)
             say(
                 {
-                    "ways": spelling.prompters.ways().as_json(),
+                    "thinking_modes": spelling.prompters.thinking_modes().as_json(),
                     "context": spelling.limit,
                     "sequences": sequences,
                     "chat_template": asdict(chosen_by(spelling.prompter)),

@@ -44,7 +44,7 @@ class Preparer:
     """Prepares jobs one after the other.
 
     done        is given each as it is ready, by the thread
-    prompters   for each way the model may be asked to write
+    prompters   one for each thinking mode
     number      the job that is being prepared, None where there is none
     """
 

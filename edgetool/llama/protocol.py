@@ -16,7 +16,7 @@ from edgetool.errors import EdgetoolError, PromptTooLong, UsageError
 from edgetool.runtime import Completion, Sampling
 
 if TYPE_CHECKING:
-    from edgetool.llama.thinking import Ways
+    from edgetool.llama.thinking import ThinkingModes
 
 # What a completion may be, by OpenAI's names.
 AUTO = "auto"  # prose, or calls
@@ -118,13 +118,13 @@ def refused(error: EdgetoolError, *, usage: bool = False) -> dict[str, Any]:
 class Writer(Protocol):
     """Somebody who does jobs: one child process, or another server.
 
-    ways      the call syntax, with and without a thought before it
+    thinking_modes   the call syntax, with and without a thought before it
     context   tokens a prompt and its completion may have together
     chat_template   what prompts are made with
     trouble   why no job can be taken now, None when one can
     """
 
-    ways: Ways
+    thinking_modes: ThinkingModes
     context: int
     chat_template: ChatTemplate
 

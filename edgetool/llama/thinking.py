@@ -1,4 +1,4 @@
-"""The ways a model may be asked to write: with a thought before its answer, or without one."""
+"""The modes a model may be asked to answer in: with a thought before its answer, or without one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgetool.llama.protocol import Job
 
 
 class Prompters:
-    """A model's prompter for each way, made when it is first asked for."""
+    """A model's prompter for each thinking mode, made when it is first asked for."""
 
     def __init__(self, default: Prompter) -> None:
         self._default, self._made = default, {default.thinking: default}
@@ -28,17 +28,17 @@ class Prompters:
             self._made[thinking] = self._default.with_thinking(thinking)
         return self._made[thinking]
 
-    def ways(self) -> Ways:
+    def thinking_modes(self) -> ThinkingModes:
         try:
             thoughtful = self._for(True).syntax
         except UsageError:
             thoughtful = None
-        return Ways(self._for(False).syntax, thoughtful, self._default.thinking)
+        return ThinkingModes(self._for(False).syntax, thoughtful, self._default.thinking)
 
 
 @dataclass(frozen=True)
-class Ways:
-    """The call syntax of each way, for whoever reads completions.
+class ThinkingModes:
+    """The call syntax of each thinking mode, for whoever reads completions.
 
     plain        thinking is off
     thoughtful   it is on; None: the model's template has no switch for it
@@ -75,13 +75,13 @@ class Ways:
         return {"plain": plain, "thoughtful": thoughtful, "thinking": self.thinking}
 
     @classmethod
-    def from_json(cls, value: JsonObject) -> Ways:
+    def from_json(cls, value: JsonObject) -> ThinkingModes:
         """What `as_json` made."""
         thoughtful = value["thoughtful"] and syntax_from_json(value["thoughtful"])
         return cls(syntax_from_json(value["plain"]), thoughtful, value["thinking"])
 
     @classmethod
-    def named(cls, syntax: str) -> Ways:
+    def named(cls, syntax: str) -> ThinkingModes:
         """Of a model that never thinks."""
         return cls(syntaxes.get(syntax))
 

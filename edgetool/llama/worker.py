@@ -3,7 +3,7 @@
 Driven by `writer.py`. Lines of JSON go both ways:
 
     -> {"path", "context", "threads", "sequences", "call_syntax", "template", "thinking", "prefill"}
-    <- {"ways", "context", "sequences", "chat_template", "prefill", "patience", "room"}
+    <- {"thinking_modes", "context", "sequences", "chat_template", "prefill", "patience", "room"}
        or {"refused": ..., "usage": bool}
     -> {"job": 7, "wanted": {...}}    {"cancel": 7}
     <- {"job": 7, "delta": {...}}     as often as something was written
@@ -46,7 +46,7 @@ from edgetool.llama.prompt_lookup import PromptLookup, words_of
 from edgetool.llama.protocol import Delta, Done, Job, job_from_json, refused
 from edgetool.llama.session import LlamaSession, chosen_by
 from edgetool.llama.stop_text import StopTextFilter
-from edgetool.llama.thinking import Ways
+from edgetool.llama.thinking import ThinkingModes
 from edgetool.runtime import Completion, Constraint
 
 Say = Callable[[dict[str, Any]], None]
@@ -89,7 +89,7 @@ def _work(settings: dict[str, Any], say: Say) -> None:
         engine = session.engine
         say(
             {
-                "ways": worker.ways.as_json(),
+                "thinking_modes": worker.thinking_modes.as_json(),
                 "context": engine.context,
                 "sequences": engine.sequences,
                 "chat_template": asdict(chosen_by(session.prompter)),
@@ -163,8 +163,8 @@ class Worker:
         self._preparer.start(tools)
 
     @property
-    def ways(self) -> Ways:
-        return self._preparer.prompters.ways()
+    def thinking_modes(self) -> ThinkingModes:
+        return self._preparer.prompters.thinking_modes()
 
     def hear(self) -> bool:
         """Take note of what was said; waits when there is nothing to do. False: it is over."""

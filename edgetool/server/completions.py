@@ -112,7 +112,7 @@ async def write_choices(
 
 
 async def _write(writer: Writer, job: Job, index: int, listener: Listener | None) -> Choice:
-    reading = Reading(job, writer.ways.of(job))
+    reading = Reading(job, writer.thinking_modes.of(job))
     events = cast("AsyncGenerator[Event, None]", writer.write(job))
     drafted = 0
     async with aclosing(events):

@@ -76,7 +76,7 @@ def run_serve(
             url = address(host, listening.getsockname()[1])
             if note := writer.chat_template.note:
                 print(note)
-            print(f"call syntax: {writer.syntax}{writer.ways.note()}")
+            print(f"call syntax: {writer.syntax}{writer.thinking_modes.note()}")
             if binary is not None:
                 print(f"engine: {binary}; what it cannot hold to a grammar is refused")
             if offered and not offer_tools:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 
 from edgetool.calls.prompt.template_choice import ChatTemplate
 from edgetool.llama.protocol import Delta, Done, Event, Job
-from edgetool.llama.thinking import Ways
+from edgetool.llama.thinking import ThinkingModes
 from edgetool.runtime import Completion
 
 Step = str | Delta | Exception | float
@@ -25,7 +25,7 @@ class ScriptedWriter:
     cancelled   how many were closed before their end
     """
 
-    ways, syntax, context = Ways.named("hermes"), "hermes", 512
+    thinking_modes, syntax, context = ThinkingModes.named("hermes"), "hermes", 512
     chat_template = ChatTemplate("")
     trouble: str | None = None
 
