@@ -95,15 +95,15 @@ class Constraint(Protocol):
         """Logits [V] -> logits [V] with -inf where a token is not allowed."""
         ...
 
-    def advance(self, token: int, left: int) -> int:
-        """Take note of the token that was chosen, with `left` more to come at the most.
+    def advance(self, token: int, remaining: int) -> int:
+        """Take note of the token that was chosen, with `remaining` more to come at the most.
 
         Returns the token to write: another one where the completion has to be ended.
         """
         ...
 
-    def forced_next(self, left: int) -> list[int]:
-        """The tokens that have to come next, at most `left`, which are taken note of; often none.
+    def forced_next(self, remaining: int) -> list[int]:
+        """The tokens that have to come next, at most `remaining`, which are taken note of; often none.
 
         Nothing is asked of it where each token is to be the model's own.
         """
@@ -121,10 +121,10 @@ class Unconstrained:
     def mask(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         return logits
 
-    def advance(self, token: int, left: int) -> int:
+    def advance(self, token: int, remaining: int) -> int:
         return token
 
-    def forced_next(self, left: int) -> list[int]:
+    def forced_next(self, remaining: int) -> list[int]:
         return []
 
 

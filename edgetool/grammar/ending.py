@@ -68,15 +68,15 @@ class Ender:
         ]
         self._order = np.array(sorted(range(size), key=rank.__getitem__))
 
-    def find(self, matcher: Any, left: int, first: Sequence[int] = ()) -> list[int] | None:
-        """At most `left` tokens, the last one a stop token, that end the completion; else None.
+    def find(self, matcher: Any, remaining: int, first: Sequence[int] = ()) -> list[int] | None:
+        """At most `remaining` tokens, the last one a stop token, that end the completion; else None.
 
         first   what closes a thought that may be open
         """
         copy = matcher.deep_copy()
         found: list[int] = []
         closing = list(first)
-        while len(found) < left and not copy.is_stopped():
+        while len(found) < remaining and not copy.is_stopped():
             if closing and copy.validate_tokens(closing) == len(closing):
                 copy.consume_tokens(closing)
                 tokens, closing = closing, []
@@ -89,7 +89,7 @@ class Ender:
             return None
         if copy.stop_reason() == _UNSAID:
             found.append(self.stops[0])
-        return found if len(found) <= left else None
+        return found if len(found) <= remaining else None
 
     def in_string(self, matcher: Any) -> bool:
         """Words may come next, as they may in strings and in prose."""

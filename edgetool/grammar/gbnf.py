@@ -90,7 +90,7 @@ class GBNFConstraint(Counting):
         self._note(logits, allowed)
         return masked
 
-    def advance(self, token: int, left: int) -> int:
+    def advance(self, token: int, remaining: int) -> int:
         import llama_cpp
 
         llama_cpp.llama_sampler_accept(self._sampler, token)

@@ -48,14 +48,14 @@ class Counting:
     def _note(self, logits: NDArray[np.float32], allowed: NDArray[np.bool_]) -> None:
         """Count a token without a choice, and add up the probability that is cut away."""
         weights = np.exp(logits - logits.max())
-        left = float(weights[: len(allowed)][allowed].sum() / weights.sum())
-        self.cut = (self.cut or 0.0) + max(0.0, 1.0 - left)
+        kept = float(weights[: len(allowed)][allowed].sum() / weights.sum())
+        self.cut = (self.cut or 0.0) + max(0.0, 1.0 - kept)
         self.forced += int(self._is_forced(allowed))
 
     def _is_forced(self, allowed: NDArray[np.bool_]) -> bool:
         return int(np.count_nonzero(allowed)) == 1
 
-    def forced_next(self, left: int) -> list[int]:
+    def forced_next(self, remaining: int) -> list[int]:
         return []
 
 
@@ -105,7 +105,7 @@ class GrammarConstraint(Counting):
         fewer[self._ender.digits] = False
         return fewer if fewer.any() else allowed
 
-    def forced_next(self, left: int) -> list[int]:
+    def forced_next(self, remaining: int) -> list[int]:
         """The tokens of the text that has to come next, in the tokenizer's own spelling.
 
         Where that text ends inside what may be one token with what follows, the engine leaves the
@@ -115,13 +115,13 @@ class GrammarConstraint(Counting):
         if self._ending:
             found, self._ending = [self._consume(token) for token in self._ending], []
             return found
-        while len(found) < left and not self._matcher.is_stopped():
-            tokens = self._only_way()[: left - len(found)]
+        while len(found) < remaining and not self._matcher.is_stopped():
+            tokens = self._only_way()[: remaining - len(found)]
             before = self._thought
             if not tokens or not self._matcher.consume_tokens(tokens):
                 break
             self._watch(tokens)
-            if self._bounded and not self._can_end(left - len(found) - len(tokens)):
+            if self._bounded and not self._can_end(remaining - len(found) - len(tokens)):
                 self._matcher.rollback(len(tokens))
                 self._thought = before
                 break
@@ -140,10 +140,10 @@ class GrammarConstraint(Counting):
             return []
         return [next((s for s in self._ender.stops if allowed[s]), int(allowed.argmax()))]
 
-    def advance(self, token: int, left: int) -> int:
+    def advance(self, token: int, remaining: int) -> int:
         """Write `token`, or what has to stand there for the completion to end in time.
 
-        left   tokens that may still follow
+        remaining   tokens that may still follow
 
         Returns the token that was written. Raises EngineError for one the grammar does not allow.
         """
@@ -151,36 +151,36 @@ class GrammarConstraint(Counting):
             return self._consume(self._ending.pop(0))
         before = self._thought
         self._consume(token)
-        if not self._bounded or token in self._ender.stops or self._can_end(left):
+        if not self._bounded or token in self._ender.stops or self._can_end(remaining):
             self._loops.note(token)
             if self._loops.looping and token not in self._ender.stops:
-                self._end(left)
+                self._end(remaining)
             return token
         self._matcher.rollback(1)
         self._thought = before
-        self._end(left + 1)
+        self._end(remaining + 1)
         self._bounded = self.shortened
         return self._consume(self._ending.pop(0) if self._ending else token)
 
-    def _end(self, left: int) -> None:
-        """Write from here on what ends the completion within `left` tokens, if anything does."""
-        self._ending = self._find(left) or []
+    def _end(self, remaining: int) -> None:
+        """Write from here on what ends the completion within `remaining` tokens, if anything does."""
+        self._ending = self._find(remaining) or []
         self.shortened = bool(self._ending)
 
-    def _can_end(self, left: int) -> bool:
-        """The completion can be ended within `left` tokens from here.
+    def _can_end(self, remaining: int) -> bool:
+        """The completion can be ended within `remaining` tokens from here.
 
         The way found last is tried first: inside a string it stays the same from token to token,
         and looking for one costs more than a token of a small model does.
         """
         way = self._way
-        if not way or len(way) > left or self._matcher.validate_tokens(way) < len(way):
-            self._way = self._find(left)
+        if not way or len(way) > remaining or self._matcher.validate_tokens(way) < len(way):
+            self._way = self._find(remaining)
         return self._way is not None
 
-    def _find(self, left: int) -> list[int] | None:
+    def _find(self, remaining: int) -> list[int] | None:
         closing = () if self._thought is None else self._thought.closing
-        return self._ender.find(self._matcher, left, closing)
+        return self._ender.find(self._matcher, remaining, closing)
 
     def _consume(self, token: int) -> int:
         if not self._matcher.consume_token(token):

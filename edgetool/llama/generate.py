@@ -72,7 +72,7 @@ class Generation:
 
     def guess(self, most: int) -> list[int]:
         """At most `most` tokens that may come behind the pending ones."""
-        return [] if self._lookup is None else self._lookup.guess(min(most, self._left - 1))
+        return [] if self._lookup is None else self._lookup.guess(min(most, self._remaining - 1))
 
     def take_guessed(self, rows: Sequence[Logits], guess: Sequence[int]) -> int:
         """As `take`, with rows [1 + guess, V] behind what was written and each token of a guess.
@@ -94,17 +94,17 @@ class Generation:
         allowed = logits if self._constraint is None else self._constraint.mask(logits)
         token = choose(allowed, self._sampling, self._generator)
         if self._constraint is not None:
-            token = self._constraint.advance(token, self._left - 1)
+            token = self._constraint.advance(token, self._remaining - 1)
         self._write(token)
         self._force()
 
     @property
-    def _left(self) -> int:
+    def _remaining(self) -> int:
         return self._budget - len(self._written)
 
     def _force(self) -> None:
         if self._skip_forced and self._constraint is not None and not self.done:
-            for token in self._constraint.forced_next(self._left):
+            for token in self._constraint.forced_next(self._remaining):
                 self._write(token)
 
     def _write(self, token: int) -> None:
@@ -113,7 +113,7 @@ class Generation:
         if self._lookup is not None:
             self._lookup.note(self._vocabulary.pieces[token])
         self.finished = token in self._vocabulary.stop_ids
-        self.done = self.finished or self._left <= 0
+        self.done = self.finished or self._remaining <= 0
         if self._on_token is not None and not self.finished:
             self._on_token(self._vocabulary.pieces[token])
 

@@ -61,12 +61,12 @@ class Replay(Counting):
     def __init__(self, session: LlamaSession, text: str, inner: Constraint | None) -> None:
         super().__init__()
         self._encode, self._vocabulary = session.prompter.encode, session.vocabulary
-        self._inner, self._left = inner, text.encode()
+        self._inner, self._remaining = inner, text.encode()
         self._stops = sorted(session.vocabulary.stop_ids)
 
     def mask(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         allowed = self._inner.mask(logits) if self._inner is not None else logits
-        tokens = self._encode(self._left.decode())[:1] if self._left else self._stops
+        tokens = self._encode(self._remaining.decode())[:1] if self._remaining else self._stops
         token = next((token for token in tokens if np.isfinite(allowed[token])), None)
         if token is None:
             raise EngineError("the right answer is not in the grammar")
@@ -74,12 +74,12 @@ class Replay(Counting):
         wanted[token] = 0
         return wanted
 
-    def advance(self, token: int, left: int) -> int:
+    def advance(self, token: int, remaining: int) -> int:
         self._take(token)
-        return self._inner.advance(token, left) if self._inner is not None else token
+        return self._inner.advance(token, remaining) if self._inner is not None else token
 
-    def forced_next(self, left: int) -> list[int]:
-        found = self._inner.forced_next(left) if self._inner is not None else []
+    def forced_next(self, remaining: int) -> list[int]:
+        found = self._inner.forced_next(remaining) if self._inner is not None else []
         for token in found:
             self._take(token)
         self.forced += len(found)
@@ -87,9 +87,9 @@ class Replay(Counting):
 
     def _take(self, token: int) -> None:
         piece = self._vocabulary.pieces[token]
-        if not self._left.startswith(piece):
+        if not self._remaining.startswith(piece):
             raise EngineError("the grammar forces something else than the right answer")
-        self._left = self._left[len(piece) :]
+        self._remaining = self._remaining[len(piece) :]
 
 
 def main() -> None:

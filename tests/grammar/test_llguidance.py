@@ -195,11 +195,11 @@ def test_an_end_is_forced_only_when_no_later_one_would_do(engine):
     opened = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "'
     ending = [*encode('"}}\n</tool_call>'), stop]
     [letter] = encode("O")
-    for left, expected in ((len(ending), letter), (len(ending) - 1, ending[0])):
+    for remaining, expected in ((len(ending), letter), (len(ending) - 1, ending[0])):
         started = constraint()
         for token in encode(opened):
             started.advance(token, LEFT)
-        assert started.advance(letter, left) == expected
+        assert started.advance(letter, remaining) == expected
         assert started.shortened == (expected != letter)
 
 
@@ -208,8 +208,8 @@ def test_a_forced_end_is_written_to_its_last_token(engine):
     started, written = constraint(), []
     for token in encode('<tool_call>\n{"name": "get_weather", "arguments": {"city": "'):
         started.advance(token, LEFT)
-    for left in range(12, -1, -1):
-        written.append(started.advance(encode("O")[0], left))
+    for remaining in range(12, -1, -1):
+        written.append(started.advance(encode("O")[0], remaining))
         if written[-1] == stop:
             break
     closing = [*encode('"}}\n</tool_call>'), stop]

@@ -53,11 +53,11 @@ def written(session: LlamaSession, schema: JsonObject, wish: str, limit: int = 1
     """What a model writes for a schema that wants one text again and again."""
     constraint = for_llama(session).for_schema(schema)
     wishes, vocabulary, tokens = session.prompter.encode(wish), session.vocabulary, []
-    for left in range(limit - 1, -1, -1):
+    for remaining in range(limit - 1, -1, -1):
         logits = np.zeros(vocabulary.size, np.float32)
         for rank, token in enumerate(wishes):
             logits[token] = 100 - (rank - len(tokens)) % len(wishes)
-        token = constraint.advance(int(constraint.mask(logits).argmax()), left)
+        token = constraint.advance(int(constraint.mask(logits).argmax()), remaining)
         tokens.append(token)
         if token in vocabulary.stop_ids:
             break
