@@ -29,7 +29,7 @@ from edgetool.server.listen import is_loopback
 from edgetool.server.metrics import MEDIA_TYPE, Counted, Metrics, Watch
 from edgetool.server.requests import ChatRequest, CompletionRequest, WritingRequest
 from edgetool.server.responses import ChatReply, Reply, TextReply
-from edgetool.server.sse import EventStream, left
+from edgetool.server.sse import EventStream, disconnected
 
 MAX_BODY = 4 * 2**20
 LARGE_BODY = 64 * 2**10
