@@ -23,7 +23,7 @@ from edgetool.calls.types import JsonObject, Tool
 from edgetool.errors import EdgetoolError
 from edgetool.llama.protocol import Delta, Job, Writer
 from edgetool.server.bodies import read_request
-from edgetool.server.completions import Choice, Listener, Said, unless, write_choices
+from edgetool.server.completions import Choice, OnDelta, Said, unless, write_choices
 from edgetool.server.errors import SERVER_ERROR, Failure, failure
 from edgetool.server.listen import is_loopback
 from edgetool.server.metrics import MEDIA_TYPE, Counted, Metrics, Watch
@@ -183,17 +183,17 @@ class ChatServer:
         return read() if len(body) < LARGE_BODY else await asyncio.to_thread(read)
 
     async def _write(
-        self, jobs: Sequence[Job], watch: Watch, listener: Listener | None = None
+        self, jobs: Sequence[Job], watch: Watch, on_delta: OnDelta | None = None
     ) -> list[Choice]:
         """Do the jobs and count them."""
 
-        async def listen(index: int, said: Sequence[Said], delta: Delta | None) -> None:
+        async def counted(index: int, said: Sequence[Said], delta: Delta | None) -> None:
             watch.begun()
-            if listener is not None:
-                await listener(index, said, delta)
+            if on_delta is not None:
+                await on_delta(index, said, delta)
 
         with self.metrics.in_progress.track_inprogress():
-            choices = await write_choices(self.writer, jobs, listen)
+            choices = await write_choices(self.writer, jobs, counted)
         watch.over(choices)
         return choices
 
@@ -217,17 +217,17 @@ async def _no_such_place(request: Request, error: Exception) -> Response:
     """Unknown paths and methods, in OpenAI's form; clients show the message."""
     assert isinstance(error, HTTPException)
     message = f"{request.method} {request.url.path}: {error.detail}"
-    return _told(Failure(error.status_code, message), error.headers)
+    return _answer(Failure(error.status_code, message), error.headers)
 
 
 async def _refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, RefusedError)
-    return _told(error.failure)
+    return _answer(error.failure)
 
 
 async def _failed(_: Request, error: Exception) -> Response:
     assert isinstance(error, EdgetoolError)
-    return _told(failure(error))
+    return _answer(failure(error))
 
 
 async def _gone(_: Request, __: Exception) -> Response:
@@ -236,10 +236,10 @@ async def _gone(_: Request, __: Exception) -> Response:
 
 async def _broken(_: Request, error: Exception) -> Response:
     """A mistake of ours, which the log has in full."""
-    return _told(Failure(500, f"edgetool made a mistake: {type(error).__name__}", SERVER_ERROR))
+    return _answer(Failure(500, f"edgetool made a mistake: {type(error).__name__}", SERVER_ERROR))
 
 
-def _told(refused: Failure, headers: Mapping[str, str] | None = None) -> Response:
+def _answer(refused: Failure, headers: Mapping[str, str] | None = None) -> Response:
     return JSONResponse(
         refused.body, refused.status, headers={**refused.headers, **(headers or {})}
     )

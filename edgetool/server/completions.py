@@ -21,8 +21,8 @@ LENGTH, CALLS, STOP = "length", "tool_calls", "stop"
 
 Result = TypeVar("Result")
 Said = str | CallPart
-# Told of each step: the choice's number, what is certain since the last one, and what was written.
-Listener = Callable[[int, Sequence[Said], Delta | None], Awaitable[None]]
+# Called at each step with the choice's number, what is certain since the last one, and what was written.
+OnDelta = Callable[[int, Sequence[Said], Delta | None], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -102,16 +102,16 @@ class Reading:
 
 
 async def write_choices(
-    writer: Writer, jobs: Sequence[Job], listener: Listener | None = None
+    writer: Writer, jobs: Sequence[Job], on_delta: OnDelta | None = None
 ) -> list[Choice]:
     """Do the jobs side by side. The first that fails ends the others and is raised.
 
     Raises what `Writer.write` raises.
     """
-    return await together([_write(writer, job, index, listener) for index, job in enumerate(jobs)])
+    return await together([_write(writer, job, index, on_delta) for index, job in enumerate(jobs)])
 
 
-async def _write(writer: Writer, job: Job, index: int, listener: Listener | None) -> Choice:
+async def _write(writer: Writer, job: Job, index: int, on_delta: OnDelta | None) -> Choice:
     reading = Reading(job, writer.thinking_modes.of(job))
     events = cast("AsyncGenerator[Event, None]", writer.write(job))
     drafted = 0
@@ -121,15 +121,15 @@ async def _write(writer: Writer, job: Job, index: int, listener: Listener | None
                 break
             drafted += event.drafted
             said = reading.feed(event.text)
-            if listener is not None:
-                await listener(index, said, event)
+            if on_delta is not None:
+                await on_delta(index, said, event)
         else:
             raise EngineError("the engine said no end of the completion; ask again")
     if event.completion.error is not None:
         raise EngineError(event.completion.error)
     rest = reading.finish(event)
-    if rest and listener is not None:
-        await listener(index, rest, None)
+    if rest and on_delta is not None:
+        await on_delta(index, rest, None)
     reason = finish_reason(event, called=bool(reading.calls), valued=job.schema is not None)
     calls, words = tuple(reading.calls), "".join(reading.words)
     found = {i: why for i, call in enumerate(calls) if (why := fault(call, job.tools)) is not None}

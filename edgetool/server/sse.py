@@ -13,16 +13,16 @@ from edgetool.calls.json_text import dumps
 from edgetool.calls.types import JsonObject
 from edgetool.errors import EdgetoolError
 from edgetool.llama.protocol import Delta
-from edgetool.server.completions import Choice, Listener, Said, unless
+from edgetool.server.completions import Choice, OnDelta, Said, unless
 from edgetool.server.errors import failure
 from edgetool.server.responses import Reply, trace
 
-Write = Callable[[Listener], Awaitable[list[Choice]]]
+Write = Callable[[OnDelta], Awaitable[list[Choice]]]
 _HEADERS = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-store"}
 
 
 class EventStream(Response):
-    """A response that says what `write` tells its listener.
+    """A response that sends what `write` passes to `on_delta`.
 
     The status waits for the engine's first word, so that what is refused before has a status of its
     own: until then errors are raised. A later one is an event, and the stream has no [DONE].
@@ -46,7 +46,7 @@ class EventStream(Response):
 
     async def _stream(self) -> None:
         try:
-            choices = await self._write(self._listen)
+            choices = await self._write(self._on_delta)
             for choice in choices:
                 await self._open(choice.index)
                 await self._say(self._reply.closing(choice))
@@ -59,7 +59,7 @@ class EventStream(Response):
             await self._say(failure(error).body)
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _listen(self, index: int, said: Sequence[Said], delta: Delta | None) -> None:
+    async def _on_delta(self, index: int, said: Sequence[Said], delta: Delta | None) -> None:
         await self._open(index)
         before = self._unsaid.pop(index, Delta("", 0))
         written = before if delta is None else _joined(before, delta)
