@@ -103,7 +103,7 @@ class Constraint(Protocol):
         ...
 
     def forced_next(self, remaining: int) -> list[int]:
-        """The tokens that have to come next, at most `remaining`, which are taken note of; often none.
+        """The tokens that have to come next, at most `remaining`, taken note of here; often none.
 
         Nothing is asked of it where each token is to be the model's own.
         """

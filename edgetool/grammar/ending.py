@@ -69,7 +69,7 @@ class Ender:
         self._order = np.array(sorted(range(size), key=rank.__getitem__))
 
     def find(self, matcher: Any, remaining: int, first: Sequence[int] = ()) -> list[int] | None:
-        """At most `remaining` tokens, the last one a stop token, that end the completion; else None.
+        """At most `remaining` tokens that end the completion, the last a stop token; else None.
 
         first   what closes a thought that may be open
         """

@@ -163,7 +163,7 @@ class GrammarConstraint(Counting):
         return self._consume(self._ending.pop(0) if self._ending else token)
 
     def _end(self, remaining: int) -> None:
-        """Write from here on what ends the completion within `remaining` tokens, if anything does."""
+        """Write what ends the completion within `remaining` tokens from here, if anything does."""
         self._ending = self._find(remaining) or []
         self.shortened = bool(self._ending)
 
@@ -256,8 +256,8 @@ class ConstraintMaker:
         except SchemaError as error:
             raise SchemaError(f"response_format: {error}; mend the schema") from None
         if matcher.is_error():
-            said = complaint(schema, matcher.get_error(), self._problem_of, "schema")
-            raise SchemaError(f"response_format: {said}")
+            message = complaint(schema, matcher.get_error(), self._problem_of, "schema")
+            raise SchemaError(f"response_format: {message}")
         return matcher
 
     def _keep(self, key: str, matcher: Any) -> None:
@@ -279,8 +279,8 @@ class ConstraintMaker:
         if faulty is None:
             names = ", ".join(tool.name for tool in tools)
             raise SchemaError(f"the tools {names} are too much for one grammar; offer fewer")
-        said = complaint(faulty.parameters, matcher.get_error(), self._problem_of, PATH)
-        raise SchemaError(f"tool '{faulty.name}': {said}")
+        message = complaint(faulty.parameters, matcher.get_error(), self._problem_of, PATH)
+        raise SchemaError(f"tool '{faulty.name}': {message}")
 
     def _faulty(self, tool: Tool) -> bool:
         return bool(self._matcher_of(self._syntax.grammar([tool])).is_error())

@@ -1,7 +1,7 @@
 """A model in a child process, for a server's event loop: jobs in, events out.
 
 The child may end at any moment, or hang and be ended; that costs the jobs that were in it, and the
-next ones find a new child. `restarts.py` says when, `pulse.py` what hanging is.
+next ones find a new child. `restarts.py` says when, `heartbeat.py` what hanging is.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ QUIET = 3
 
 
 class WorkerClient:
-    """A `jobs.Writer` on a GGUF file in llama.cpp, in one child process.
+    """A `protocol.Writer` on a GGUF file in llama.cpp, in one child process.
 
     template    as `template_choice.choose` is asked for one
     sequences   completions written side by side; llama.cpp may have room for fewer
@@ -82,20 +82,20 @@ class WorkerClient:
         self.path = path
         self._child = Child(WORKER if binary is None else LLAMA_SERVER_WORKER, settings)
         try:
-            said = self._child.hello()
+            hello = self._child.hello()
         except EdgetoolError:
             self._child.stop()
             raise
-        self.thinking_modes = ThinkingModes.from_json(said["thinking_modes"])
-        self.context: int = said["context"]
-        self.chat_template = ChatTemplate(**said["chat_template"])
-        self._room = Room(**said["room"])
-        self._places = said["sequences"] + waiting
+        self.thinking_modes = ThinkingModes.from_json(hello["thinking_modes"])
+        self.context: int = hello["context"]
+        self.chat_template = ChatTemplate(**hello["chat_template"])
+        self._room = Room(**hello["room"])
+        self._places = hello["sequences"] + waiting
         self._numbers = itertools.count()
         self._inboxes: dict[int, _Inbox] = {}
         self._lock = threading.Lock()
         self._restarts, self._tell = Restarts(), tell
-        self._watchdog = Watchdog(said["patience"])
+        self._watchdog = Watchdog(hello["patience"])
         self._started = time.monotonic()
         self._closed = threading.Event()
         self._down: _Down | None = None  # while there is no child
@@ -154,7 +154,7 @@ class WorkerClient:
         number, inbox = self._open()
         over = False
         try:
-            self._child.say({"job": number, "wanted": asdict(job)})
+            self._child.say({"job": number, "request": asdict(job)})
             while not over:
                 event = await inbox.get()
                 over = not isinstance(event, Delta)

@@ -26,11 +26,11 @@ Key = TypeVar("Key", bound=Hashable)
 class Generation:
     """A completion token by token: feed its `pending` tokens to the engine, give it the logits.
 
-    budget   tokens it may have
-    skip_forced   write what the constraint leaves no choice about without asking the model. The text
-             is what it would have been; the model may have cut it into other tokens.
-    lookup  guesses what comes next, for one pass of the model to confirm: what is written
-             stays the same, but for rounding (see BatchGenerator)
+    budget        tokens it may have
+    skip_forced   write tokens that the constraint leaves no choice about without asking the model.
+                  The text stays the same; the model might have cut it into other tokens.
+    lookup        guesses what comes next, for one pass of the model to confirm: what is written
+                  stays the same, but for rounding (see BatchGenerator)
     """
 
     def __init__(

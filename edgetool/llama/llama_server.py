@@ -38,7 +38,7 @@ def find_binary() -> Path:
         where = f"{BINARY_KEY}={named} is no program" if named else f"no `{BINARY}` is on PATH"
         raise UsageError(
             f"--engine {BINARY}: {where}; install llama.cpp (`brew install llama.cpp`, or build "
-            f"its target {BINARY}), name the file with {BINARY_KEY}=FILE, or leave --engine away"
+            f"its target {BINARY}), name the file with {BINARY_KEY}=FILE, or leave --engine out"
         )
     return Path(found)
 
@@ -145,42 +145,42 @@ class Hearing:
         """
         if not line.startswith(_DATA):  # a comment that keeps the connection open
             return None
-        said = loads(line.removeprefix(_DATA))
-        if said is INVALID or not isinstance(said, dict):
+        event = loads(line.removeprefix(_DATA))
+        if event is INVALID or not isinstance(event, dict):
             raise EngineError(f"llama-server said what is no JSON object: {line[:100]}")
-        if "error" in said:
-            raise EngineError(f"llama-server: {complaint(said)}")
-        self._count(said)
-        text = str(said.get("content") or "")
+        if "error" in event:
+            raise EngineError(f"llama-server: {complaint(event)}")
+        self._count(event)
+        text = str(event.get("content") or "")
         if self._tokens and self._first is None:
             self._first = seconds
         self._text.append(text)
-        if said.get("stop"):
-            self.done = self._end(said, seconds)
+        if event.get("stop"):
+            self.done = self._end(event, seconds)
         if not text:
             return None
         new, self._told = len(self._tokens) - self._told, len(self._tokens)
         return Delta(text, new)
 
-    def _count(self, said: Mapping[str, Any]) -> None:
-        tokens = said.get("tokens") or []
-        untold = int(said.get("tokens_predicted") or 0) - len(self._tokens) - len(tokens)
+    def _count(self, event: Mapping[str, Any]) -> None:
+        tokens = event.get("tokens") or []
+        untold = int(event.get("tokens_predicted") or 0) - len(self._tokens) - len(tokens)
         self._tokens += [UNTOLD] * max(0, untold) + tokens
 
-    def _end(self, said: Mapping[str, Any], seconds: float) -> Done:
-        why = said.get("stop_type")
-        timings = said.get("timings") or {}
+    def _end(self, event: Mapping[str, Any], seconds: float) -> Done:
+        why = event.get("stop_type")
+        timings = event.get("timings") or {}
         completion = Completion(
             text="".join(self._text),
             token_ids=tuple(self._tokens),
             finished=why == "eos",
             seconds=seconds,
             first_seconds=self._first,
-            passes=said.get("tokens_predicted"),
+            passes=event.get("tokens_predicted"),
         )
         return Done(
             completion,
-            prompt_tokens=int(said.get("tokens_evaluated") or 0),
+            prompt_tokens=int(event.get("tokens_evaluated") or 0),
             cached=int(timings.get("cache_n") or 0),
             passes=completion.passes or 0,
             stopped=why == "word",

@@ -42,7 +42,7 @@ from edgetool.llama.protocol import Job, job_from_json, refused
 from edgetool.llama.session import CONTEXT, chosen_by, prompter_of, room_of, text_ids
 from edgetool.llama.thinking import Prompters
 from edgetool.llama.vocab import read_vocabulary
-from edgetool.llama.worker import Say, listen, told_by_parent
+from edgetool.llama.worker import Say, listen, messages_from_parent
 
 _POLL_SECONDS = 0.05
 _ENDING_SECONDS = 1.0  # a broken connection is mostly its end, which the watch tells
@@ -225,14 +225,14 @@ class LlamaServerWorker:
     async def serve(self) -> None:
         """Until the parent closes the pipe. A llama-server that ended ends this process."""
         watching = asyncio.create_task(self._watch())
-        told = told_by_parent()
-        while (message := await asyncio.to_thread(told.get)) is not None:
+        inbox = messages_from_parent()
+        while (message := await asyncio.to_thread(inbox.get)) is not None:
             if "cancel" in message:
                 task = self._tasks.get(message["cancel"])
                 if task is not None:
                     task.cancel()  # closes the connection, which it takes for a cancellation
                 continue
-            number, job = message["job"], job_from_json(message["wanted"])
+            number, job = message["job"], job_from_json(message["request"])
             self._tasks[number] = asyncio.create_task(self._do(number, job))
         watching.cancel()
 

@@ -23,7 +23,7 @@ from typing import IO, Any
 from edgetool.errors import EdgetoolError, EngineError, ModelError, UsageError
 
 # A child that says nothing for so long while it loads, or on a row of an evaluation, is taken for
-# dead; one that serves shows signs of life (see `pulse.py`).
+# dead; one that serves shows signs of life (see `heartbeat.py`).
 SILENCE_SECONDS = 600.0
 _PACKAGE = Path(__file__).resolve().parents[2]
 _TAIL = 400  # characters of a crashed child's stderr that are shown
@@ -33,7 +33,7 @@ _TAIL = 400  # characters of a crashed child's stderr that are shown
 def _spawner(pid: int) -> ThreadPoolExecutor:
     """The thread that starts all children of this process, and lives as long as it does.
 
-    Linux ends a child with the thread that started it (`pulse.die_with_parent`).
+    Linux ends a child with the thread that started it (`heartbeat.die_with_parent`).
     """
     return ThreadPoolExecutor(1, thread_name_prefix=f"spawner-{pid}")
 

@@ -110,7 +110,7 @@ class LlamaSession:
         """Write a completion of prompt_ids [P].
 
         on_token   is given the bytes of each token as it is chosen; a character may be split
-        skip_forced     do not ask the model where the constraint leaves no choice (see Generation)
+        skip_forced  do not ask the model where the constraint leaves no choice (see Generation)
 
         The same prompt, sampling and constraint give the same completion, whatever was written
         before. It ends unfinished where max_completion_length or the context is spent. Raises

@@ -21,7 +21,7 @@ class Vocabulary:
     markers   text -> id of every control and user-defined token
     stop_ids  the tokens that end a completion, the file's own eos first
     alphabet  the characters it can write; None: all of them
-    longest   the most ink (see `room.py`) a token stands for; 0: nothing of the kind can be told
+    longest   the most ink (see `prompt_limit.py`) a token stands for; 0: not known
     blank     the bytes that are no ink
     """
 

@@ -1,13 +1,13 @@
 """Completions for a server, in a process of its own: `python -m edgetool.llama.worker`.
 
-Driven by `writer.py`. Lines of JSON go both ways:
+Driven by `client.py`. Lines of JSON go both ways:
 
     -> {"path", "context", "threads", "sequences", "call_syntax", "template", "thinking", "prefill"}
     <- {"thinking_modes", "context", "sequences", "chat_template", "prefill", "patience", "room"}
        or {"refused": ..., "usage": bool}
-    -> {"job": 7, "wanted": {...}}    {"cancel": 7}
+    -> {"job": 7, "request": {...}}   {"cancel": 7}
     <- {"job": 7, "delta": {...}}     as often as something was written
-    <- {"alive": {"writing": ...}}    every second, see `pulse.py`
+    <- {"alive": {"writing": ...}}    every second, see `heartbeat.py`
     <- {"job": 7, "done": {...}}      or {"job": 7, "refused": ..., "usage": bool}
 
 Nothing else may reach the pipe: what libraries print goes to stderr.
@@ -51,7 +51,7 @@ from edgetool.runtime import Completion, Constraint
 
 Say = Callable[[dict[str, Any]], None]
 _GRACE_SECONDS = 2.0  # for what is written to be ended in order
-Told = dict[str, Any] | Prepared | None  # None: the pipe is closed
+Message = dict[str, Any] | Prepared | None  # None: the pipe is closed
 
 
 def main() -> None:
@@ -84,8 +84,8 @@ def _work(settings: dict[str, Any], say: Say) -> None:
     with LlamaSession(Path(settings.pop("path")), gpu=True, **settings) as session:
         steps = patience_for(_step_seconds(session))
         prefilled = prefill(session, tools) if tools else None
-        told = told_by_parent()
-        worker = Worker(session, say, told, tools)
+        inbox = messages_from_parent()
+        worker = Worker(session, say, inbox, tools)
         engine = session.engine
         say(
             {
@@ -107,19 +107,19 @@ def _work(settings: dict[str, Any], say: Say) -> None:
             worker.round()
 
 
-def told_by_parent() -> queue.Queue[Any]:
+def messages_from_parent() -> queue.Queue[Any]:
     """What the parent says, as it comes in. Soon after the end of it this process ends."""
-    told: queue.Queue[dict[str, Any] | None] = queue.Queue()
+    inbox: queue.Queue[dict[str, Any] | None] = queue.Queue()
 
     def read() -> None:
         for line in sys.stdin:
-            told.put(json.loads(line))
-        told.put(None)
+            inbox.put(json.loads(line))
+        inbox.put(None)
         time.sleep(_GRACE_SECONDS)  # whatever is going on in the other threads
         os._exit(1)
 
     threading.Thread(target=read, daemon=True).start()
-    return told
+    return inbox
 
 
 @dataclass
@@ -146,20 +146,24 @@ class _Task:
 class Worker:
     """Does jobs side by side, as many as the session has sequences; the others wait.
 
-    told    what the parent says, in messages of JSON
+    inbox   what the parent says, in messages of JSON
     tools   those that grammars are made of before anybody asks
     """
 
     def __init__(
-        self, session: LlamaSession, say: Say, told: queue.Queue[Told], tools: Sequence[Tool] = ()
+        self,
+        session: LlamaSession,
+        say: Say,
+        inbox: queue.Queue[Message],
+        tools: Sequence[Tool] = (),
     ) -> None:
-        self._session, self._say, self._told = session, say, told
+        self._session, self._say, self._inbox = session, say, inbox
         self._batch: BatchGenerator[int] = BatchGenerator(session)
         self._coming: dict[int, _Task] = {}  # being prepared
         self._ready: deque[_Task] = deque()
         self._tasks: dict[int, _Task] = {}  # being written
         self._rounds, self._idle = 0, True
-        self._preparer = Preparer(session, told.put)
+        self._preparer = Preparer(session, inbox.put)
         self._preparer.start(tools)
 
     @property
@@ -168,9 +172,9 @@ class Worker:
 
     def hear(self) -> bool:
         """Take note of what was said; waits when there is nothing to do. False: it is over."""
-        while not self._told.empty() or not (self._tasks or self._ready):
+        while not self._inbox.empty() or not (self._tasks or self._ready):
             self._idle = not (self._tasks or self._ready)
-            message = self._told.get()
+            message = self._inbox.get()
             if message is None:
                 return False
             if isinstance(message, Prepared):
@@ -178,7 +182,7 @@ class Worker:
             elif "cancel" in message:
                 self._cancel(message["cancel"])
             else:
-                number, job = message["job"], job_from_json(message["wanted"])
+                number, job = message["job"], job_from_json(message["request"])
                 self._coming[number] = _Task(number, job, StopTextFilter(job.stop))
                 self._preparer.add(number, job)
         self._idle = False

@@ -125,9 +125,9 @@ class ChatServer:
         return JSONResponse({"object": "list", "data": [self._entry()]})
 
     async def _one_model(self, request: Request) -> Response:
-        wanted = request.path_params["model"]
-        if wanted != self.model:
-            raise HTTPException(404, f"no model '{wanted}' here, only '{self.model}'")
+        model = request.path_params["model"]
+        if model != self.model:
+            raise HTTPException(404, f"no model '{model}' here, only '{self.model}'")
         return JSONResponse(self._entry())
 
     def _entry(self) -> JsonObject:
@@ -163,12 +163,12 @@ class ChatServer:
 
     async def _answer(self, request: Request, kind: type[WritingRequest], reply: Reply) -> Response:
         watch = Watch(self.metrics)
-        wanted, jobs = await self._read(kind, await _body(request))
-        if wanted.stream:
+        parsed, jobs = await self._read(kind, await _body(request))
+        if parsed.stream:
             write = partial(self._write, jobs, watch)
-            return EventStream(write, reply, include_usage=wanted.include_usage)
+            return EventStream(write, reply, include_usage=parsed.include_usage)
         return JSONResponse(
-            reply.whole(await unless(left(request.receive), self._write(jobs, watch)))
+            reply.whole(await unless(disconnected(request.receive), self._write(jobs, watch)))
         )
 
     async def _read(
@@ -177,8 +177,8 @@ class ChatServer:
         """What a body asks for. A large one is read beside the event loop: streams go on."""
 
         def read() -> tuple[WritingRequest, list[Job]]:
-            wanted = read_request(kind, body)
-            return wanted, wanted.jobs(self.offered, self.writer.context)
+            parsed = read_request(kind, body)
+            return parsed, parsed.jobs(self.offered, self.writer.context)
 
         return read() if len(body) < LARGE_BODY else await asyncio.to_thread(read)
 

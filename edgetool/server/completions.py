@@ -21,7 +21,7 @@ LENGTH, CALLS, STOP = "length", "tool_calls", "stop"
 
 Result = TypeVar("Result")
 Said = str | CallPart
-# Called at each step with the choice's number, what is certain since the last one, and what was written.
+# Called at each step: the choice's number, what became certain, and what was written.
 OnDelta = Callable[[int, Sequence[Said], Delta | None], Awaitable[None]]
 
 

@@ -274,8 +274,8 @@ class ChatRequest(WritingRequest):
     @property
     def thinking(self) -> bool | None:
         """What the request says of thinking; None: nothing."""
-        told = self.chat_template_kwargs or TemplateSettings()
-        return told.thinking if told.enable_thinking is None else told.enable_thinking
+        settings = self.chat_template_kwargs or TemplateSettings()
+        return settings.thinking if settings.enable_thinking is None else settings.enable_thinking
 
     def _job(self, offered: Sequence[Tool], context: int) -> Job:
         if len(self.messages) > context:  # a message takes a token at the very least
@@ -291,7 +291,7 @@ class ChatRequest(WritingRequest):
         if choice == REQUIRED and not self.edgetool.constrained:
             raise BadRequest(
                 "tool_choice asks for a call, which only constrained decoding can promise; "
-                "leave edgetool.constrained away, or let tool_choice be 'auto'",
+                "leave edgetool.constrained out, or let tool_choice be 'auto'",
                 "tool_choice",
             )
         return Job(
@@ -319,17 +319,17 @@ class ChatRequest(WritingRequest):
 
     def _choice(self, tools: Sequence[Tool]) -> tuple[str, str | None]:
         """What the completion may be, and the one tool it may call."""
-        wanted = self.tool_choice or AUTO
-        if isinstance(wanted, NamedTool):
-            name = wanted.function.name
+        choice = self.tool_choice or AUTO
+        if isinstance(choice, NamedTool):
+            name = choice.function.name
             if name not in [tool.name for tool in tools]:
                 raise BadRequest(
                     f"tool_choice names '{name}', which is not among the tools", "tool_choice"
                 )
             return REQUIRED, name
-        if wanted == REQUIRED and not tools:
+        if choice == REQUIRED and not tools:
             raise BadRequest("tool_choice is 'required', but there are no tools", "tool_choice")
-        return (wanted if tools else NONE), None
+        return (choice if tools else NONE), None
 
 
 class CompletionRequest(WritingRequest):

@@ -137,10 +137,10 @@ def _verdict(choice: Choice) -> JsonObject:
     shortened       it was brought to an end: max_tokens was near, or it repeated itself
     """
     found = [{"index": index, "reason": reason} for index, reason in choice.faults.items()]
-    said: JsonObject = {"invalid_calls": found} if found else {}
+    extra: JsonObject = {"invalid_calls": found} if found else {}
     if choice.done.completion.shortened:
-        said["shortened"] = True
-    return {"edgetool": said} if said else {}
+        extra["shortened"] = True
+    return {"edgetool": extra} if extra else {}
 
 
 def _call(call: ToolCall) -> JsonObject:

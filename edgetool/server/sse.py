@@ -39,7 +39,7 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._send = send
         try:
-            await unless(left(receive), self._stream())
+            await unless(disconnected(receive), self._stream())
         except ClientDisconnect:
             if not self._started:
                 raise
@@ -87,7 +87,7 @@ class EventStream(Response):
             await self._send({"type": "http.response.body", "body": body, "more_body": True})
 
 
-async def left(receive: Receive) -> Exception:
+async def disconnected(receive: Receive) -> Exception:
     """Returns once the client has gone away."""
     while (await receive())["type"] != "http.disconnect":
         pass
