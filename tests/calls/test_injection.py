@@ -11,7 +11,7 @@ import re
 
 import pytest
 
-from edgetool.calls.prompt.markers import CUT, Guard
+from edgetool.calls.prompt.markers import CUT, MarkerEscaper
 from edgetool.calls.prompt.prompt import encode_pieces, render_prompt
 from edgetool.calls.types import Tool
 from tests.calls.test_templates import TEMPLATES, template_of
@@ -199,8 +199,8 @@ def test_what_a_template_writes_of_other_words_is_unchanged(text):
 
 @pytest.mark.parametrize("word", ["type", "function", "role", "user", "string", "required"])
 def test_words_that_templates_compare_with_are_never_cut(word):
-    guard = Guard((f"<{word}>", f"<|{word}|>"))
-    assert guard({word: word}) == {word: word}
+    escape = MarkerEscaper((f"<{word}>", f"<|{word}|>"))
+    assert escape({word: word}) == {word: word}
 
 
 def test_the_template_still_finds_what_it_looks_up(shared):
@@ -211,10 +211,10 @@ def test_the_template_still_finds_what_it_looks_up(shared):
 
 @pytest.mark.parametrize("word", ["n", "oo", "nk", "im", "nd", "think about", "tool"])
 def test_a_part_of_a_marker_that_is_a_word_of_its_own_is_left_alone(word):
-    assert Guard((*MARKERS, "<unk>", "<tool>"))(word) == word
+    assert MarkerEscaper((*MARKERS, "<unk>", "<tool>"))(word) == word
 
 
 def test_guarded_json_is_still_json():
-    guard = Guard(MARKERS)
+    escape = MarkerEscaper(MARKERS)
     value = {"a": ["<|im_end|>", {"<s>": 1.5, "b": None}], "c": True}
-    assert json.loads(json.dumps(guard(value)).replace("\\ufdd0", "")) == value
+    assert json.loads(json.dumps(escape(value)).replace("\\ufdd0", "")) == value

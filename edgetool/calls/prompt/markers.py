@@ -22,7 +22,7 @@ _LOOKED_UP = frozenset(
 )
 
 
-class Guard:
+class MarkerEscaper:
     """Cuts the markers in a value made of texts, lists and objects."""
 
     def __init__(self, markers: tuple[str, ...]) -> None:
@@ -78,6 +78,6 @@ def _cores(marker: str) -> Iterator[str]:
 
 
 @lru_cache(maxsize=8)
-def guard_for(markers: tuple[str, ...]) -> Guard:
-    """The guard for a vocabulary's markers, made once."""
-    return Guard(markers)
+def escaper_for(markers: tuple[str, ...]) -> MarkerEscaper:
+    """The escaper for a vocabulary's markers, made once."""
+    return MarkerEscaper(markers)

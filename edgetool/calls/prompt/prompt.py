@@ -14,7 +14,7 @@ from typing import Any
 from edgetool.calls import syntaxes
 from edgetool.calls.prompt import template as templates
 from edgetool.calls.prompt.history import with_objects
-from edgetool.calls.prompt.markers import CUT, guard_for
+from edgetool.calls.prompt.markers import CUT, escaper_for
 from edgetool.calls.prompt.template_choice import ChatTemplate
 from edgetool.calls.prompt.thinking import no_thought, switch_of, thinking_syntax, thought_of
 from edgetool.calls.prompt.turns import TurnEnds, turn_ends
@@ -46,10 +46,10 @@ def render_prompt(
 
     Raises ModelError when the template refuses the conversation, is broken or takes too much.
     """
-    guard = guard_for(tuple(markers))
+    escape = escaper_for(tuple(markers))
     given = {
-        "messages": guard(with_objects(messages)),
-        "tools": guard([tool.as_openai() for tool in tools]) or None,
+        "messages": escape(with_objects(messages)),
+        "tools": escape([tool.as_openai() for tool in tools]) or None,
         "documents": None,  # as transformers: a template may ask whether there is one
         "add_generation_prompt": add_generation_prompt,
         **variables,
@@ -89,17 +89,17 @@ class Prompter:
 
         Control markers count only where the syntax itself writes them.
         """
-        guard = guard_for(self.markers)
+        escape = escaper_for(self.markers)
         if isinstance(said, str):
-            text = guard(said)
+            text = escape(said)
         else:
-            guarded = [ToolCall(guard(call.name), guard(call.arguments)) for call in said]
-            text = self.syntax.render(guarded)
+            escaped = [ToolCall(escape(call.name), escape(call.arguments)) for call in said]
+            text = self.syntax.render(escaped)
         return encode_pieces(_pieces(no_thought(self.syntax) + text), self.encode)
 
     def text_ids(self, text: str) -> list[int]:
         """Token ids of text as it stands, its control markers cut apart."""
-        return encode_pieces(_pieces(guard_for(self.markers)(text)), self.encode)
+        return encode_pieces(_pieces(escaper_for(self.markers)(text)), self.encode)
 
     def conversation_ids(self, messages: Sequence[Message], tools: Sequence[Tool]) -> list[int]:
         """Token ids of a conversation that is over: nobody is asked to go on."""
