@@ -1,4 +1,4 @@
-"""The child process of `grammar_check`: one line of JSON for each tool, as soon as it is compiled."""
+"""The child process of `grammar_check`: a line of JSON for each tool, once it is compiled."""
 
 from __future__ import annotations
 
