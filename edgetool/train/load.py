@@ -217,14 +217,16 @@ def avoid_inference_kernel(causal: Any) -> None:
 
 
 def stop_ids(causal: Any, tokenizer: Any, prompter: Prompter) -> tuple[int, ...]:
-    """Every token that ends a turn: the template's own, the tokenizer's and the model's."""
+    """Every token that ends a turn: the template's own, the tokenizer's and the model's, and those
+    that end one in the exported file, too."""
     named = (tokenizer.eos_token_id, causal.generation_config.eos_token_id)
-    found = turns.stop_ids(prompter.turn_ends(), marker_ids(tokenizer), named)
+    ids = marker_ids(tokenizer)
+    found = turns.stop_ids(prompter.turn_ends(), ids, named)
     if not found:
         raise ModelError(
             f"{tokenizer.name_or_path}: neither model nor tokenizer names an eos token"
         )
-    return found
+    return tuple(dict.fromkeys([*found, *turns.known_ends(ids)]))
 
 
 def _attach(

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgetool.calls.prompt.turns import KNOWN_ENDS
 from edgetool.calls.types import Example, Tool
 from edgetool.export.export import export_gguf
 from edgetool.grammar.llguidance import GrammarConstraint, for_llama, for_tokenizer
@@ -139,3 +140,48 @@ def test_nano_with_two_ends_makes_one_call_and_stops(shared: Path, tmp_path: Pat
         [(_, done)] = runtime.generate([example], Sampling(), arm)
         assert done.finished
         assert len(runtime.syntax.parse(done.text).calls) == 1
+
+
+def ends_at(text: str, folder: Path) -> bool:
+    """Whether llama.cpp ends a completion at a token of this text that no metadata names."""
+    import llama_cpp
+    from gguf import GGUFWriter
+
+    path = folder / "vocabulary.gguf"
+    writer = GGUFWriter(path, "llama")
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(["a", "b", "ab", "start", "stop", text])
+    writer.add_token_types([1, 1, 1, 3, 3, 3])
+    writer.add_token_merges(["a b"])
+    writer.add_bos_token_id(3)
+    writer.add_eos_token_id(4)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    settings = llama_cpp.llama_model_default_params()
+    settings.vocab_only = True
+    model = llama_cpp.llama_model_load_from_file(str(path).encode(), settings)
+    try:
+        return bool(llama_cpp.llama_vocab_is_eog(llama_cpp.llama_model_get_vocab(model), 5))
+    finally:
+        llama_cpp.llama_model_free(model)
+
+
+@pytest.mark.parametrize("text", KNOWN_ENDS)
+def test_llama_cpp_ends_a_completion_at_every_known_end(text: str, tmp_path: Path) -> None:
+    assert ends_at(text, tmp_path)
+
+
+@pytest.mark.parametrize("text", ["<|im_start|>", "<tool_call>", "<start_of_turn>", "word"])
+def test_llama_cpp_goes_on_behind_other_markers(text: str, tmp_path: Path) -> None:
+    assert not ends_at(text, tmp_path)
+
+
+def test_the_policy_ends_where_the_file_will(tiny_model: Path) -> None:
+    from edgetool.train.load import load_policy
+
+    policy = load_policy(tiny_model)
+    ids = policy.tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
+    assert list(policy.stop_ids) == ids

@@ -22,6 +22,16 @@ Named = int | Sequence[int] | None  # as generation_config.json names an eos_tok
 # The metadata of a GGUF file that names ends llama.cpp has no name for: "7,32007".
 STOPS_KEY = "edgetool.stop_token_ids"
 
+# llama.cpp ends a completion at tokens of these texts, whatever a file names: tried one by one with
+# the library of llama-cpp-python 0.3.36, which has no list to ask for.
+KNOWN_ENDS = (
+    "</s>", "<EOT>", "<PAD>", "<REPO>", "<end_of_turn>", "<end_of_utterance>", "<eos>",
+    "<fim-pad>", "<fim-repo>", "<fim_pad>", "<reponame>", "<turn|>", "<|call|>", "<|calls|>",
+    "<|end_of_text|>", "<|endoftext|>", "<|end|>", "<|eom_id|>", "<|eot_id|>", "<|file_sep|>",
+    "<|fim_pad|>", "<|fim_repo|>", "<|flush|>", "<|im_end|>", "<|repo_name|>", "<|return|>",
+    "<|tool_response>", "[EOS]", "[EOT]", "[PAD]", "_<EOT>",
+)  # fmt: skip
+
 _SAID = "edgetool0"  # in the probes; Mistral's templates want ids of nine letters and digits
 _QUESTION: Message = {"role": "user", "content": "?"}
 
@@ -78,6 +88,14 @@ def _behind(render: Callable[[Sequence[Message]], str], turn: Mapping[str, Any])
     except ModelError:
         return ""
     return text.rpartition(_SAID)[2] if _SAID in text else ""
+
+
+def known_ends(ids: Mapping[str, int]) -> tuple[int, ...]:
+    """The tokens that llama.cpp ends a completion at by their text.
+
+    ids   the id of each marker
+    """
+    return tuple(ids[text] for text in KNOWN_ENDS if text in ids)
 
 
 def stop_ids(ends: TurnEnds, ids: Mapping[str, int], named: Iterable[Named]) -> tuple[int, ...]:
