@@ -31,7 +31,7 @@ USAGE_ERRORS = [
     (["reward", "try", "--data", "none.jsonl", "--completion", "x"], "no rows at none.jsonl"),
     (
         ["reward", "try", "--data", "demo", "--reward", "papr", "--completion", "x"],
-        "did you mean 'paper'?",
+        "did you mean 'paper'",
     ),
     (["nonsense"], "No such command"),
     (["plan", "Qwen3-0.6"], "did you mean Qwen3-0.6B"),

@@ -175,6 +175,8 @@ def checked_message(field: str, value: Any) -> dict[str, Any]:
         remedy = 'must be a message such as {"role": "user", "content": "..."}'
         raise Problem(field, value, remedy)
     message = value
+    if message.get("role") == "developer":  # OpenAI's newer name; chat templates know the older
+        message = {**message, "role": "system"}
     if message.get("role") not in ROLES:
         raise Problem(f"{field}.role", message.get("role"), f"must be one of {', '.join(ROLES)}")
     content = text_of_parts(f"{field}.content", message.get("content"))

@@ -72,10 +72,10 @@ def get(name: str) -> RewardFunction:
     if name in offered:
         return named.checked(name, named.imported(name, offered[name].load))
     near = difflib.get_close_matches(name, names(), n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else ";"
+    hint = f"; did you mean '{near[0]}'" if near else ""
     raise UsageError(
-        f"unknown reward '{name}'{hint} Known: {', '.join(names())}; your own: file.py:function or "
-        "package:function"
+        f"unknown reward '{name}'{hint}; known: {', '.join(names())}; your own: file.py:function "
+        "or package:function"
     )
 
 

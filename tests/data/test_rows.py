@@ -245,3 +245,9 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path, 
 
 def test_demo_is_a_source_by_name():
     assert len(sources.load("demo", "validation", 5)) == 5
+
+
+def test_a_developers_message_is_the_systems():
+    messages = [{"role": "developer", "content": "be brief"}, {"role": "user", "content": "hi"}]
+    row = parse_row(json.dumps({"messages": messages, "tools": [], "calls": []}), "1")
+    assert [message["role"] for message in row.messages] == ["system", "user"]

@@ -67,7 +67,7 @@ def test_a_function_of_a_module_is_found_by_its_dotted_name(monkeypatch):
         ("mine.py:three", r"takes \(a, b, c\); expected \(parsed, example\), or \(prompts"),
         ("no_such_package:half", "cannot be imported: ModuleNotFoundError"),
         ("broken.py:half", "cannot be imported: ZeroDivisionError"),
-        ("halve", "Known: abstain, .*; your own: file.py:function"),
+        ("halve", "known: abstain, .*; your own: file.py:function"),
     ],
 )
 def test_what_cannot_be_a_reward_is_refused_with_the_reason(here, name, complaint):
