@@ -1,1 +1,1 @@
-"""What each step from the adapter to the file cost."""
+"""What each stage from the adapter to the file cost."""

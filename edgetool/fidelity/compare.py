@@ -1,6 +1,6 @@
-"""The same held-out rows through every step of the way: adapter, merged model, GGUF files.
+"""The same held-out rows through every stage of the way: adapter, merged model, GGUF files.
 
-The adapter is the yardstick. A step is judged by the prompts it makes, the calls it writes and the
+The adapter is the reference. A stage is judged by the prompts it makes, the calls it writes and the
 probabilities it gives to the tokens that the adapter wrote and to those of the rows' own calls.
 """
 
@@ -25,7 +25,7 @@ from edgetool.fidelity.divergence import (
 )
 from edgetool.runtime import FREE, Completion, Runtime, Sampling
 
-# What the yardstick's log-probabilities may take in memory: 1,800 tokens of a 150,000-word model.
+# What the reference's log-probabilities may take in memory: 1,800 tokens of a 150,000-word model.
 # Rows beyond it are compared by their calls alone.
 REFERENCE_BYTES = 2**30
 SHOWN = 5  # rows named where prompts differ
@@ -40,7 +40,7 @@ class Prompting(Runtime, Protocol):
 
 
 @dataclass(frozen=True)
-class Step:
+class Stage:
     """An engine with the model in it, somewhere on the way.
 
     logits         prompt [P], completion [C] -> float32 [C, V], what each token was chosen from
@@ -58,7 +58,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class StepResult:
+class StageResult:
     """One line of the receipt.
 
     prompt_parity    share of rows whose prompt has the adapter's token ids, every one
@@ -93,7 +93,7 @@ class StepResult:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What a step made of every row, in order. written: token ids by the row's number."""
+    """What a stage made of every row, in order. written: token ids by the row's number."""
 
     prompts: list[list[int]]
     rows: tuple[RowResult, ...]
@@ -106,8 +106,8 @@ class _Seen:
 
 
 @dataclass
-class Yardstick:
-    """What the adapter does on the held-out rows, to measure other steps by.
+class Reference:
+    """What the adapter does on the held-out rows, to measure other stages by.
 
     gold   [row] token ids of its own calls with a stop token behind, () where it has none
     """
@@ -115,21 +115,21 @@ class Yardstick:
     examples: Sequence[Example]
     sampling: Sampling
     gold: Sequence[Ids]
-    result: StepResult
+    result: StageResult
     _seen: _Seen
     _log_probs: dict[int, Floats] = field(repr=False)
 
     @classmethod
     def of(
-        cls, step: Step, examples: Sequence[Example], gold: Sequence[Ids], sampling: Sampling
-    ) -> Yardstick:
+        cls, stage: Stage, examples: Sequence[Example], gold: Sequence[Ids], sampling: Sampling
+    ) -> Reference:
         """Raises UsageError when two rows share an id."""
         if len({example.id for example in examples}) < len(examples):
             raise UsageError("two held-out rows share an id; give every row its own")
-        seen = _observe(step, examples, sampling)
-        kept = _keep_log_probs(step, seen)
-        losses = _gold_losses(step, seen, gold)
-        result = _result(step, seen, seen, [], perplexity(losses))
+        seen = _observe(stage, examples, sampling)
+        kept = _keep_log_probs(stage, seen)
+        losses = _gold_losses(stage, seen, gold)
+        result = _result(stage, seen, seen, [], perplexity(losses))
         return cls(examples, sampling, gold, result, seen, kept)
 
     @property
@@ -138,27 +138,27 @@ class Yardstick:
         room = max(self.sampling.max_completion_length, *map(len, self.gold))
         return max(map(len, self._seen.prompts)) + room
 
-    def measure(self, step: Step) -> StepResult:
-        """Another step on the same rows."""
-        seen = _observe(step, self.examples, self.sampling)
+    def measure(self, stage: Stage) -> StageResult:
+        """Another stage on the same rows."""
+        seen = _observe(stage, self.examples, self.sampling)
         divergences, losses = [], []
         for number, prompt in enumerate(self._seen.prompts):
             own, gold = self._seen.written.get(number, ()), self.gold[number]
             found: dict[tuple[int, ...], Floats] = {}
             for ids in {tuple(own) if number in self._log_probs else (), tuple(gold)} - {()}:
-                if len(prompt) + len(ids) <= step.limit:
-                    found[ids] = log_softmax(step.logits(prompt, ids))
+                if len(prompt) + len(ids) <= stage.limit:
+                    found[ids] = log_softmax(stage.logits(prompt, ids))
             if number in self._log_probs and tuple(own) in found:
                 divergences.append(kl_per_token(self._log_probs[number], found[tuple(own)]))
             if tuple(gold) in found:
                 losses.append(token_losses(found[tuple(gold)], gold))
-        return _result(step, seen, self._seen, divergences, perplexity(losses))
+        return _result(stage, seen, self._seen, divergences, perplexity(losses))
 
 
-def _observe(step: Step, examples: Sequence[Example], sampling: Sampling) -> _Seen:
-    recorder = _Recorder(step.runtime)
-    arm = evaluate(recorder, examples, model=step.name, arm=FREE, sampling=sampling)
-    prompts = [step.runtime.prompt_ids(example) for example in examples]
+def _observe(stage: Stage, examples: Sequence[Example], sampling: Sampling) -> _Seen:
+    recorder = _Recorder(stage.runtime)
+    arm = evaluate(recorder, examples, model=stage.name, arm=FREE, sampling=sampling)
+    prompts = [stage.runtime.prompt_ids(example) for example in examples]
     numbers = {example.id: number for number, example in enumerate(examples)}
     written = {numbers[id_]: ids for id_, ids in recorder.written.items() if ids}
     return _Seen(prompts, arm.results, written)
@@ -180,14 +180,14 @@ class _Recorder:
             yield number, completion
 
 
-def _keep_log_probs(step: Step, seen: _Seen) -> dict[int, Floats]:
+def _keep_log_probs(stage: Stage, seen: _Seen) -> dict[int, Floats]:
     """Of the first rows, as many as REFERENCE_BYTES hold."""
     kept: dict[int, Floats] = {}
     total = 0
     for number, ids in sorted(seen.written.items()):
-        if len(seen.prompts[number]) + len(ids) > step.limit:
+        if len(seen.prompts[number]) + len(ids) > stage.limit:
             continue
-        log_probs = log_softmax(step.logits(seen.prompts[number], ids))
+        log_probs = log_softmax(stage.logits(seen.prompts[number], ids))
         total += log_probs.nbytes
         if total > REFERENCE_BYTES:
             break
@@ -195,21 +195,21 @@ def _keep_log_probs(step: Step, seen: _Seen) -> dict[int, Floats]:
     return kept
 
 
-def _gold_losses(step: Step, seen: _Seen, gold: Sequence[Ids]) -> list[Doubles]:
+def _gold_losses(stage: Stage, seen: _Seen, gold: Sequence[Ids]) -> list[Doubles]:
     return [
-        token_losses(log_softmax(step.logits(prompt, ids)), ids)
+        token_losses(log_softmax(stage.logits(prompt, ids)), ids)
         for prompt, ids in zip(seen.prompts, gold, strict=True)
-        if ids and len(prompt) + len(ids) <= step.limit
+        if ids and len(prompt) + len(ids) <= stage.limit
     ]
 
 
 def _result(
-    step: Step,
+    stage: Stage,
     seen: _Seen,
     reference: _Seen,
     divergences: list[Doubles],
     gold_perplexity: float | None,
-) -> StepResult:
+) -> StageResult:
     count = len(seen.rows)
     exact = [row.verdict.exact for row in seen.rows]
     before = [row.verdict.exact for row in reference.rows]
@@ -217,9 +217,9 @@ def _result(
     divergence = summarize_kl(divergences)
     same_prompts = [a == b for a, b in zip(seen.prompts, reference.prompts, strict=True)]
     others = [row.id for row, same in zip(seen.rows, same_prompts, strict=True) if not same]
-    return StepResult(
-        step=step.name,
-        runtime=step.runtime.name,
+    return StageResult(
+        step=stage.name,
+        runtime=stage.runtime.name,
         rows=count,
         exact=sum(exact),
         exact_match=sum(exact) / count,
@@ -233,6 +233,6 @@ def _result(
         kl_p99=divergence.p99 if divergence else None,
         kl_tokens=divergence.tokens if divergence else 0,
         perplexity=gold_perplexity,
-        size=step.size,
-        load_seconds=step.load_seconds,
+        size=stage.size,
+        load_seconds=stage.load_seconds,
     )

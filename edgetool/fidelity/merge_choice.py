@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgetool.export.weights import MERGE_INTO
-from edgetool.fidelity.compare import StepResult
+from edgetool.fidelity.compare import StageResult
 
 AUTO = "auto"
 
@@ -22,7 +22,7 @@ class MergeChoice:
 
     chosen: str
     by: str
-    results: dict[str, StepResult]
+    results: dict[str, StageResult]
 
     @property
     def tie(self) -> bool:
@@ -45,7 +45,7 @@ class MergeChoice:
         }
 
 
-def choose(results: dict[str, StepResult]) -> MergeChoice:
+def choose(results: dict[str, StageResult]) -> MergeChoice:
     """The merge that loses the fewest of the rows that the adapter had right."""
     for by, key in (("rows lost", _lost), ("mean KL", _kl)):
         values = {name: key(result) for name, result in results.items()}
@@ -55,11 +55,11 @@ def choose(results: dict[str, StepResult]) -> MergeChoice:
     return MergeChoice(_preferred(list(results)), "what was trained on", results)
 
 
-def _lost(result: StepResult) -> float:
+def _lost(result: StageResult) -> float:
     return result.lost
 
 
-def _kl(result: StepResult) -> float:
+def _kl(result: StageResult) -> float:
     return result.kl_mean if result.kl_mean is not None else 0.0
 
 

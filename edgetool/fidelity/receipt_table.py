@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from edgetool.eval.report.tables import percent
-from edgetool.fidelity.compare import StepResult
+from edgetool.fidelity.compare import StageResult
 
 COLUMNS = (
     "step", "exact match [95 % CI]", "lost", "gained", "calls", "prompts", "KL mean", "KL p99",
@@ -15,8 +15,8 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def receipt_table(results: Sequence[StepResult], rejected: Sequence[str] = ()) -> Table:
-    """A line for every step, in the order of the way.
+def receipt_table(results: Sequence[StageResult], rejected: Sequence[str] = ()) -> Table:
+    """A line for every stage, in the order of the way.
 
     lost, gained      rows, against the adapter
     calls, prompts    share of rows with the adapter's calls, with its token ids
@@ -31,7 +31,7 @@ def receipt_table(results: Sequence[StepResult], rejected: Sequence[str] = ()) -
     return table
 
 
-def _cells(result: StepResult) -> list[str]:
+def _cells(result: StageResult) -> list[str]:
     low, high = result.exact_match_ci95
     return [
         f"{percent(result.exact_match)} [{100 * low:.1f}, {100 * high:.1f}]",

@@ -1,4 +1,4 @@
-"""Every step of the way from adapter to file, opened for measuring."""
+"""Every stage of the way from adapter to file, opened for measuring."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgetool.calls.types import Example
 from edgetool.errors import ModelError
 from edgetool.export.safetensors_io import Floats
 from edgetool.export.weights import TrainedWeights
-from edgetool.fidelity.compare import Ids, Step
+from edgetool.fidelity.compare import Ids, Stage
 from edgetool.train.load import LoadSettings, load_policy
 from edgetool.train.policy import Policy
 from edgetool.train.runtime import PolicyRuntime
@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from edgetool.fidelity.survey import Subject
 
 
-def policy_step(policy: Policy, name: str, load_seconds: float, folder: Path | None = None) -> Step:
+def policy_stage(
+    policy: Policy, name: str, load_seconds: float, folder: Path | None = None
+) -> Stage:
     """A torch policy. folder: whose files count as its size."""
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors")) if folder else None
     runtime = PolicyRuntime(policy, name="policy")
-    return Step(name, runtime, _torch_logits(policy), policy.context_length, size, load_seconds)
+    return Stage(name, runtime, _torch_logits(policy), policy.context_length, size, load_seconds)
 
 
 def _torch_logits(policy: Policy) -> Callable[[Ids, Ids], Floats]:
@@ -44,7 +46,7 @@ def _torch_logits(policy: Policy) -> Callable[[Ids, Ids], Floats]:
 
 
 @contextmanager
-def gguf_step(path: Path, name: str, context: int) -> Iterator[Step]:
+def gguf_stage(path: Path, name: str, context: int) -> Iterator[Stage]:
     """A GGUF file in llama.cpp, with room for `context` tokens."""
     from edgetool.llama.runtime import GGUFRuntime
     from edgetool.llama.session import LlamaSession
@@ -59,7 +61,7 @@ def gguf_step(path: Path, name: str, context: int) -> Iterator[Step]:
             return np.stack(rows)
 
         runtime = GGUFRuntime(session, f"gguf:{name}")
-        yield Step(name, runtime, logits, session.limit, path.stat().st_size, seconds)
+        yield Stage(name, runtime, logits, session.limit, path.stat().st_size, seconds)
 
 
 def load_plain(subject: Subject) -> Policy:

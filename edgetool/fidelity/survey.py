@@ -1,4 +1,4 @@
-"""What an export finds out on the way: a yardstick, a merge target, an importance matrix.
+"""What an export finds out on the way: a reference, a merge target, an importance matrix.
 
 torch is only imported where something is measured: a plain model is exported without it.
 """
@@ -27,7 +27,7 @@ from edgetool.export.imatrix import ImportanceMatrix
 from edgetool.export.model_folder import ModelFolder, resolve
 from edgetool.export.plan import check_exportable, make_plan
 from edgetool.export.weights import MERGE_INTO, MERGE_TARGETS, TrainedWeights
-from edgetool.fidelity.compare import StepResult, Yardstick
+from edgetool.fidelity.compare import Reference, StageResult
 from edgetool.fidelity.merge_choice import AUTO, MergeChoice, choose
 from edgetool.fidelity.receipt_table import receipt_table
 from edgetool.files import sha256_of
@@ -149,18 +149,18 @@ def held_out(subject: Subject, data: str | None, rows: int | None) -> HeldOut:
 
 @dataclass
 class Survey:
-    """What was found, step by step; `judge` is given to the export."""
+    """What was found, stage by stage; `judge` is given to the export."""
 
     merge_into: str
     rows: HeldOut
     max_drop: float | None
     console: Console
-    yardstick: Yardstick | None = None
-    merged: StepResult | None = None
+    reference: Reference | None = None
+    merged: StageResult | None = None
     choice: MergeChoice | None = None
     importance: ImportanceMatrix | None = None
     imatrix_note: dict[str, Any] | None = None
-    results: list[StepResult] = field(default_factory=list)
+    results: list[StageResult] = field(default_factory=list)
 
     @property
     def notes(self) -> dict[str, Any]:
@@ -176,15 +176,15 @@ class Survey:
         """Measure every file, the reference first, and reject what loses too much."""
         from edgetool.fidelity import stages
 
-        yardstick = self.yardstick
-        assert yardstick is not None, "only a survey with held-out rows judges"
-        self.results = [yardstick.result, *([self.merged] if self.merged else [])]
+        reference = self.reference
+        assert reference is not None, "only a survey with held-out rows judges"
+        self.results = [reference.result, *([self.merged] if self.merged else [])]
         for name in sorted(files, key=lambda quant: quant != REFERENCE):
             with (
                 busy(self.console, f"{name}: {len(self.rows.examples)} rows"),
-                stages.gguf_step(files[name], name, yardstick.context) as step,
+                stages.gguf_stage(files[name], name, reference.context) as stage,
             ):
-                self.results.append(yardstick.measure(step))
+                self.results.append(reference.measure(stage))
         rejected = [
             result.step for result in self.results
             if result.step in files and self._drop(result) > self._allowed
@@ -197,10 +197,10 @@ class Survey:
         measured = {"measured": [result.as_json() for result in self.results]}
         return Judgement(rejected, measured | {"max_drop": self.max_drop})
 
-    def _drop(self, result: StepResult) -> float:
+    def _drop(self, result: StageResult) -> float:
         """Points of exact match lost against the adapter."""
-        assert self.yardstick is not None
-        return 100 * (self.yardstick.result.exact - result.exact) / result.rows
+        assert self.reference is not None
+        return 100 * (self.reference.result.exact - result.exact) / result.rows
 
     @property
     def _allowed(self) -> float:
@@ -242,7 +242,7 @@ def _require_rows(rows: HeldOut, merge_into: str | None, max_drop: float | None)
 
 
 def _with_policy(subject: Subject, found: Survey, out: Path, imatrix_rows: str | None) -> None:
-    """The yardstick, and the activations of the model's own completions."""
+    """The reference, and the activations of the model's own completions."""
     from edgetool.fidelity import stages
 
     started = time.perf_counter()
@@ -251,9 +251,9 @@ def _with_policy(subject: Subject, found: Survey, out: Path, imatrix_rows: str |
     if found.rows.examples:
         name = "adapter" if subject.adapter else "model"
         with busy(found.console, f"{name}: {len(found.rows.examples)} rows"):
-            step = stages.policy_step(policy, name, seconds, subject.adapter or subject.base)
+            stage = stages.policy_stage(policy, name, seconds, subject.adapter or subject.base)
             gold = stages.gold_ids(policy, found.rows.examples)
-            found.yardstick = Yardstick.of(step, found.rows.examples, gold, subject.sampling)
+            found.reference = Reference.of(stage, found.rows.examples, gold, subject.sampling)
     if imatrix_rows:
         examples = sources.load(imatrix_rows, "train", IMATRIX_ROWS)
         with busy(found.console, f"importance matrix: {len(examples)} rows"):
@@ -301,8 +301,8 @@ def _with_merged(subject: Subject, found: Survey, merge_into: str | None) -> Non
     """The merged model, into one target or into both."""
     from edgetool.fidelity import stages
 
-    yardstick = found.yardstick
-    assert yardstick is not None, "the policy came first"
+    reference = found.reference
+    assert reference is not None, "the policy came first"
     targets = _targets(subject, merge_into)
     started = time.perf_counter()
     policy = stages.load_plain(subject)
@@ -311,8 +311,8 @@ def _with_merged(subject: Subject, found: Survey, merge_into: str | None) -> Non
         with busy(found.console, f"merged into {target}: {len(found.rows.examples)} rows"):
             stages.fill(policy, subject.weights(target))
             seconds = time.perf_counter() - started
-            step = stages.policy_step(policy, "merged", seconds)
-            results[target] = yardstick.measure(step)
+            stage = stages.policy_stage(policy, "merged", seconds)
+            results[target] = reference.measure(stage)
             started = time.perf_counter()
     if merge_into == AUTO:
         found.choice = choose(results)

@@ -15,7 +15,7 @@ from edgetool.errors import UsageError
 from edgetool.export.export import Judgement, export_gguf
 from edgetool.export.weights import TrainedWeights
 from edgetool.fidelity import compare, stages
-from edgetool.fidelity.compare import Step, StepResult, Yardstick
+from edgetool.fidelity.compare import Reference, Stage, StageResult
 from edgetool.fidelity.merge_choice import choose
 from edgetool.fidelity.survey import HeldOut, Subject, Survey
 from edgetool.runtime import Sampling
@@ -32,42 +32,42 @@ def policy() -> Policy:
 
 
 @pytest.fixture(scope="module")
-def step(policy: Policy) -> Step:
-    return stages.policy_step(policy, "model", 0.5, NANO)
+def stage(policy: Policy) -> Stage:
+    return stages.policy_stage(policy, "model", 0.5, NANO)
 
 
 @pytest.fixture(scope="module")
-def yardstick(policy: Policy, step: Step, rows: Sequence[Example]) -> Yardstick:
-    return Yardstick.of(step, rows, stages.gold_ids(policy, rows), SAMPLING)
+def reference(policy: Policy, stage: Stage, rows: Sequence[Example]) -> Reference:
+    return Reference.of(stage, rows, stages.gold_ids(policy, rows), SAMPLING)
 
 
 def test_the_yardstick_measured_by_itself_differs_in_nothing(
-    yardstick: Yardstick, step: Step
+    reference: Reference, stage: Stage
 ) -> None:
-    again = yardstick.measure(step)
+    again = reference.measure(stage)
     assert (again.lost, again.gained, again.call_agreement, again.prompt_parity) == (0, 0, 1, 1)
-    assert again.exact == yardstick.result.exact
-    assert again.perplexity == yardstick.result.perplexity
+    assert again.exact == reference.result.exact
+    assert again.perplexity == reference.result.perplexity
     assert again.kl_mean is not None and again.kl_mean < 1e-9
-    assert again.kl_tokens > 8 and yardstick.result.kl_mean is None
+    assert again.kl_tokens > 8 and reference.result.kl_mean is None
 
 
-def test_rows_with_other_prompts_are_named(policy: Policy, yardstick: Yardstick) -> None:
+def test_rows_with_other_prompts_are_named(policy: Policy, reference: Reference) -> None:
     """The same model, shown another system message."""
     prompter = policy.prompter
     other = replace(prompter, template="{{ '<|im_start|>user\n?' }}" + prompter.template)
-    found = yardstick.measure(
-        stages.policy_step(replace(policy, prompter=other), "other", 0.0)
+    found = reference.measure(
+        stages.policy_stage(replace(policy, prompter=other), "other", 0.0)
     )  # fmt: skip
     assert found.prompt_parity == 0.0
-    assert found.other_prompts == tuple(row.id for row in yardstick.examples[:5])
+    assert found.other_prompts == tuple(row.id for row in reference.examples[:5])
 
 
 def test_perplexity_is_transformers_own_loss_on_the_calls(
-    policy: Policy, yardstick: Yardstick, rows: Sequence[Example]
+    policy: Policy, reference: Reference, rows: Sequence[Example]
 ) -> None:
     total, count = 0.0, 0
-    for row, gold in zip(rows, yardstick.gold, strict=True):
+    for row, gold in zip(rows, reference.gold, strict=True):
         if not gold:
             continue
         prompt = policy.prompter.ids(row.messages, row.tools)
@@ -77,13 +77,13 @@ def test_perplexity_is_transformers_own_loss_on_the_calls(
             total += float(policy.causal(ids, labels=labels).loss) * len(gold)
         count += len(gold)
     assert count > 20
-    assert yardstick.result.perplexity == pytest.approx(math.exp(total / count), rel=1e-4)
+    assert reference.result.perplexity == pytest.approx(math.exp(total / count), rel=1e-4)
 
 
 def test_gold_is_the_rows_calls_with_a_stop_token_behind(
-    policy: Policy, yardstick: Yardstick, rows: Sequence[Example]
+    policy: Policy, reference: Reference, rows: Sequence[Example]
 ) -> None:
-    for row, gold in zip(rows, yardstick.gold, strict=True):
+    for row, gold in zip(rows, reference.gold, strict=True):
         assert bool(gold) == bool(row.calls)
         if gold:
             assert policy.decode([gold[:-1]]) == [policy.prompter.syntax.render(row.calls)]
@@ -91,44 +91,44 @@ def test_gold_is_the_rows_calls_with_a_stop_token_behind(
 
 
 def test_the_f16_file_sees_the_same_prompts_and_says_nearly_the_same(
-    yardstick: Yardstick, tmp_path: Path
+    reference: Reference, tmp_path: Path
 ) -> None:
     (file,) = export_gguf(NANO, None, tmp_path, ["F16"])
-    with stages.gguf_step(file.path, "F16", yardstick.context) as step:
-        found = yardstick.measure(step)
+    with stages.gguf_stage(file.path, "F16", reference.context) as stage:
+        found = reference.measure(stage)
     assert found.prompt_parity == 1.0 and found.call_agreement == 1.0
     assert found.kl_mean is not None and 0 < found.kl_mean < 1e-4  # measured 7e-7
     assert found.size == file.size and found.load_seconds > 0
-    assert found.perplexity == pytest.approx(yardstick.result.perplexity, rel=1e-3)
+    assert found.perplexity == pytest.approx(reference.result.perplexity, rel=1e-3)
 
 
 @pytest.mark.slow
 def test_only_as_many_rows_are_compared_token_by_token_as_memory_holds(
-    policy: Policy, step: Step, rows: Sequence[Example], monkeypatch: pytest.MonkeyPatch
+    policy: Policy, stage: Stage, rows: Sequence[Example], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compare, "REFERENCE_BYTES", 70 * 640 * 4)  # 70 tokens of 640 words
-    short = Yardstick.of(step, rows, stages.gold_ids(policy, rows), SAMPLING)
-    found = short.measure(step)
+    short = Reference.of(stage, rows, stages.gold_ids(policy, rows), SAMPLING)
+    found = short.measure(stage)
     assert 0 < found.kl_tokens <= 70
     assert found.call_agreement == 1.0 and found.rows == len(rows)  # calls are, of all rows
 
 
 @pytest.mark.slow
 def test_rows_beyond_a_files_context_cost_themselves_only(
-    policy: Policy, yardstick: Yardstick, rows: Sequence[Example], tmp_path: Path
+    policy: Policy, reference: Reference, rows: Sequence[Example], tmp_path: Path
 ) -> None:
     lengths = sorted(len(policy.prompter.ids(row.messages, row.tools)) for row in rows)
     (file,) = export_gguf(NANO, None, tmp_path, ["F16"])
-    with stages.gguf_step(file.path, "F16", lengths[4]) as step:
-        found = yardstick.measure(step)
-    assert found.rows == yardstick.result.rows == 8
+    with stages.gguf_stage(file.path, "F16", lengths[4]) as stage:
+        found = reference.measure(stage)
+    assert found.rows == reference.result.rows == 8
     assert 0 < found.call_agreement < 1
     assert found.kl_mean is not None and found.kl_mean < 1e-4
 
 
-def test_two_rows_with_one_id_are_refused(step: Step, rows: Sequence[Example]) -> None:
+def test_two_rows_with_one_id_are_refused(stage: Stage, rows: Sequence[Example]) -> None:
     with pytest.raises(UsageError, match="share an id"):
-        Yardstick.of(step, [rows[0], rows[0]], [[], []], SAMPLING)
+        Reference.of(stage, [rows[0], rows[0]], [[], []], SAMPLING)
 
 
 @pytest.mark.parametrize("target", ["base", "nf4"])
@@ -143,19 +143,19 @@ def test_filled_weights_are_those_of_the_merge(nano_adapter: Path, target: str) 
 
 @pytest.mark.slow
 def test_a_file_that_lost_too_much_is_rejected_and_the_others_are_not(
-    yardstick: Yardstick, tmp_path: Path, console: Said
+    reference: Reference, tmp_path: Path, console: Said
 ) -> None:
     """A good file, and one whose weights are those of another model."""
     (good,) = export_gguf(NANO, None, tmp_path / "good", ["F16"])
     broken_model = scrambled(tmp_path / "broken")
     (broken,) = export_gguf(broken_model, None, tmp_path / "bad", ["Q8_0"])
-    survey = Survey("base", HeldOut("demo", yardstick.examples), 1.0, console, yardstick)
-    assert yardstick.result.exact > 0
+    survey = Survey("base", HeldOut("demo", reference.examples), 1.0, console, reference)
+    assert reference.result.exact > 0
     judged = survey.judge({"Q8_0": broken.path, "F16": good.path})
     assert isinstance(judged, Judgement) and list(judged.rejected) == ["Q8_0"]
     assert [step["step"] for step in judged.measured["measured"]] == ["model", "F16", "Q8_0"]
     assert "Q8_0  rejected" in console.text and "F16  rejected" not in console.text
-    lenient = Survey("base", HeldOut("demo", yardstick.examples), None, console, yardstick)
+    lenient = Survey("base", HeldOut("demo", reference.examples), None, console, reference)
     assert not lenient.judge({"Q8_0": broken.path}).rejected
 
 
@@ -172,7 +172,7 @@ def scrambled(folder: Path) -> Path:
     return folder
 
 
-RESULT = StepResult(
+RESULT = StageResult(
     step="merged", runtime="policy", rows=100, exact=50, exact_match=0.5,
     exact_match_ci95=(0.4, 0.6), prompt_parity=1.0, other_prompts=(), call_agreement=1.0, lost=0,
     gained=0, kl_mean=0.1, kl_p99=0.2, kl_tokens=10, perplexity=1.1, size=None, load_seconds=0.1,
