@@ -20,7 +20,7 @@ from edgetool.files import read_log
 from edgetool.runtime import Completion, Sampling
 
 
-class Kept:
+class CompletionCache:
     """The completions in one file, opened for reading and adding."""
 
     def __init__(self, path: Path) -> None:
@@ -35,7 +35,7 @@ class Kept:
         self._path = path
         self._file: TextIO | None = None
 
-    def __enter__(self) -> Kept:
+    def __enter__(self) -> CompletionCache:
         return self
 
     def __exit__(

@@ -16,7 +16,7 @@ from edgetool.calls.tools.validation import call_fits
 from edgetool.calls.types import Example
 from edgetool.errors import DataError, EdgetoolError, EngineError, UsageError
 from edgetool.eval.arguments import argument_counts
-from edgetool.eval.cache import Kept
+from edgetool.eval.cache import CompletionCache
 from edgetool.runtime import ARMS, Completion, Runtime, Sampling, failed, row_seed
 
 ERROR = "error"
@@ -100,14 +100,14 @@ def evaluate(
     sampling: Sampling,
     samples: int = 1,
     category: str = "",
-    kept: Kept | None = None,
+    cache: CompletionCache | None = None,
     on_row: Callable[[RowResult], None] | None = None,
 ) -> ArmResult:
     """Let `runtime` complete every example and judge what it wrote.
 
     model     "base", "trained" or any name for the report
     samples   completions drawn per row; more than one needs a temperature
-    kept      completions of earlier evaluations; new ones are put there row by row
+    cache     completions of earlier evaluations; new ones are put there row by row
     on_row    called after each row, for progress; rows come as they are done
 
     An engine that fails on a row costs that row: it counts as invalid and keeps the message.
@@ -127,7 +127,7 @@ def evaluate(
     for sample in range(samples):
         own = _sampling(sampling, sample)
         rows: dict[int, RowResult] = {}
-        for number, completion in _completions(runtime, examples, own, arm, kept):
+        for number, completion in _completions(runtime, examples, own, arm, cache):
             rows[number] = _row(examples[number], completion, runtime.syntax, sample)
             if on_row:
                 on_row(rows[number])
@@ -150,23 +150,23 @@ def _completions(
     examples: Sequence[Example],
     sampling: Sampling,
     arm: str,
-    kept: Kept | None,
+    cache: CompletionCache | None,
 ) -> Iterator[tuple[int, Completion]]:
-    """Every example's completion: those that are kept, then the others as they are written."""
+    """Every example's completion: those in the cache, then the others as they are written."""
     numbered = list(enumerate(examples))
-    if kept is None:
+    if cache is None:
         yield from _written(runtime, numbered, sampling, arm)
         return
-    key = partial(kept.key, runtime.fingerprint, sampling=sampling, arm=arm)
+    key = partial(cache.key, runtime.fingerprint, sampling=sampling, arm=arm)
     owed = []
     for number, example in numbered:
-        found = kept.get(key(example))
+        found = cache.get(key(example))
         if found is None:
             owed.append((number, example))
         else:
             yield number, found
     for number, completion in _written(runtime, owed, sampling, arm):
-        kept.put(key(examples[number]), completion)
+        cache.put(key(examples[number]), completion)
         yield number, completion
 
 

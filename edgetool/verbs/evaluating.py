@@ -24,7 +24,7 @@ from edgetool.calls.types import Example
 from edgetool.data import sources
 from edgetool.errors import DataError, UsageError
 from edgetool.eval import suites
-from edgetool.eval.cache import Kept
+from edgetool.eval.cache import CompletionCache
 from edgetool.eval.compare import compare_facts, comparison_tables, one_runtime
 from edgetool.eval.evaluate import ArmResult, RowResult, evaluate
 from edgetool.eval.finished import (
@@ -145,7 +145,7 @@ def run_eval(
     if fresh:
         (folder / KEPT_FILE).unlink(missing_ok=True)
     templates: dict[str, str] = {}
-    with writing(folder), Kept(folder / KEPT_FILE) as kept, _told_how_to_go_on(console):
+    with writing(folder), CompletionCache(folder / KEPT_FILE) as cache, _told_how_to_go_on(console):
         finished = [
             arm
             for held in _saying_templates(
@@ -158,7 +158,7 @@ def run_eval(
             for category, examples in rows.by_category.items()
             for arm in run_arms(
                 held.runtime, examples, held.model, arms, sampling, console,
-                samples=samples, category=category, kept=kept,
+                samples=samples, category=category, cache=cache,
             )
         ]  # fmt: skip
     console.print(rich_table([summarize(arm) for arm in finished]))
@@ -216,7 +216,7 @@ def run_arms(
     *,
     samples: int = 1,
     category: str = "",
-    kept: Kept | None = None,
+    cache: CompletionCache | None = None,
 ) -> list[ArmResult]:
     """Every arm of one runtime on one category, with progress."""
     finished = []
@@ -231,7 +231,7 @@ def run_arms(
                 sampling=sampling,
                 samples=samples,
                 category=category,
-                kept=kept,
+                cache=cache,
                 on_row=on_row,
             )
         console.print(f"{label}: {_told(done)}")

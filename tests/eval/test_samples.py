@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from edgetool.errors import EngineError, UsageError
-from edgetool.eval.cache import Kept
+from edgetool.eval.cache import CompletionCache
 from edgetool.eval.evaluate import ArmResult, evaluate
 from edgetool.eval.metrics import majority, measures, pass_at
 from edgetool.eval.results import dump_results, load_results
@@ -99,9 +99,9 @@ def test_samples_that_would_say_nothing_are_refused(examples, samples, sampling)
 
 
 def run(path, examples, runtime, arm=FREE, sampling=None):
-    with Kept(path) as kept:
+    with CompletionCache(path) as cache:
         asked = {"model": "m", "arm": arm, "sampling": sampling or Sampling()}
-        return evaluate(runtime, examples, kept=kept, **asked)
+        return evaluate(runtime, examples, cache=cache, **asked)
 
 
 def test_an_interrupted_evaluation_goes_on_where_it_was(tmp_path, examples):
@@ -141,10 +141,10 @@ def test_what_a_completion_depends_on_is_looked_at(tmp_path, examples, other):
 
 
 def test_a_seed_matters_to_a_sampled_completion_only(tmp_path, examples):
-    with Kept(tmp_path / "kept.jsonl") as kept:
+    with CompletionCache(tmp_path / "kept.jsonl") as cache:
         one, two = ((Sampling(temperature=t, seed=1), Sampling(temperature=t)) for t in (0.0, 1.0))
         same, differs = (
-            {kept.key("m", examples[0], sampling=s, arm=FREE) for s in pair} for pair in (one, two)
+            {cache.key("m", examples[0], sampling=s, arm=FREE) for s in pair} for pair in (one, two)
         )
     assert len(same) == 1 and len(differs) == 2
 
@@ -157,8 +157,8 @@ def test_a_line_that_a_crash_cut_off_costs_its_row_only(tmp_path, examples):
     run(path, examples, again)
     assert again.asked == [(["none"], FREE)]
     assert all(json.loads(line) for line in path.read_text().splitlines()[-1:])
-    with Kept(path) as kept:
-        assert len(kept) == 3
+    with CompletionCache(path) as cache:
+        assert len(cache) == 3
 
 
 @pytest.mark.parametrize(
@@ -166,11 +166,11 @@ def test_a_line_that_a_crash_cut_off_costs_its_row_only(tmp_path, examples):
 )
 def test_what_is_no_completion_is_passed_over(tmp_path, line):
     (tmp_path / "kept.jsonl").write_text(line + "\n")
-    with Kept(tmp_path / "kept.jsonl") as kept:
-        assert len(kept) == 0
+    with CompletionCache(tmp_path / "kept.jsonl") as cache:
+        assert len(cache) == 0
 
 
 def test_nothing_is_made_before_there_is_something_to_keep(tmp_path):
-    with Kept(tmp_path / "new" / "kept.jsonl") as kept:
-        kept.put("a", failed("fell over"))
+    with CompletionCache(tmp_path / "new" / "kept.jsonl") as cache:
+        cache.put("a", failed("fell over"))
     assert list(tmp_path.iterdir()) == []
