@@ -12,9 +12,8 @@ import torch
 
 from edgetool.activity import Activity
 from edgetool.rewards.batch import Attempt, TrainerState
-from edgetool.rewards.faults import require_few
 from edgetool.rewards.schedule import Weights
-from edgetool.rewards.scoring import WeightedReward, score, score_together
+from edgetool.rewards.scoring import WeightedReward, require_few, score, score_together
 from edgetool.runtime import Sampling
 from edgetool.train import grpo_loss
 from edgetool.train.distributed import ALONE, Ranks

@@ -19,7 +19,7 @@ from edgetool.calls.syntaxes import Parsed
 from edgetool.calls.types import Example
 from edgetool.errors import EdgetoolError
 from edgetool.files import read_log
-from edgetool.rewards import faults, scoring
+from edgetool.rewards import scoring
 from edgetool.rewards.batch import Attempt
 from edgetool.rewards.scoring import WeightedReward
 from edgetool.train import checkpoint, grpo_loss
@@ -66,7 +66,7 @@ def raising(parsed: Parsed, example: Example) -> float:
 def test_a_reward_that_fails_leaves_its_completion_without_a_reward(
     monkeypatch: pytest.MonkeyPatch, function: Any, said: str
 ) -> None:
-    monkeypatch.setattr(faults, "TIME_LIMIT", 0.05)
+    monkeypatch.setattr(scoring, "TIME_LIMIT", 0.05)
     row = Example("r0", ({"role": "user", "content": "hi"},), (), ())
     functions = [
         WeightedReward("one", 1.0, lambda *_: 1.0),
@@ -79,9 +79,9 @@ def test_a_reward_that_fails_leaves_its_completion_without_a_reward(
 
 
 def test_a_run_stops_when_a_fifth_of_the_completions_have_no_reward() -> None:
-    faults.require_few(["one"] * 4, 20)
+    scoring.require_few(["one"] * 4, 20)
     with pytest.raises(EdgetoolError, match=r"failed on 5 of 20 completions(.|\n)*first: one"):
-        faults.require_few(["one"] * 5, 20)
+        scoring.require_few(["one"] * 5, 20)
 
 
 def test_a_few_failing_rewards_do_not_stop_a_run(
