@@ -27,7 +27,11 @@ from edgetool.eval import suites
 from edgetool.eval.cache import CompletionCache
 from edgetool.eval.compare import compare_facts, comparison_tables, one_runtime
 from edgetool.eval.evaluate import ArmResult, RowResult, evaluate
-from edgetool.eval.finished import (
+from edgetool.eval.metrics import summarize
+from edgetool.eval.report.report import MEASURED, write_report
+from edgetool.eval.report.summary import plural
+from edgetool.eval.report.tables import rich_table
+from edgetool.eval.results import (
     Finished,
     all_finished,
     called,
@@ -36,10 +40,6 @@ from edgetool.eval.finished import (
     relabelled,
     results_folder,
 )
-from edgetool.eval.metrics import summarize
-from edgetool.eval.report.report import MEASURED, write_report
-from edgetool.eval.report.summary import plural
-from edgetool.eval.report.tables import rich_table
 from edgetool.files import require_writable, write_text, writing
 from edgetool.run_folder import RunFolder
 from edgetool.runtime import Runtime, Sampling

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
 from edgetool.eval.evaluate import ArmResult, RowResult  # noqa: E402
-from edgetool.eval.finished import open_finished  # noqa: E402
+from edgetool.eval.results import open_finished  # noqa: E402
 from edgetool.files import write_text  # noqa: E402
 from edgetool.runtime import CONSTRAINED  # noqa: E402
 from edgetool.system import versions  # noqa: E402

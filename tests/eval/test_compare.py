@@ -10,7 +10,7 @@ import pytest
 
 from edgetool.errors import UsageError
 from edgetool.eval.compare import compare_facts, comparison_tables
-from edgetool.eval.finished import (
+from edgetool.eval.results import (
     Finished,
     all_finished,
     called,

@@ -15,12 +15,11 @@ import pytest
 from edgetool.calls.types import Example, ExpectedCall, Tool
 from edgetool.errors import UsageError
 from edgetool.eval.evaluate import evaluate
-from edgetool.eval.finished import open_finished
 from edgetool.eval.metrics import summarize
 from edgetool.eval.report import report
 from edgetool.eval.report.report import write_report
 from edgetool.eval.report.tables import markdown_table, rich_table
-from edgetool.eval.results import load_results
+from edgetool.eval.results import load_results, open_finished
 from edgetool.runtime import Sampling
 from tests.eval.conftest import RECORDED, Replay, arm
 
