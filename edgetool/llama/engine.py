@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from edgetool.errors import EngineError, UsageError
 from edgetool.gguf_header import require_gguf
-from edgetool.llama.gpu import gpu_layers
 from edgetool.llama.load import (
     CHUNK,
     can_retract,
@@ -29,7 +28,7 @@ from edgetool.llama.load import (
     open_context,
     threads_for,
 )
-from edgetool.llama.memory import footprint
+from edgetool.llama.memory import footprint, gpu_layers
 
 Logits = NDArray[np.float32]
 

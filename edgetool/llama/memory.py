@@ -14,6 +14,7 @@ allocations, which tests hold it against:
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,10 @@ _HALF, _FLOAT = 2, 4  # bytes of a number in the cache and in a buffer
 # Every so manieth layer sees all tokens where the header does not say it, as llama.cpp has it.
 _MOST_BLOCKS = 1_000  # a header may claim any number
 _WINDOW_PATTERNS = {"gemma2": 2, "gemma3": 6}
+ALL_LAYERS = -1  # as llama.cpp has it
+# What is left for the rest of the machine: a desktop lives on the same card.
+_SHARE = 0.9
+_GPU_TYPES = (1, 2)  # GGML_BACKEND_DEVICE_TYPE_GPU and _IGPU
 
 
 @dataclass(frozen=True)
@@ -234,3 +239,46 @@ def readable(size: float) -> str:
     """Bytes as people say them: "1.4 GiB"."""
     unit = "GiB" if size >= 2**30 else "MiB"
     return f"{size / (2**30 if unit == 'GiB' else 2**20):.1f} {unit}"
+
+
+def gpu_layers(path: Path, context: int, sequences: int) -> int:
+    """ALL_LAYERS where the model fits the free memory of the GPUs, else as many layers as do.
+
+    0 where llama.cpp was built without a GPU backend, or finds no GPU.
+    """
+    import llama_cpp
+
+    if not llama_cpp.llama_supports_gpu_offload():
+        return 0
+    return layers_that_fit(footprint(path), free_gpu_bytes(), context, sequences)
+
+
+def layers_that_fit(model: Footprint, free: int, context: int, sequences: int) -> int:
+    """Layers that `free` bytes hold, each with its part of the weights and of the cache."""
+    room = int(free * _SHARE)
+    needed = model.needed(context, sequences)
+    if needed <= room:
+        return ALL_LAYERS
+    once = model.working + model.buffers(context, sequences)
+    # the output is as good as one layer more
+    each = (needed - once) // (model.blocks + 1)
+    return max(0, (room - once) // each) if model.blocks else 0
+
+
+def free_gpu_bytes() -> int:
+    """Free memory of all GPUs that llama.cpp sees.
+
+    llama-cpp-python has no names for ggml's devices, so they are asked through its library.
+    """
+    from llama_cpp._ggml import libggml as ggml
+
+    ggml.ggml_backend_dev_count.restype = ctypes.c_size_t
+    ggml.ggml_backend_dev_get.restype = ctypes.c_void_p
+    total = 0
+    for number in range(ggml.ggml_backend_dev_count()):
+        device = ctypes.c_void_p(ggml.ggml_backend_dev_get(ctypes.c_size_t(number)))
+        if ggml.ggml_backend_dev_type(device) in _GPU_TYPES:
+            free, whole = ctypes.c_size_t(), ctypes.c_size_t()
+            ggml.ggml_backend_dev_memory(device, ctypes.byref(free), ctypes.byref(whole))
+            total += free.value
+    return total

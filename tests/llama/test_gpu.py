@@ -2,8 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from edgetool.llama.gpu import ALL, free_gpu_bytes, gpu_layers, layers_that_fit
-from edgetool.llama.memory import WORKING_BYTES, Footprint, Layer
+from edgetool.llama.memory import (
+    ALL_LAYERS,
+    WORKING_BYTES,
+    Footprint,
+    Layer,
+    free_gpu_bytes,
+    gpu_layers,
+    layers_that_fit,
+)
 
 MIB = 2**20
 # 9 layers and an output: 100 MiB each, and 1 KiB of cache for a token
@@ -19,7 +26,7 @@ ONCE = 4 * 64 * 256  # the mask of attention: a float for each of 64 tokens and 
         (101, 1),
         (550, 5),
         (999, 9),
-        (1001, ALL),
+        (1001, ALL_LAYERS),
     ],
 )
 def test_as_many_layers_go_to_the_gpu_as_fit(room, layers):
@@ -37,7 +44,7 @@ def test_the_cache_takes_its_part():
 def test_a_model_that_says_nothing_of_its_layers_goes_whole_or_not_at_all():
     mute = Footprint(weights=1000 * MIB)
     assert layers_that_fit(mute, 100 * MIB, 4096, 8) == 0
-    assert layers_that_fit(mute, 2000 * MIB, 4096, 8) == ALL
+    assert layers_that_fit(mute, 2000 * MIB, 4096, 8) == ALL_LAYERS
 
 
 def test_without_a_gpu_backend_nothing_goes_there(gguf):
