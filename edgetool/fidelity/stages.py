@@ -18,7 +18,7 @@ from edgetool.fidelity.compare import Ids, Stage
 from edgetool.train.load import LoadSettings, load_policy
 from edgetool.train.policy import Policy
 from edgetool.train.runtime import PolicyRuntime
-from edgetool.train.supervised import closing_id
+from edgetool.train.sft import closing_id
 
 if TYPE_CHECKING:
     from edgetool.fidelity.survey import Subject

@@ -32,13 +32,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from edgetool.errors import EdgetoolError
-from edgetool.files import building_folder, flush, flush_tree
-from edgetool.train import manifest
+from edgetool.files import building_folder, flush, flush_tree, sha256_of
 from edgetool.train.policy import Policy
 
 KEPT = 2
 _NAME = re.compile(r"step-(\d{6,})(-begun)?")
 _STAGING = ".staging-"
+MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def _fill(
     (staging / "state.json").write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
     if begun:
         begun(staging)
-    manifest.seal(staging)
+    seal(staging)
     flush_tree(staging)
 
 
@@ -149,7 +149,7 @@ def newest_intact(folder: Path, on_note: Callable[[str], None]) -> Path | None:
     """
     found = complete(folder)
     for path in reversed(found):
-        wrong = manifest.damage(path)
+        wrong = damage(path)
         if wrong is None:
             return path
         on_note(f"{path} is damaged: {wrong}; looking for an older one")
@@ -245,3 +245,35 @@ def save_adapter(policy: Policy, folder: Path) -> None:
     """Write the adapter beside its place and swap it in: a crash leaves the old one or the new."""
     with building_folder(folder) as part:
         policy.save_adapter(part)
+
+
+def seal(folder: Path) -> None:
+    """Write manifest.json: SHA-256 and size in bytes of every file below `folder`."""
+    files = {
+        path.relative_to(folder).as_posix(): {
+            "sha256": sha256_of(path),
+            "bytes": path.stat().st_size,
+        }
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    text = json.dumps({"files": files}, indent=2) + "\n"
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+
+
+def damage(folder: Path) -> str | None:
+    """What is wrong with a sealed folder, None when nothing is. Further files do not matter."""
+    try:
+        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        sealed = {name: (entry["sha256"], entry["bytes"]) for name, entry in files.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return f"{MANIFEST} is missing or unreadable"
+    for name, (digest, size) in sealed.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if path.stat().st_size != size:
+            return f"{name} has {path.stat().st_size} bytes, not {size}"
+        if sha256_of(path) != digest:
+            return f"{name} is not what was written"
+    return None

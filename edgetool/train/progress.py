@@ -17,6 +17,7 @@ from edgetool.activity import MOST_QUIET, Activity, Watch, duration
 from edgetool.rewards.scoring import Scored
 from edgetool.train.grpo_step import StepReport
 from edgetool.train.loop import AnyReport
+from edgetool.train.sft import SFTReport
 
 SAMPLES = 4
 NOTHING = Text()  # before the first step
@@ -174,3 +175,27 @@ def memory(metrics: Mapping[str, float]) -> str:
     resident = f"{metrics['rss_mb'] / 1024:.2f} GiB"
     device = metrics["device_mb"]
     return f"{resident} + {device / 1024:.2f} GiB on the device" if device else resident
+
+
+def sft_line(report: SFTReport, seconds_left: float) -> str:
+    """One step in one sft_line."""
+    m = report.metrics
+    return (
+        f"step {report.step}/{report.max_steps}  loss {m['loss']:.4f}  "
+        f"accuracy {m['mean_token_accuracy']:.1%}  entropy {m['entropy']:.3f}  "
+        f"{m['tokens_per_second']:.0f} tok/s  {memory(m)}  {m['step_time']:.1f} s  "
+        f"left {duration(seconds_left)}"
+    )
+
+
+def sft_draw(report: SFTReport, seconds_left: float) -> Box:
+    """The live panel of one step."""
+    m = report.metrics
+    table = Table.grid(padding=(0, 2))
+    table.add_row("loss", f"{m['loss']:.4f}", "token accuracy", f"{m['mean_token_accuracy']:.1%}")
+    table.add_row("entropy", f"{m['entropy']:.3f}", "gradient norm", f"{m['grad_norm']:.3g}")
+    table.add_row("tokens/s", f"{m['tokens_per_second']:.0f}", "memory", memory(m))
+    return framed(report, seconds_left, table)
+
+
+SFT_VIEW = View(sft_line, sft_draw)

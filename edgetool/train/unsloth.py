@@ -4,7 +4,7 @@ Written to Unsloth's documented API (FastLanguageModel.from_pretrained and get_p
 measured on a GPU. Its pins on torch and transformers are narrow, so it wants an environment of its
 own, with the extra `unsloth`. What it saves is an ordinary peft adapter, which
 `backend: plain` loads. Whether its patches leave our mask and cache alone is found out by computing
-a few tokens both ways, before training starts (exactness.py).
+a few tokens both ways, before training starts (`require_exact`).
 """
 
 from __future__ import annotations
@@ -14,20 +14,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from edgetool.architectures import load_config
 from edgetool.errors import ModelError, UsageError
 from edgetool.extras import own_environment
+from edgetool.runtime import Sampling
 from edgetool.train import attention
-from edgetool.train.exactness import require_exact
-from edgetool.train.load import LoadSettings, compute_dtype, stop_ids
+from edgetool.train.gradient import packed
+from edgetool.train.load import LoadSettings, compute_dtype, hf_prompter, load_tokenizer, stop_ids
+from edgetool.train.packing import Group
 from edgetool.train.policy import Policy
+from edgetool.train.rollout import rollout
 from edgetool.train.settings import ALL_LINEAR, LoraSettings
-from edgetool.train.tokenizer import hf_prompter, load_tokenizer
+from edgetool.train.update import completion_logps
 
 MAX_SEQ_LENGTH = 32768  # it prepares for so many tokens, where the model could take more
 # What its documentation lists for every decoder; it does not know "all-linear".
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+PROMPT_TOKENS, WRITTEN_TOKENS = 24, 8
+# Nats between two orders of the same sums: rounding in bfloat16 moves some tokens that far.
+TOLERANCE = {torch.float32: 1e-3}
+BFLOAT16_TOLERANCE = 0.25
 
 
 def require() -> None:
@@ -101,3 +109,39 @@ def _with_adapter(kind: Any, causal: Any, lora: LoraSettings, settings: LoadSett
         use_gradient_checkpointing="unsloth" if settings.gradient_checkpointing else False,
         random_state=settings.seed,
     )
+
+
+@torch.no_grad()
+def require_exact(policy: Policy) -> None:
+    """Raises ModelError when packed completions see each other, or the rollout's log-probabilities
+    are not those of the training pass."""
+    vocabulary = int(policy.causal.config.vocab_size)
+    drawn = torch.randint(
+        0,
+        vocabulary,
+        (PROMPT_TOKENS + 2 * WRITTEN_TOKENS,),
+        generator=torch.Generator().manual_seed(0),
+    ).tolist()
+    prompt, rest = drawn[:PROMPT_TOKENS], drawn[PROMPT_TOKENS:]
+    group = Group(prompt, [rest[:WRITTEN_TOKENS], rest[WRITTEN_TOKENS:]], [0, 1])
+    together = _logps(policy, group)
+    alone = torch.cat([_logps(policy, group.part(slice(i, i + 1))) for i in (0, 1)])
+    _compare(policy, together, alone, "completions packed into one row see each other")
+    [written] = rollout(policy, [prompt], Sampling(WRITTEN_TOKENS, 1.0), [[1, 2]])
+    told = torch.tensor([value for one in written for value in one.logprobs])
+    again = _logps(policy, Group(prompt, [one.token_ids for one in written], [0, 1]))
+    _compare(policy, told, again, "the rollout's probabilities are not the training pass's")
+
+
+def _logps(policy: Policy, group: Group) -> Tensor:
+    logps, _ = completion_logps(policy.network, packed(policy, [group]), 1.0)
+    return logps.cpu()
+
+
+def _compare(policy: Policy, one: Tensor, other: Tensor, what: str) -> None:
+    apart = float((one - other).abs().max())
+    if not apart <= TOLERANCE.get(policy.causal.dtype, BFLOAT16_TOLERANCE):
+        raise ModelError(
+            f"{policy.name}: {what} (by {apart:.3g} nats), so training would be wrong; this "
+            "backend cannot be used for this model, set backend: plain"
+        )

@@ -319,7 +319,7 @@ def _mend(model: str) -> str:
 
 def _prompter(model: str, wanted: str | None) -> Prompter:
     from edgetool.catalogue import locate
-    from edgetool.train.tokenizer import hf_prompter, load_tokenizer
+    from edgetool.train.load import hf_prompter, load_tokenizer
 
     folder = locate(model)
     return hf_prompter(load_tokenizer(folder), folder, None, wanted)

@@ -40,8 +40,8 @@ from edgetool.train.policy import Policy
 from edgetool.train.progress import Panel
 from edgetool.train.rows import prompt_limit
 from edgetool.train.settings import GRPOSettings, SFTSettings, StepSettings
+from edgetool.train.sft import SupervisedRow, supervised_rows, wrong_targets
 from edgetool.train.step_time import Pace, Work, learning_seconds, rollout_seconds, timed_pace
-from edgetool.train.supervised import SupervisedRow, supervised_rows, wrong_targets
 from edgetool.verbs.planning import check_memory, known_shape, look_ahead, table_of
 from edgetool.verbs.prompting import say_template, template_of
 from edgetool.verbs.rewarding import weighted_rewards

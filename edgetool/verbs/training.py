@@ -21,7 +21,7 @@ from edgetool.export.plan import check_exportable
 from edgetool.files import sweep, writing
 from edgetool.run_folder import SFT, TEMPLATE, TRAIN, RunFolder, loading_of
 from edgetool.system import tune
-from edgetool.train import sft_panel, unsloth
+from edgetool.train import unsloth
 from edgetool.train.adapter import find_adapter, start_from
 from edgetool.train.checkpoint import newest
 from edgetool.train.distributed import joined
@@ -29,7 +29,7 @@ from edgetool.train.load import LoadSettings, load_policy
 from edgetool.train.loop import AnyReport, OnStep, TrainResult, require_fresh, train
 from edgetool.train.memory.device import shape_of
 from edgetool.train.policy import Policy
-from edgetool.train.progress import Panel
+from edgetool.train.progress import SFT_VIEW, Panel
 from edgetool.train.run_lock import RunLock
 from edgetool.train.settings import GRPOSettings, StepSettings
 from edgetool.train.sft import fine_tune
@@ -64,7 +64,7 @@ def run_sft(config: Config, console: Console, *, resume: bool = False) -> TrainR
     def method(policy: Policy, examples: Sequence[Example], **options: Any) -> TrainResult:
         return fine_tune(policy, examples, config.sft, **options)
 
-    panel = Panel(console, config.sft.logging_steps, sft_panel.VIEW)
+    panel = Panel(console, config.sft.logging_steps, SFT_VIEW)
     with RunLock(Path(config.output_dir), panel.note):
         start = _adapter_to_start_from(config, SFT, resume, None)
         return _run(config, SFT, config.sft, method, panel, resume, start)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edgetool.train import checkpoint, manifest
+from edgetool.train import checkpoint
 from edgetool.train.metrics import MetricsFile
 from tests.commands.processes import config, started
 
@@ -56,7 +56,7 @@ def test_a_disk_that_fills_up_is_one_line_and_the_run_goes_on_when_there_is_room
     assert "Traceback" not in "".join(process.lines)
     assert "could not be written: the disk is full" in said and "--resume goes on after it" in said
     kept = checkpoint.newest(run / "checkpoints")
-    assert kept is not None and str(kept) in said and manifest.damage(kept) is None
+    assert kept is not None and str(kept) in said and checkpoint.damage(kept) is None
     assert not list(run.rglob(".*"))  # nothing half-written
     filler.unlink()
     with started(verb, *options, "--resume") as process:

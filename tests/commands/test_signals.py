@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edgetool.train import checkpoint, manifest
+from edgetool.train import checkpoint
 from edgetool.train.stop import APART
 from tests.commands.processes import EDGETOOL, config, started
 
@@ -103,4 +103,4 @@ def test_a_checkpoint_is_whole_however_often_one_insists(config: Path, tmp_path:
         run.until("go on with: ")
         assert run.popen.wait(timeout=60) == 130
     [kept] = checkpoint.complete(tmp_path / "my" / "checkpoints")
-    assert kept.name == "step-000003" and manifest.damage(kept) is None
+    assert kept.name == "step-000003" and checkpoint.damage(kept) is None

@@ -28,7 +28,7 @@ from edgetool.llama.pool import PoolRuntime
 from edgetool.llama.session import LlamaSession
 from edgetool.run_folder import open_policy
 from edgetool.runtime import Sampling
-from edgetool.train.tokenizer import hf_prompter, load_tokenizer
+from edgetool.train.load import hf_prompter, load_tokenizer
 from edgetool.verbs.asking import Asking, run_ask
 from edgetool.verbs.bench_device import run_bench_device
 from edgetool.verbs.dry_run import run_dry

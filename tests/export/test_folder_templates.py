@@ -11,7 +11,7 @@ from edgetool.export.export import export_gguf
 from edgetool.export.inspect import inspect_gguf
 from edgetool.export.merge import merge
 from edgetool.export.model_folder import ModelFolder
-from edgetool.train.tokenizer import hf_prompter, load_tokenizer
+from edgetool.train.load import hf_prompter, load_tokenizer
 from tests.calls.chat_templates import WITHOUT_TOOLS
 from tests.conftest import TINY_TEMPLATE, music_tool, user, weather_tool
 from tests.export.conftest import edit_json

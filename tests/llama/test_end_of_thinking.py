@@ -25,7 +25,7 @@ from edgetool.llama.session import LlamaSession
 from edgetool.runtime import CONSTRAINED, Sampling
 from edgetool.train.load import LoadSettings, load_policy
 from edgetool.train.settings import SFTSettings
-from edgetool.train.supervised import prepare_supervised
+from edgetool.train.sft import prepare_supervised
 from edgetool.verbs.runtimes import policy_runtime
 
 PLAIN = LoadSettings(load_in_4bit=False, bf16=False, device="cpu")

@@ -16,8 +16,7 @@ from edgetool.export.export import export_gguf
 from edgetool.grammar.llguidance import GrammarConstraint, for_llama, for_tokenizer
 from edgetool.llama.session import LlamaSession
 from edgetool.runtime import CONSTRAINED, FREE, Sampling
-from edgetool.train.load import LoadSettings, load_policy
-from edgetool.train.tokenizer import load_tokenizer
+from edgetool.train.load import LoadSettings, load_policy, load_tokenizer
 from edgetool.verbs.runtimes import policy_runtime
 
 ROOT = Path(__file__).resolve().parents[2]

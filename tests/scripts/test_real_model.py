@@ -86,7 +86,7 @@ def test_tools_reach_the_prompt_alike_in_training_and_in_the_file(name: str) -> 
     """SmolLM2's own template shows none, and Gemma 3's base model has no template."""
     from edgetool.data import demo
     from edgetool.llama.session import LlamaSession
-    from edgetool.train.tokenizer import hf_prompter, load_tokenizer
+    from edgetool.train.load import hf_prompter, load_tokenizer
 
     wanted = {"gemma3": "gemma"}.get(name)
     folder = str(real_model.model_folder(name))

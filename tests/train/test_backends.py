@@ -11,10 +11,10 @@ import torch
 from edgetool.calls.types import Example
 from edgetool.rewards.scoring import WeightedReward
 from edgetool.train import load, unsloth
-from edgetool.train.exactness import require_exact
 from edgetool.train.load import LoadSettings
 from edgetool.train.loop import train
 from edgetool.train.settings import GRPOSettings, LoraSettings
+from edgetool.train.unsloth import require_exact
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 HAS_UNSLOTH = importlib.util.find_spec("unsloth") is not None

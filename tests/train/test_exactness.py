@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from edgetool.errors import ModelError, UsageError
-from edgetool.train import exactness, unsloth
+from edgetool.train import unsloth
 from edgetool.train.policy import Policy
 
 
 def test_our_own_policy_is_exact(policy: Policy) -> None:
-    exactness.require_exact(policy)
+    unsloth.require_exact(policy)
 
 
 def test_a_model_that_takes_every_mask_for_a_causal_one_is_refused(
@@ -27,13 +27,13 @@ def test_a_model_that_takes_every_mask_for_a_causal_one_is_refused(
 
     monkeypatch.setattr(model, "forward", blind)
     with pytest.raises(ModelError, match=r"see each other.*backend: plain"):
-        exactness.require_exact(policy)
+        unsloth.require_exact(policy)
 
 
 def test_a_rollout_with_other_probabilities_is_refused(
     policy: Policy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = exactness.rollout
+    real = unsloth.rollout
 
     def off(*arguments: Any) -> Any:
         from dataclasses import replace
@@ -43,9 +43,9 @@ def test_a_rollout_with_other_probabilities_is_refused(
             for group in real(*arguments)
         ]
 
-    monkeypatch.setattr(exactness, "rollout", off)
+    monkeypatch.setattr(unsloth, "rollout", off)
     with pytest.raises(ModelError, match="the rollout's probabilities"):
-        exactness.require_exact(policy)
+        unsloth.require_exact(policy)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

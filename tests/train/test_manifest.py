@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edgetool.train import manifest
+from edgetool.train import checkpoint
 
 
 @pytest.fixture
@@ -13,12 +13,12 @@ def sealed(tmp_path: Path) -> Path:
     (tmp_path / "inner").mkdir()
     (tmp_path / "a.txt").write_text("abc", encoding="utf-8")
     (tmp_path / "inner" / "b.bin").write_bytes(b"\x00\x01")
-    manifest.seal(tmp_path)
+    checkpoint.seal(tmp_path)
     return tmp_path
 
 
 def test_a_sealed_folder_is_undamaged(sealed: Path) -> None:
-    assert manifest.damage(sealed) is None
+    assert checkpoint.damage(sealed) is None
 
 
 def test_the_hash_is_the_one_sha256sum_prints(sealed: Path) -> None:
@@ -41,4 +41,4 @@ def test_the_hash_is_the_one_sha256sum_prints(sealed: Path) -> None:
 )
 def test_damage_is_named(sealed: Path, harm: Callable[[Path], object], said: str) -> None:
     harm(sealed)
-    assert said in (manifest.damage(sealed) or "")
+    assert said in (checkpoint.damage(sealed) or "")

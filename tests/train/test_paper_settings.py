@@ -20,8 +20,7 @@ from edgetool.train.loop import train
 from edgetool.train.policy import Policy
 from edgetool.train.rows import prepare_rows
 from edgetool.train.settings import GRPOSettings, SFTSettings
-from edgetool.train.sft import SFTStepper
-from edgetool.train.supervised import prepare_supervised
+from edgetool.train.sft import SFTStepper, prepare_supervised
 from edgetool.train.update import learning_rate, make_optimizer
 
 ZERO = [WeightedReward("zero", 1.0, lambda parsed, example: 0.0)]

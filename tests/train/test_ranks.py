@@ -92,7 +92,7 @@ from edgetool.train.load import LoadSettings, load_policy
 from edgetool.train.distributed import joined
 from edgetool.train.settings import LoraSettings, SFTSettings
 from edgetool.train.sft import SFTStepper
-from edgetool.train.supervised import SupervisedRow
+from edgetool.train.sft import SupervisedRow
 
 torch.set_num_threads(1)
 model, out = sys.argv[1:]

@@ -23,8 +23,14 @@ from edgetool.train.loop import TrainResult
 from edgetool.train.policy import Policy
 from edgetool.train.runtime import PolicyRuntime
 from edgetool.train.settings import SFTSettings
-from edgetool.train.sft import SFTReport, SFTStepper, fine_tune, grouped
-from edgetool.train.supervised import SupervisedRow, prepare_supervised
+from edgetool.train.sft import (
+    SFTReport,
+    SFTStepper,
+    SupervisedRow,
+    fine_tune,
+    grouped,
+    prepare_supervised,
+)
 
 SETTINGS = SFTSettings(
     max_steps=4,

@@ -13,7 +13,7 @@ from edgetool.train.load import LoadSettings
 from edgetool.train.policy import Policy
 from edgetool.train.rows import digest
 from edgetool.train.settings import NO_CALL_TEXT, SFTSettings
-from edgetool.train.supervised import closing_id, prepare_supervised
+from edgetool.train.sft import closing_id, prepare_supervised
 from tests.conftest import user, weather_tool
 from tests.train.conftest import EXACT
 

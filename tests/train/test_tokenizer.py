@@ -6,7 +6,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from edgetool.catalogue import locate
-from edgetool.train.tokenizer import load_tokenizer
+from edgetool.train.load import load_tokenizer
 
 # Numbers are where a model type's usual pre-tokenizer and a file's own one part ways.
 TEXTS = [
