@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from edgetool.train.settings import GRPOSettings
+
 ADVANTAGE_EPS = 1e-4
 
 
@@ -162,3 +164,64 @@ def clip_counts(log_ratio: Tensor, token_advantages: Tensor, clip: ClipRange) ->
     low = (ratio < 1 - clip.low) & (token_advantages < 0)
     high = (ratio > 1 + clip.high) & (token_advantages > 0)
     return ClipCounts(int(low.sum()), int(high.sum()))
+
+
+@dataclass(frozen=True)
+class KnownLogps:
+    """Log-probabilities that carry no gradient, float32 [t] each, nats."""
+
+    old: Tensor
+    sampled: Tensor | None
+    reference: Tensor | None
+
+
+@dataclass(frozen=True)
+class LossShare:
+    """A micro-batch's share of the step's loss, and what is counted beside it."""
+
+    loss: Tensor
+    kl_sum: float
+    correction_sum: float
+    clipped: ClipCounts
+
+
+def loss_share(
+    logps: Tensor,
+    known: KnownLogps,
+    owners: Tensor,
+    weights: Tensor,
+    completion_advantages: Tensor,
+    settings: GRPOSettings,
+) -> LossShare:
+    """What the tokens of a micro-batch add to the step's loss, as the settings have it.
+
+    logps: [t] with gradient; owners: int64 [t], whose each token is; weights (see token_weights)
+    and completion_advantages: float32 [N]. The shares of all micro-batches add up to the loss.
+    """
+    token_advantages = completion_advantages[owners]  # [t]
+    level = settings.importance_sampling_level
+    log_ratio = log_ratios(logps, known.old, owners, level)  # [t]
+    if settings.loss_type == "cispo":
+        # The cap is the whole upper end, and there is no lower one.
+        clip = ClipRange(math.inf, settings.clip_high - 1)
+        losses = cispo_losses(logps, log_ratio, token_advantages, settings.clip_high)
+    else:
+        clip = ClipRange(settings.epsilon, settings.clip_high)
+        losses = token_losses(log_ratio, token_advantages, clip)
+    correction = torch.ones_like(log_ratio)
+    if settings.importance_sampling_cap and known.sampled is not None:
+        correction = truncated_ratios(known.old, known.sampled, settings.importance_sampling_cap)
+        losses = losses * correction
+    kl_sum = 0.0
+    if known.reference is not None:
+        kl = k3(logps, known.reference)
+        if settings.use_bias_correction_kl:
+            kl = corrected(kl, log_ratio)
+        losses = losses + settings.beta * kl
+        kl_sum = float(kl.detach().sum())
+    return LossShare(
+        (weights[owners] * losses).sum(),
+        kl_sum,
+        float(correction.sum()),
+        clip_counts(log_ratio, token_advantages, clip),
+    )

@@ -154,7 +154,15 @@ class Update:
         logps, entropy = completion_logps(self.policy.network, part, self.settings.temperature)
         if self.state.iteration == 0:
             self.state.old_logps[places] = logps.detach().cpu()
-        share = _loss(logps, self._known(places), part, self.batch, self.settings)
+        batch, device = self.batch, self.policy.device
+        share = grpo_loss.loss_share(
+            logps,
+            self._known(places),
+            part.owners,
+            batch.weights.to(device),
+            batch.advantages.to(device),
+            self.settings,
+        )
         add_gradient(self.policy, share.loss)
         counted, loss = self.counted, float(share.loss.detach())
         counted.loss += loss / self.settings.num_iterations if math.isfinite(loss) else 0.0
@@ -189,70 +197,15 @@ class Update:
             logps, _ = completion_logps(self.policy.network, part, self.settings.temperature)
         self.reference_logps[part.owners.cpu(), part.offsets.cpu()] = logps.cpu()
 
-    def _known(self, places: tuple[Tensor, Tensor]) -> _KnownLogps:
+    def _known(self, places: tuple[Tensor, Tensor]) -> grpo_loss.KnownLogps:
         def at(table: Tensor | None) -> Tensor | None:
             return None if table is None else table[places].to(self.policy.device)
 
-        return _KnownLogps(
+        return grpo_loss.KnownLogps(
             old=self.state.old_logps[places].to(self.policy.device),
             sampled=at(self.batch.sampled_logps),
             reference=at(self.reference_logps) if self.settings.beta > 0 else None,
         )
-
-
-@dataclass(frozen=True)
-class _KnownLogps:
-    """Log-probabilities that carry no gradient, float32 [t] each, nats."""
-
-    old: Tensor
-    sampled: Tensor | None
-    reference: Tensor | None
-
-
-@dataclass(frozen=True)
-class _Share:
-    """A micro-batch's share of the step's loss, and what is counted beside it."""
-
-    loss: Tensor
-    kl_sum: float
-    correction_sum: float
-    clipped: grpo_loss.ClipCounts
-
-
-def _loss(
-    logps: Tensor, known: _KnownLogps, part: PackedBatch, batch: Batch, settings: GRPOSettings
-) -> _Share:
-    """Shares of all micro-batches add up to the step's loss exactly."""
-    weights = batch.weights.to(logps.device)[part.owners]  # [t]
-    advantages = batch.advantages.to(logps.device)[part.owners]  # [t]
-    level = settings.importance_sampling_level
-    log_ratio = grpo_loss.log_ratios(logps, known.old, part.owners, level)  # [t]
-    if settings.loss_type == "cispo":
-        # The cap is the whole upper end, and there is no lower one.
-        clip = grpo_loss.ClipRange(math.inf, settings.clip_high - 1)
-        losses = grpo_loss.cispo_losses(logps, log_ratio, advantages, settings.clip_high)
-    else:
-        clip = grpo_loss.ClipRange(settings.epsilon, settings.clip_high)
-        losses = grpo_loss.token_losses(log_ratio, advantages, clip)
-    correction = torch.ones_like(log_ratio)
-    if settings.importance_sampling_cap and known.sampled is not None:
-        correction = grpo_loss.truncated_ratios(
-            known.old, known.sampled, settings.importance_sampling_cap
-        )
-        losses = losses * correction
-    kl_sum = 0.0
-    if known.reference is not None:
-        kl = grpo_loss.k3(logps, known.reference)
-        if settings.use_bias_correction_kl:
-            kl = grpo_loss.corrected(kl, log_ratio)
-        losses = losses + settings.beta * kl
-        kl_sum = float(kl.detach().sum())
-    return _Share(
-        (weights * losses).sum(),
-        kl_sum,
-        float(correction.sum()),
-        grpo_loss.clip_counts(log_ratio, advantages, clip),
-    )
 
 
 # Log-probabilities [t, V] and targets [t] -> float32 [t, ...]
