@@ -73,7 +73,7 @@ def test_all_problems_come_at_once(made: Any, console: Said) -> None:
     with pytest.raises(UsageError) as refused:
         run_dry(config, console, init_adapter=Path("warm"))
     for part in (
-        "rows.jsonl:1: ", "rows.jsonl:14: ", "did you mean 'paper'?", "none.py",
+        "rows.jsonl:1: ", "rows.jsonl:14: ", "did you mean 'paper'", "none.py",
         "no rows at absent.jsonl", "no adapter to start from at warm", "run: could not be written",
     ):  # fmt: skip
         assert part in str(refused.value)
