@@ -1,21 +1,64 @@
-"""The entry point: parse, validate, dispatch. A command loads what it needs when it is called."""
+"""The entry point: it finds the command that was typed, and turns its errors into exit codes."""
 
 from __future__ import annotations
 
 import logging
 import sys
 import traceback
-from typing import Annotated, NoReturn
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from edgetool import __version__
-from edgetool.commands import checking, data, measuring, shipping, training, using
 from edgetool.errors import EdgetoolError, UsageError
 from edgetool.extras import extra_of, install_command
 from edgetool.files import write_error
 
+# Modules of edgetool.commands, in the order of the help.
+COMMANDS = (
+    "init", "models", "plan", "doctor", "config", "sft", "train",
+    "merge", "export", "inspect", "push",
+    "eval", "compare", "report", "bench",
+    "run", "serve", "demo", "data", "tools", "reward",
+)  # fmt: skip
+_FOLDER = Path(__file__).with_name("commands")
+
+
+class LazyCommands(TyperGroup):
+    """Commands whose modules are imported when they are called, not when they are listed."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands: dict[str, Any] = {**dict.fromkeys(COMMANDS), **self.commands}
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name in COMMANDS and self.commands[cmd_name] is None:
+            self.commands[cmd_name] = get_command(
+                import_module(f"edgetool.commands.{cmd_name}").app
+            )
+        return super().get_command(ctx, cmd_name)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        rows = [
+            (name, summary(name) if command is None else command.get_short_help_str())
+            for name, command in self.commands.items()
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+def summary(command: str) -> str:
+    """What a command does: the first line of its module, which is not imported for it."""
+    with (_FOLDER / f"{command}.py").open(encoding="utf-8") as source:
+        return source.readline().strip().strip('"')
+
+
 app = typer.Typer(
+    cls=LazyCommands,
     help="Teach a small language model to call your tools, and ship it as one GGUF file.",
     no_args_is_help=True,
     add_completion=False,
@@ -27,13 +70,6 @@ app = typer.Typer(
     ),
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(training.app)
-app.add_typer(shipping.app)
-app.add_typer(measuring.app)
-app.add_typer(using.app)
-app.add_typer(data.app, name="data")
-app.add_typer(checking.tools, name="tools")
-app.add_typer(checking.rewards, name="reward")
 
 
 VERBOSE = "--verbose"  # goes with every command, before it or behind it

@@ -17,7 +17,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from edgetool import catalogue
-from edgetool.verbs.planning import recommendation
+from edgetool.commands.plan import recommendation
 
 GPUS_GIB = (8, 12)
 MEASURED = Path(__file__).resolve().parent / "bench" / "measured"

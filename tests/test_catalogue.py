@@ -74,7 +74,7 @@ def test_a_shape_is_enough_to_build_the_model_and_says_what_transformers_builds(
 @each
 def test_recommended_settings_are_the_planners_own(card):
     pytest.importorskip("torch")
-    from edgetool.verbs.planning import recommendation
+    from edgetool.commands.plan import recommendation
 
     assert set(card.recommended) == {8, 12}
     for memory, told in card.recommended.items():

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from edgetool.cli import COMMANDS, LazyCommands, summary
+
 PACKAGE = Path(__file__).resolve().parent.parent / "edgetool"
 
 # part -> the parts it may import from, besides itself
@@ -118,14 +120,35 @@ def test_help_loads_no_engine():
 
 
 def test_the_help_shows_every_summary_whole():
-    # a summary that is too long for its line is cut with "..."
-    commands = _python(
+    # each on a line of its own: one that is too long would be cut, or go on in the next line
+    lines = _python(
         "from typer.testing import CliRunner\n"
         "from edgetool.cli import app\n"
         "print(CliRunner().invoke(app, ['--help']).output)"
-    ).partition("Commands:")[2]
-    assert "demo" in commands
-    assert "..." not in commands
+    ).splitlines()
+    width = max(map(len, COMMANDS))
+    shown = [line for line in lines if line.strip().partition(" ")[0] in COMMANDS]
+    assert shown == [f"  {name:<{width}}  {summary(name)}" for name in COMMANDS]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_says_in_its_help_what_the_list_of_all_says_of_it(name):
+    command = LazyCommands().get_command(None, name)
+    assert command.get_short_help_str(limit=200) == summary(name)
+    assert summary(name).endswith(".") and len(summary(name)) > 20
+
+
+def test_the_help_of_a_command_loads_no_engine():
+    code = (
+        "import sys\n"
+        "from typer.testing import CliRunner\n"
+        "from edgetool.cli import COMMANDS, app\n"
+        "for name in COMMANDS:\n"
+        "    done = CliRunner().invoke(app, [name, '--help'])\n"
+        "    assert done.exit_code == 0 and 'Usage: ' in done.output, name\n"
+        "print(sorted({'torch', 'transformers', 'llama_cpp'} & set(sys.modules)))"
+    )
+    assert _python(code).strip() == "[]"
 
 
 def test_help_takes_under_300_ms_of_cpu():

@@ -8,10 +8,10 @@ import pytest
 
 from edgetool import catalogue
 from edgetool.architectures import ARCHITECTURES, check_config, exact_context, layer_windows
+from edgetool.commands.models import obstacle
 from edgetool.errors import ModelError
 from edgetool.export.shape import read_shape
 from edgetool.train.memory.model_shape import Shape
-from edgetool.verbs.cataloguing import obstacle
 
 
 def config(model_type: str, architecture: str, **settings: Any) -> Any:

@@ -23,6 +23,10 @@ ModelArgument = Annotated[
 ToolsOption = Annotated[
     Path | None, typer.Option("--tools", help="JSON file with a list of tools.")
 ]
+ToolsOrFunctionsOption = Annotated[
+    Path | None,
+    typer.Option("--tools", help="JSON file with a list of tools, or a Python file of functions."),
+]
 MergeIntoOption = Annotated[
     str | None,
     typer.Option(help="nf4: the weights the adapter was trained on; base: the original ones."),
@@ -55,9 +59,13 @@ def with_template(overrides: list[str] | None, template: str | None) -> list[str
 
 
 def group(about: str | None = None) -> typer.Typer:
-    """Commands that stand together in the help; `about` when they have a name of their own."""
+    """A typer app of one command, or of several below one name whose help is `about`."""
     # Importing rich for a box around the help would double its time.
-    return typer.Typer(help=about, no_args_is_help=True, rich_markup_mode=None)
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    if about is not None:
+        # A callback makes it a group, also where it has one command only.
+        app.callback(help=about, no_args_is_help=True)(lambda: None)
+    return app
 
 
 def console() -> Console:
@@ -69,11 +77,23 @@ def console() -> Console:
 
 
 @contextmanager
-def loading(*, quiet: bool = False) -> Iterator[None]:
+def loading(shown: Console | None = None, *, quiet: bool = False) -> Iterator[None]:
     """Around imports that take seconds: on a slow disk somebody wonders. quiet: print is JSON."""
     from edgetool.activity import busy, silently
     from edgetool.train.run_lock import is_first_rank
 
     quiet = quiet or not is_first_rank()
-    with silently("") if quiet else busy(console(), "loading libraries"):
+    with silently("") if quiet else busy(shown or console(), "loading libraries"):
         yield
+
+
+def prepare(folder: Path, console: Console, *names: str) -> None:
+    """Try out whether a folder can be written, and sweep what a killed process left there.
+
+    Raises EdgetoolError and UsageError as `files.writing` does.
+    """
+    from edgetool.files import require_writable, sweep
+
+    require_writable(folder)
+    if swept := sweep(folder, *names):
+        console.print(f"{folder}: removed what a killed process left of {', '.join(swept)}")

@@ -1,4 +1,4 @@
-"""`edgetool data ...`: rows from anywhere, checked, counted, divided, mixed, masked and made."""
+"""Rows: convert, validate, stats, split, mix, mask, show, synth."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgetool.commands.common import group
+
 if TYPE_CHECKING:
     from edgetool.data.mix import Ingredient
 
-app = typer.Typer(
-    help="Rows: convert, validate, stats, split, mix, mask, show, synth.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+app = group(__doc__)
 
 RowsArgument = Annotated[Path, typer.Argument(metavar="ROWS.jsonl", help="Canonical rows.")]
 OutOption = Annotated[Path, typer.Option(metavar="ROWS.jsonl", help="Where the rows go.")]
@@ -71,10 +69,10 @@ def convert(
 def validate(rows: RowsArgument) -> None:
     """Check every row; exit code 1 when some are bad. What grammars cannot hold is a note."""
     from edgetool.calls.types import Tool
+    from edgetool.commands.tools import print_notes
     from edgetool.data.rows import checked_rows, no_rows, require_rows
     from edgetool.data.sources import foreign_rows
     from edgetool.errors import EdgetoolError
-    from edgetool.verbs.tools import print_notes
 
     require_rows(rows)
     bad = 0

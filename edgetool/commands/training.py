@@ -1,186 +1,252 @@
-"""Before and during training: a configuration, its price, the machine, the run."""
+"""What `edgetool train` and `edgetool sft` share: a run from its first check to its last line."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import filecmp
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-import typer
+from rich.console import Console
+from rich.text import Text
 
-from edgetool.commands.common import (
-    ConfigOption,
-    JsonOption,
-    ResumeOption,
-    SetOption,
-    TemplateOption,
-    console,
-    group,
-    loading,
-    with_template,
+from edgetool.activity import duration
+from edgetool.adapter_config import WEIGHTS
+from edgetool.calls.prompt.thinking import describe
+from edgetool.catalogue import locate, require_trainable
+from edgetool.commands.chat_template import say_left_out, say_template
+from edgetool.commands.plan import (
+    Comparison,
+    check_memory,
+    look_ahead,
 )
+from edgetool.config import Config
+from edgetool.data import sources
+from edgetool.errors import ModelError, UsageError
+from edgetool.export.plan import check_exportable
+from edgetool.files import sweep, writing
+from edgetool.run_folder import SFT, TEMPLATE, RunFolder, loading_of
+from edgetool.system import tune
+from edgetool.train import unsloth
+from edgetool.train.adapter import find_adapter, start_from
+from edgetool.train.checkpoint import newest
+from edgetool.train.distributed import joined
+from edgetool.train.load import LoadSettings, load_policy
+from edgetool.train.loop import AnyReport, OnStep, TrainResult, require_fresh
+from edgetool.train.memory.device import shape_of
+from edgetool.train.policy import Policy
+from edgetool.train.progress import Panel
+from edgetool.train.settings import GRPOSettings, StepSettings
 
-app = group()
-INTERRUPTED = 130  # what a shell reports of a command that Ctrl-C ended
+
+def adapter_to_start_from(
+    config: Config, verb: str, resume: bool, given: Path | None
+) -> Path | None:
+    """The folder of the adapter a run begins with; for one that goes on, its own copy.
+
+    Raises UsageError when there is none at `given`, and when the output folder holds another run.
+    """
+    folder = Path(config.output_dir)
+    if not resume:
+        require_fresh(folder)
+    if not resume or not (folder / "run.json").is_file():
+        return find_adapter(given) if given else None
+    run = RunFolder.open(folder)
+    elsewhere = "choose another output folder with --set output_dir=FOLDER"
+    if run.verb != verb:
+        raise UsageError(
+            f"{folder} was made by `edgetool {run.verb}`, and `edgetool {verb}` cannot go on with "
+            f"it; type `{run.resume_command}`, or {elsewhere}"
+        )
+    kept = run.init_adapter
+    if given and not (kept and _same_weights(kept, find_adapter(given))):
+        began = run.facts["init_adapter"] if kept else "a new adapter"
+        raise UsageError(
+            f"--init-adapter {given}: {folder} began with {began}; leave the option out to go on "
+            f"with it, or {elsewhere}"
+        )
+    return kept
+
+
+def _same_weights(one: Path, other: Path) -> bool:
+    return filecmp.cmp(one / WEIGHTS, other / WEIGHTS, shallow=False)
+
+
+def run_method(
+    config: Config,
+    verb: str,
+    settings: StepSettings,
+    method: Callable[..., TrainResult],
+    panel: Panel,
+    resume: bool,
+    start: Path | None,
+) -> TrainResult:
+    """Check everything that can be checked cheaply, then load the model and train.
+
+    Under torchrun every rank does this, and the first one speaks and writes.
+    """
+    tune()
+    require_trainable(config.model)
+    if config.backend == "unsloth":
+        unsloth.require()  # before anything it patches is imported
+    kept = RunFolder(Path(config.output_dir)).kept_template if resume else None
+    template = kept or config.template
+    base = str(check_exportable(locate(config.model), template))
+    examples = sources.load_for_training(config.data.train, config.data.train_rows)
+    output_dir, console = Path(config.output_dir), panel.console
+    with joined() as ranks:
+        console.quiet = not ranks.first
+        device = ranks.device if ranks.size > 1 else None
+        loading = loading_of(config, settings, template, device)
+        on_step: OnStep = panel.show
+        if isinstance(settings, GRPOSettings):
+            on_step = _watched(panel, config, base, loading)
+        with panel:
+            panel.activity.begin(f"loading {config.model}")
+            policy = _load(config, base, loading)
+            prompter = policy.prompter
+            say_template(prompter.choice, console)
+            say_left_out(Path(base), console)
+            panel.note(f"call syntax: {describe(prompter.syntax, prompter.template)}")
+            if start:
+                start_from(policy, start, panel.note)
+                if said := _of_another_template(start, prompter.template):
+                    panel.note(said)
+            if ranks.first:
+                with writing(output_dir, "--set output_dir=FOLDER"):
+                    sweep(output_dir, "config.yaml", "run.json", "init_adapter", TEMPLATE)
+                    RunFolder.create(
+                        config, base, policy_dtype(policy), verb, start, template=prompter.template
+                    )
+            with _saying_how_to_go_on(RunFolder(output_dir), verb, panel.note):
+                result = method(
+                    policy,
+                    examples,
+                    output_dir=output_dir,
+                    resume=resume,
+                    on_step=on_step,
+                    on_note=panel.note,
+                    ranks=ranks,
+                    activity=panel.activity,
+                )
+    if ranks.first:
+        say_how_it_ended(result, RunFolder(output_dir), console)
+    return result
+
+
+def _of_another_template(adapter: Path, template: str) -> str | None:
+    """What to say of an adapter whose run had another chat template than this one."""
+    its = RunFolder(adapter.parent).kept_template
+    if its is None or Path(its).read_text(encoding="utf-8") == template:
+        return None
+    return f"{adapter} was trained with another chat template; to go on with it: --template {its}"
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def _saying_how_to_go_on(run: RunFolder, verb: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Whoever ends a run at once learns what there is to go on from."""
     try:
         yield
     except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None
+        kept = newest(run.path / "checkpoints")
+        say(
+            f"ended at once; go on after {kept} with: {run.resume_command}"
+            if kept
+            else f"ended at once, before anything was saved; `edgetool {verb}` starts again"
+        )
+        raise
 
 
-@app.command()
-def init(
-    out: Annotated[Path, typer.Argument(metavar="YAML", help="The file to write.")] = Path(
-        "my.yaml"
-    ),
-    model: Annotated[
-        str | None, typer.Option(help="A card's name, a folder or a hub id; nano by default.")
-    ] = None,
-    data: Annotated[str | None, typer.Option(help="Rows to train on; demo by default.")] = None,
-    vram: Annotated[int, typer.Option(help="GiB of the GPU it is for.")] = 8,
-    template: TemplateOption = None,
-    recipe: Annotated[str | None, typer.Option(help="slm-tool-use: arXiv:2509.04518.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
-) -> None:
-    """Write a configuration with comments."""
-    from edgetool.verbs.starting import run_init
+def _watched(panel: Panel, config: Config, base: str, loading: LoadSettings) -> OnStep:
+    """Warn when memory looks too small, and after some steps say how the plan has done.
 
-    run_init(
-        out, console(), model=model, data=data, vram=vram, recipe=recipe, force=force,
-        template=template,
-    )  # fmt: skip
+    A model whose sizes nobody knows trains without a plan.
+    """
+    try:
+        outlook = look_ahead(config, shape_of(base), loading)
+    except ModelError as error:
+        panel.note(f"memory is not planned: {error}")
+        return panel.show
+    if warning := check_memory(outlook):
+        panel.note(warning)
+    comparison = Comparison(outlook)
 
+    def on_step(report: AnyReport) -> None:
+        panel.show(report)
+        if line := comparison.line(report.metrics):
+            panel.note(line)
 
-@app.command()
-def models(
-    name: Annotated[str | None, typer.Argument(help="Show this one whole.")] = None,
-    json_: JsonOption = False,
-) -> None:
-    """The base models that are known, and what each needs."""
-    from edgetool.verbs.cataloguing import run_models
-
-    run_models(name, console(), as_json=json_)
+    return on_step
 
 
-@app.command()
-def plan(
-    model: Annotated[str, typer.Argument(help="A card's name, a folder or a hub id.")],
-    vram: Annotated[float, typer.Option(help="GiB of the GPU.")] = 8,
-    template: TemplateOption = None,
-    json_: JsonOption = False,
-) -> None:
-    """What training takes by part, and what fits a GPU."""
-    with loading(quiet=json_):
-        from edgetool.verbs.planning import run_plan
-
-    run_plan(model, vram, console(), template=template, as_json=json_)
+def _load(config: Config, base: str, loading: LoadSettings) -> Policy:
+    if config.backend == "unsloth":
+        return unsloth.load_policy(base, config.lora, loading)
+    return load_policy(base, config.lora, loading)
 
 
-@app.command()
-def doctor(
-    model: Annotated[str | None, typer.Option(help="Try this model's chat template.")] = None,
-    template: TemplateOption = None,
-    json_: JsonOption = False,
-) -> None:
-    """Look for what is missing here, and how to mend it."""
-    from edgetool.verbs.doctor import run_doctor
-
-    if not run_doctor(model, console(), template=template, as_json=json_):
-        raise typer.Exit(1)
+def policy_dtype(policy: Policy) -> str:
+    """The dtype the policy computes in, by the name export knows it by."""
+    return str(policy.causal.dtype).removeprefix("torch.")
 
 
-@app.command()
-def config(
-    key: Annotated[
-        str | None, typer.Argument(help="Only this key or section, such as grpo.beta or lora.")
-    ] = None,
-    json_: JsonOption = False,
-) -> None:
-    """All keys of a configuration: defaults, types, what each does."""
-    from edgetool.verbs.config_keys import run_config
-
-    run_config(key, console(), as_json=json_)
-
-
-ModelOption = Annotated[
-    str | None, typer.Option(help="Base model, with --config or without; nano by default.")
-]
-DataOption = Annotated[
-    str | None, typer.Option(metavar="JSONL", help="Rows to train on, with --config or without.")
-]
-SeedOption = Annotated[
-    int | None, typer.Option(metavar="N", help="Of the adapter, row order, sampling, dropout.")
-]
-DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Check everything that needs no training, and stop.")
-]
+# What each command is after, by the names of metrics.jsonl, and how it is written.
+SHOWN = {
+    SFT: {"loss": ("loss", "{:.4f}"), "mean_token_accuracy": ("token accuracy", "{:.1%}")},
+    "train": {
+        "reward": ("reward", "{:.3f}"),
+        "exact": ("exact", "{:.0%}"),
+        "right_tool": ("right tool", "{:.0%}"),
+    },
+}
+# A step's reward hangs on the rows it drew: so many at either end are averaged, at most a third.
+AVERAGED = 10
 
 
-@app.command()
-def sft(
-    config: ConfigOption = None,
-    model: ModelOption = None,
-    data: DataOption = None,
-    seed: SeedOption = None,
-    set_: SetOption = None,
-    resume: ResumeOption = False,
-    template: TemplateOption = None,
-    dry_run: DryRunOption = False,
-) -> None:
-    """Warm start: train an adapter on the rows' own calls."""
-    from edgetool.verbs.configuring import Told, configured
+def say_how_it_ended(result: TrainResult, run: RunFolder, console: Console) -> None:
+    """Lines for a run that is done, or that was stopped and saved."""
 
-    told = Told(config, with_template(set_, template), model, data, seed)
-    resolved = configured("sft", told, console())
-    if dry_run:
-        with loading():
-            from edgetool.verbs.dry_run import run_dry
+    def say(line: str) -> None:
+        console.print(Text(line), soft_wrap=True)
 
-        run_dry(resolved, console(), "sft", resume=resume)
+    rows = run.metrics()
+    if result.interrupted:
+        say(f"stopped after step {result.steps} and saved; go on with: {run.resume_command}")
         return
-    with loading():
-        from edgetool.verbs.training import run_sft
+    spent = duration(sum(row["step_time"] for row in rows)) if _every_step(rows, result) else ""
+    steps = f"{result.steps} step{'' if result.steps == 1 else 's'}"
+    say(f"trained {steps}{f' in {spent}' if spent else ''}{_course(rows, run.verb)}")
+    say(f"written: {run.path}/adapter, with metrics.jsonl and config.yaml beside it")
+    say(f"held-out rows are not measured yet: edgetool eval {run.path} --base")
+    say(f"next: edgetool export {run.path} --gguf")
+    if run.verb == SFT:
+        say(
+            f"or go on with GRPO: edgetool train --config {run.path}/config.yaml --init-adapter "
+            f"{run.path} --set output_dir={run.path}-grpo"
+        )
 
-    with _interruptible():
-        if run_sft(resolved, console(), resume=resume).interrupted:
-            raise KeyboardInterrupt
+
+def _every_step(rows: Sequence[Mapping[str, Any]], result: TrainResult) -> bool:
+    return len(rows) == result.steps
 
 
-@app.command()
-def train(
-    config: ConfigOption = None,
-    model: ModelOption = None,
-    data: DataOption = None,
-    seed: SeedOption = None,
-    set_: SetOption = None,
-    resume: ResumeOption = False,
-    init_adapter: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="Start from this run's adapter, or this adapter."),
-    ] = None,
-    template: TemplateOption = None,
-    dry_run: DryRunOption = False,
-) -> None:
-    """Train an adapter with GRPO on a 4-bit base."""
-    from edgetool.verbs.configuring import Told, configured
+def _course(rows: Sequence[Mapping[str, Any]], verb: str) -> str:
+    """': reward 0.412 -> 0.655, ... (means of the first and the last 6 logged steps)'."""
+    size = min(AVERAGED, len(rows) // 3)
+    if not size:
+        return ""
+    parts = [
+        f"{name} {form.format(_mean(rows[:size], key))} -> {form.format(_mean(rows[-size:], key))}"
+        for key, (name, form) in SHOWN[verb].items()
+    ]
+    which = (
+        f"means of the first and the last {size} logged steps"
+        if size > 1
+        else ("the first and the last logged step")
+    )
+    return f": {', '.join(parts)} ({which})"
 
-    told = Told(config, with_template(set_, template), model, data, seed)
-    resolved = configured("train", told, console())
-    if dry_run:
-        with loading():
-            from edgetool.verbs.dry_run import run_dry
 
-        run_dry(resolved, console(), init_adapter=init_adapter, resume=resume)
-        return
-    with loading():
-        from edgetool.verbs.training import run_training
-
-    with _interruptible():
-        done = run_training(resolved, console(), resume=resume, init_adapter=init_adapter)
-        if done.interrupted:
-            raise KeyboardInterrupt
+def _mean(rows: Sequence[Mapping[str, Any]], key: str) -> float:
+    return float(sum(row[key] for row in rows) / len(rows))

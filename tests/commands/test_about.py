@@ -5,8 +5,8 @@ import json
 import pytest
 
 from edgetool import catalogue
+from edgetool.commands.about import about, sizes, task, together, typed
 from edgetool.config import build_config
-from edgetool.verbs.about import about, sizes, task, together, typed
 from tests.conftest import ROOT
 
 

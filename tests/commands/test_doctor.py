@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from edgetool.verbs import doctor
-from edgetool.verbs.doctor import FAIL, OK, WARN, Check
+from edgetool.commands import doctor
+from edgetool.commands.doctor import FAIL, OK, WARN, Check
 from tests.calls.chat_templates import WITHOUT_TOOLS
 
 
@@ -88,8 +88,8 @@ def model_with(tiny_model, tmp_path):
 def test_a_template_of_unknown_turns_fails_and_the_command_mends_it(model_with, tmp_path):
     import shlex
 
+    from edgetool.commands.init import run_init
     from edgetool.config import load_config
-    from edgetool.verbs.starting import run_init
 
     folder = model_with("{% for m in messages %}{{ m.content }}{% endfor %}")
     found = doctor.chat_template(folder)

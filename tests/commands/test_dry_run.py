@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from edgetool.commands import dry_run
+from edgetool.commands.dry_run import run_dry
 from edgetool.config import Config, build_config
 from edgetool.data import demo
 from edgetool.data.rows import write_rows
 from edgetool.errors import EdgetoolError, UsageError
 from edgetool.train.step_time import Pace, Work, learning_seconds, rollout_seconds
-from edgetool.verbs import dry_run
-from edgetool.verbs.dry_run import run_dry
 from tests.commands.conftest import Said
 
 

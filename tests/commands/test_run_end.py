@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from edgetool.commands.training import say_how_it_ended
 from edgetool.run_folder import RunFolder
 from edgetool.train.loop import TrainResult
 from edgetool.train.rows import Rows
-from edgetool.verbs.run_end import say_how_it_ended
 from tests.commands.conftest import Said
 
 

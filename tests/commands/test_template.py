@@ -14,6 +14,17 @@ import pytest
 from edgetool.calls.prompt.prompt import Prompter
 from edgetool.calls.prompt.template_choice import choose
 from edgetool.calls.types import Example
+from edgetool.commands.bench import run_bench_device
+from edgetool.commands.dry_run import run_dry
+from edgetool.commands.eval import Rows, run_eval
+from edgetool.commands.export import ExportOptions, run_export
+from edgetool.commands.init import run_init
+from edgetool.commands.inspect import run_inspect
+from edgetool.commands.plan import run_plan
+from edgetool.commands.reward import try_rewards
+from edgetool.commands.run import Asking, run_ask
+from edgetool.commands.sft import run_sft
+from edgetool.commands.train import run_training
 from edgetool.config import build_config, load_config
 from edgetool.data.rows import write_rows
 from edgetool.errors import ModelError, UsageError
@@ -29,16 +40,6 @@ from edgetool.llama.session import LlamaSession
 from edgetool.run_folder import open_policy
 from edgetool.runtime import Sampling
 from edgetool.train.load import hf_prompter, load_tokenizer
-from edgetool.verbs.asking import Asking, run_ask
-from edgetool.verbs.bench_device import run_bench_device
-from edgetool.verbs.dry_run import run_dry
-from edgetool.verbs.evaluating import Rows, run_eval
-from edgetool.verbs.exporting import ExportOptions, run_export
-from edgetool.verbs.inspecting import run_inspect
-from edgetool.verbs.planning import run_plan
-from edgetool.verbs.rewarding import try_rewards
-from edgetool.verbs.starting import run_init
-from edgetool.verbs.training import run_sft, run_training
 from tests.calls.chat_templates import WITHOUT_TOOLS
 from tests.commands.conftest import Said
 from tests.conftest import TINY_TEMPLATE, music_tool, user, weather_tool

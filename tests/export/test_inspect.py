@@ -167,6 +167,6 @@ def test_a_mutated_file_is_described_or_refused_but_never_more(
 
 
 def test_a_strangers_text_does_not_steer_the_terminal() -> None:
-    from edgetool.verbs.inspecting import _printable
+    from edgetool.commands.inspect import _printable
 
     assert _printable("\x1b[2Jname\u202e\n") == "\\x1b[2Jname\\x202e\n"

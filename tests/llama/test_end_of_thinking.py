@@ -16,6 +16,7 @@ import pytest
 from edgetool.calls import syntaxes
 from edgetool.calls.prompt.thinking import ThinkingSyntax, Thought
 from edgetool.calls.types import Example
+from edgetool.commands.targets import policy_runtime
 from edgetool.config import build_config
 from edgetool.export.export import export_gguf
 from edgetool.grammar.gbnf import GBNFMaker, to_gbnf
@@ -26,7 +27,6 @@ from edgetool.runtime import CONSTRAINED, Sampling
 from edgetool.train.load import LoadSettings, load_policy
 from edgetool.train.settings import SFTSettings
 from edgetool.train.sft import prepare_supervised
-from edgetool.verbs.runtimes import policy_runtime
 
 PLAIN = LoadSettings(load_in_4bit=False, bf16=False, device="cpu")
 GENERATION = "{% if add_generation_prompt %}<|im_start|>assistant\n"
@@ -188,7 +188,7 @@ def test_an_export_says_what_the_file_does_where_nobody_sets_the_switch(
 
     from rich.console import Console
 
-    from edgetool.verbs.exporting import ExportOptions, run_export
+    from edgetool.commands.export import ExportOptions, run_export
 
     screen = StringIO()
     console = Console(file=screen, width=200)

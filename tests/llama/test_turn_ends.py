@@ -12,12 +12,12 @@ import pytest
 
 from edgetool.calls.prompt.turns import KNOWN_ENDS
 from edgetool.calls.types import Example, Tool
+from edgetool.commands.targets import policy_runtime
 from edgetool.export.export import export_gguf
 from edgetool.grammar.llguidance import GrammarConstraint, for_llama, for_tokenizer
 from edgetool.llama.session import LlamaSession
 from edgetool.runtime import CONSTRAINED, FREE, Sampling
 from edgetool.train.load import LoadSettings, load_policy, load_tokenizer
-from edgetool.verbs.runtimes import policy_runtime
 
 ROOT = Path(__file__).resolve().parents[2]
 CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Oslo"}}\n</tool_call>'

@@ -1,0 +1,88 @@
+"""What a GGUF file holds, and whether its template shows tools."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from edgetool.calls.prompt.template_choice import way_out
+from edgetool.commands.common import ModelArgument, console, group
+from edgetool.commands.targets import gguf_of
+from edgetool.export.inspect import Inspection, inspect_gguf
+
+app = group()
+
+
+@app.command(help=__doc__)
+def inspect(
+    model: ModelArgument,
+    json_: Annotated[bool, typer.Option("--json", help="For other programs.")] = False,
+    tensors: Annotated[bool, typer.Option("--tensors", help="Every tensor, too.")] = False,
+) -> None:
+    run_inspect(gguf_of(model), console(), as_json=json_, tensors=tensors)
+
+
+def run_inspect(path: Path, console: Console, *, as_json: bool, tensors: bool) -> None:
+    """Print metadata, tensors by type, template and tokenizer; as JSON for other programs."""
+    found = inspect_gguf(path)
+    if as_json:
+        print(json.dumps(found.as_json(), indent=2))
+        return
+    console.print(Text(f"{path}  {found.size / 1e6:,.1f} MB  {found.parameters:,} parameters"))
+    console.print(_metadata(found))
+    console.print(_types(found))
+    if tensors:
+        console.print(_tensors(found))
+    if found.template:
+        console.print(Text(_printable(found.template)), style="dim")
+    console.print(Text(_tools(found)))
+
+
+def _metadata(found: Inspection) -> Table:
+    table = _table("Metadata", "key", "value")
+    for key, value in found.metadata.items():
+        table.add_row(Text(_printable(key)), Text(_printable(str(value))))
+    return table
+
+
+def _types(found: Inspection) -> Table:
+    table = _table("Tensors", "type", "tensors", "MB")
+    for kind, entry in found.types.items():
+        table.add_row(kind, str(entry["tensors"]), f"{entry['bytes'] / 1e6:,.2f}")
+    return table
+
+
+def _tensors(found: Inspection) -> Table:
+    table = _table("Every tensor", "name", "type", "shape", "MB")
+    for tensor in found.tensors:
+        shape = " x ".join(map(str, tensor.shape))
+        name = Text(_printable(tensor.name))
+        table.add_row(name, tensor.type, shape, f"{tensor.size / 1e6:,.3f}")
+    return table
+
+
+def _tools(found: Inspection) -> str:
+    if found.tools.renders:
+        return f"tools render; call syntax: {_printable(str(found.tools.call_syntax))}"
+    said = f"tools do not render: {_printable(str(found.tools.why))}"
+    if found.tools.replacement:
+        return f"{said}; run, serve and eval use edgetool's own {found.tools.replacement} template"
+    return f"{said}; {way_out()}"
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column)
+    return table
+
+
+def _printable(text: str) -> str:
+    """A stranger's text must not steer the terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)

@@ -1,0 +1,83 @@
+"""Warm start: train an adapter on the rows' own calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgetool.commands import common
+from edgetool.commands.common import (
+    ConfigOption,
+    ResumeOption,
+    SetOption,
+    TemplateOption,
+    group,
+    loading,
+    with_template,
+)
+from edgetool.commands.train_options import (
+    DataOption,
+    DryRunOption,
+    ModelOption,
+    SeedOption,
+    Told,
+    configured,
+    interruptible,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from edgetool.calls.types import Example
+    from edgetool.config import Config
+    from edgetool.train.loop import TrainResult
+    from edgetool.train.policy import Policy
+
+app = group()
+
+
+@app.command(help=__doc__)
+def sft(
+    config: ConfigOption = None,
+    model: ModelOption = None,
+    data: DataOption = None,
+    seed: SeedOption = None,
+    set_: SetOption = None,
+    resume: ResumeOption = False,
+    template: TemplateOption = None,
+    dry_run: DryRunOption = False,
+) -> None:
+    told = Told(config, with_template(set_, template), model, data, seed)
+    resolved = configured("sft", told, common.console())
+    if dry_run:
+        with loading():
+            from edgetool.commands.dry_run import run_dry
+
+        run_dry(resolved, common.console(), "sft", resume=resume)
+        return
+    with interruptible():
+        if run_sft(resolved, resume=resume).interrupted:
+            raise KeyboardInterrupt
+
+
+def run_sft(config: Config, console: Console | None = None, *, resume: bool = False) -> TrainResult:
+    """Supervised fine-tuning of a new adapter.
+
+    console   where lines and the panel go; None: the terminal or log that standard output is
+    """
+    shown = console or common.console()
+    with loading(shown):
+        from edgetool.commands.training import adapter_to_start_from, run_method
+        from edgetool.run_folder import SFT
+        from edgetool.train.progress import SFT_VIEW, Panel
+        from edgetool.train.run_lock import RunLock
+        from edgetool.train.sft import fine_tune
+
+    def method(policy: Policy, examples: Sequence[Example], **options: Any) -> TrainResult:
+        return fine_tune(policy, examples, config.sft, **options)
+
+    panel = Panel(shown, config.sft.logging_steps, SFT_VIEW)
+    with RunLock(Path(config.output_dir), panel.note):
+        start = adapter_to_start_from(config, SFT, resume, None)
+        return run_method(config, SFT, config.sft, method, panel, resume, start)

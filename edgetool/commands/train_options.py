@@ -1,0 +1,130 @@
+"""The options of `edgetool train` and `edgetool sft`, and the configuration they make."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from edgetool.catalogue import NANO
+from edgetool.commands.init import DEMO_REWARDS
+from edgetool.config import Config, build_config, override_values, read_values
+from edgetool.data.held_out import hold_out
+from edgetool.data.sources import DEMO
+from edgetool.errors import UsageError
+from edgetool.run_folder import SFT
+
+RUNS = "runs"
+INTERRUPTED = 130  # what a shell reports of a command that Ctrl-C ended
+
+ModelOption = Annotated[
+    str | None, typer.Option(help="Base model, with --config or without; nano by default.")
+]
+DataOption = Annotated[
+    str | None, typer.Option(metavar="JSONL", help="Rows to train on, with --config or without.")
+]
+SeedOption = Annotated[
+    int | None, typer.Option(metavar="N", help="Of the adapter, row order, sampling, dropout.")
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Check everything that needs no training, and stop.")
+]
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C ends the command with a shell's exit code for it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+
+
+@dataclass(frozen=True)
+class Told:
+    """The options of the command line that make a configuration.
+
+    config      a YAML file
+    overrides   key=value of --set, which come last
+    model, data, seed   None: not given
+    """
+
+    config: Path | None = None
+    overrides: Sequence[str] = ()
+    model: str | None = None
+    data: str | None = None
+    seed: int | None = None
+
+
+def configured(verb: str, told: Told, console: Console) -> Config:
+    """The configuration of a run. What was not given and is not a plain default is said.
+
+    Without a file, rows to measure on are held out of the user's own, see `hold_out`.
+
+    Raises UsageError when nothing says what to train, and what `load_config` raises.
+    """
+    if told.config is None and told.model is None and told.data is None:
+        raise UsageError(
+            f"nothing says what to train: type `edgetool {verb} --config my.yaml` "
+            f"(`edgetool init my.yaml` writes one) or `edgetool {verb} --model {NANO} --data "
+            "rows.jsonl`"
+        )
+    values: dict[str, Any] = {} if told.config is None else read_values(told.config)
+    if told.model:
+        values["model"] = told.model
+    if told.data:
+        _put(values, "data", "train", told.data)
+    if told.seed is not None:
+        _put(values, "sft" if verb == SFT else "grpo", "seed", told.seed)
+    override_values(values, told.overrides)
+    if told.config is None:
+        _complete(verb, values, console)
+    elif told.data:
+        rows = values.get("data")
+        kept = rows.get("validation", DEMO) if isinstance(rows, dict) else rows
+        said = f"--data takes data.train's place; data.validation stays {kept}"
+        console.print(said, markup=False)
+    return build_config(values, str(told.config or "command line"))
+
+
+def _put(values: dict[str, Any], section: str, key: str, value: Any) -> None:
+    inner = values.get(section) or {}
+    if isinstance(inner, dict):  # what else it is, the check will say
+        values[section] = {**inner, key: value}
+
+
+def _complete(verb: str, values: dict[str, Any], console: Console) -> None:
+    """What a file would have said: the model, rows to measure on, rewards and a folder."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError(
+            "several processes need one configuration: type `edgetool init my.yaml`, and start "
+            "them with --config my.yaml"
+        )
+    model = values.setdefault("model", NANO)
+    rows = values.setdefault("data", {})
+    data = rows.setdefault("train", DEMO) if isinstance(rows, dict) else DEMO
+    values.setdefault("output_dir", f"{RUNS}/{_name(verb, str(model), str(data))}")
+    if data == DEMO:
+        values.setdefault("rewards", DEMO_REWARDS)
+    elif "validation" not in rows:
+        found = hold_out(str(data))
+        rows["train"], rows["validation"] = found.train, found.validation
+        console.print(found.sentence, markup=False)
+    console.print(
+        f"no --config: {model} on {data}, into {values['output_dir']}; its config.yaml will hold "
+        "every setting",
+        markup=False,
+    )
+
+
+def _name(verb: str, model: str, data: str) -> str:
+    """A run's folder: nano-rows, and nano-rows-sft for a warm start."""
+    parts = [Path(model).name, Path(data).name.partition(".")[0], *([SFT] if verb == SFT else [])]
+    return "-".join(re.sub(r"[^\w.-]+", "_", part) for part in parts if part)

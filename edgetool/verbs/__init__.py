@@ -1,1 +1,0 @@
-"""What each command does: the only modules that see every package. `cli` loads them when asked."""
