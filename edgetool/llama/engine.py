@@ -174,7 +174,7 @@ class Engine:
         """
         import llama_cpp
 
-        shared = [_shared(chunks, prompt) for chunks in self._chunks]
+        shared = [shared_chunks(chunks, prompt[:-1]) for chunks in self._chunks]
         best = max(range(self.sequences), key=lambda s: (shared[s], s == sequence))
         kept = shared[best]
         self._chunks[sequence] = []  # a failure on the way must not leave a promise behind
@@ -232,11 +232,8 @@ class _Batch:
         return batch
 
 
-def _shared(chunks: Sequence[int], prompt: Sequence[int]) -> int:
-    """How many tokens of whole chunks two prompts begin with alike, the last token left out."""
-    kept, limit = 0, min(len(chunks), len(prompt) - 1)
-    while kept + CHUNK <= limit and (
-        chunks[kept : kept + CHUNK] == list(prompt[kept : kept + CHUNK])
-    ):
-        kept += CHUNK
-    return kept
+def shared_chunks(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens of whole pieces of CHUNK two prompts begin with alike."""
+    pairs = enumerate(zip(one, other, strict=False))
+    alike = next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
+    return alike // CHUNK * CHUNK

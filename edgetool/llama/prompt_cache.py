@@ -17,7 +17,7 @@ from pathlib import Path
 
 from edgetool.calls.types import Tool
 from edgetool.files import building_files, sha256_of
-from edgetool.llama.load import CHUNK
+from edgetool.llama.engine import shared_chunks
 from edgetool.llama.session import LlamaSession
 from edgetool.system import installed
 
@@ -65,10 +65,7 @@ def prefix_ids(session: LlamaSession, tools: Sequence[Tool]) -> list[int]:
     first, second = (
         session.prompter.ids([{"role": "user", "content": request}], tools) for request in _REQUESTS
     )
-    pairs = enumerate(zip(first, second, strict=False))
-    shared = next((place for place, (a, b) in pairs if a != b), min(len(first), len(second)))
-    shared = min(shared, session.limit - 2)
-    return first[: shared // CHUNK * CHUNK]
+    return first[: shared_chunks(first[: max(0, session.limit - 2)], second)]
 
 
 def folder_of(model: Path) -> Path:
