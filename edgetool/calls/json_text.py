@@ -65,3 +65,16 @@ def dumps(value: Any) -> str:
 
 # json.dumps would make one for every call
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
+
+
+def json_type(value: Any) -> str:
+    """The JSON type of a value: null, boolean, number, string, array or object."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int | float):
+        return "number"
+    if isinstance(value, str):
+        return "string"
+    return "array" if isinstance(value, list | tuple) else "object"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
-from edgetool.calls.json_text import dumps
+from edgetool.calls.json_text import dumps, json_type
 from edgetool.calls.schema import intersect, normal_form
 from edgetool.calls.schema.normal_form import Normal, Shape
 from edgetool.calls.schema.parts import Part, Parts, moved, negated, own_keywords
@@ -319,9 +319,7 @@ def _fits(schema: JsonObject, builder: Builder | None, value: Any) -> bool:
 
 def _is_of_type(value: Any, schema: JsonObject) -> bool:
     kinds = intersect.types_of([schema])
-    return normal_form.type_of(value) in kinds or (
-        "integer" in kinds and normal_form.type_of(value) == "number"
-    )
+    return json_type(value) in kinds or ("integer" in kinds and json_type(value) == "number")
 
 
 def _keys(schema: JsonObject, key: str) -> JsonObject:

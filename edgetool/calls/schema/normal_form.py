@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import permutations
 from typing import Any
 
-from edgetool.calls.json_text import dumps
+from edgetool.calls.json_text import dumps, json_type
 from edgetool.calls.schema.parts import KINDS
 from edgetool.calls.tools.json_schema import fits
 from edgetool.calls.types import JsonObject
@@ -252,21 +252,8 @@ def types(node: Normal) -> set[str]:
     if "anyOf" in node:
         return set().union(*map(types, node["anyOf"]))
     if "enum" in node:
-        return {type_of(value) for value in node["enum"]}
+        return {json_type(value) for value in node["enum"]}
     return {"number" if node["type"] == "integer" else node["type"]}
-
-
-def type_of(value: Any) -> str:
-    """The JSON type of a value."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "boolean"
-    if isinstance(value, int | float):
-        return "number"
-    if isinstance(value, str):
-        return "string"
-    return "array" if isinstance(value, list | tuple) else "object"
 
 
 def beside(shapes: list[Shape], definitions: Mapping[str, Normal]) -> list[Shape]:

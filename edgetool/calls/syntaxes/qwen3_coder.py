@@ -19,8 +19,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from edgetool.calls.json_text import INVALID, dumps, loads
-from edgetool.calls.schema.normal_form import Normal, type_of, types
+from edgetool.calls.json_text import INVALID, dumps, json_type, loads
+from edgetool.calls.schema.normal_form import Normal, types
 from edgetool.calls.schema.tree import SchemaTree, arguments_of, of_tool
 from edgetool.calls.syntaxes.base import Parsed
 from edgetool.calls.syntaxes.literals import PYTHON
@@ -120,7 +120,7 @@ def _read(text: str, tree: SchemaTree, node: Normal) -> Any:
     if allowed == {"string"}:
         return text
     value = _guess(text)
-    if "string" in allowed and not isinstance(value, str) and type_of(value) not in allowed:
+    if "string" in allowed and not isinstance(value, str) and json_type(value) not in allowed:
         return text
     return value
 
