@@ -43,7 +43,7 @@ ALLOWED = {
     },
     "server": {"errors", "calls", "runtime", "llama"},
     "chat": {"errors", "calls", "runtime", "grammar", "llama"},
-    "eval": {"errors", "files", "system", "fingerprint", "calls", "runtime", "data"},
+    "eval": {"errors", "activity", "files", "system", "fingerprint", "calls", "runtime", "data"},
     "config": {"errors", "data", "train"},
     "run_folder": {"errors", "adapter_config", "config", "data", "files", "train"},
     "fidelity": {

@@ -123,7 +123,7 @@ def test_what_was_tested_is_said(examples):
         "Training": "60 steps of GRPO",
         "Machine": "AMD EPYC, 2 cores, 25.3 GB of memory",
         "Date": "2026-11-30",
-        "Took": "1 min 1 s",
+        "Took": "1 min 01 s",
         "Command": "edgetool demo",
     }
 

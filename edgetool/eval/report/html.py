@@ -25,7 +25,6 @@ from edgetool.eval.report.examples import DECODING, shown
 from edgetool.eval.report.headline import WHAT, headline, leading, markdown
 from edgetool.eval.report.per_tool import per_tool
 from edgetool.eval.report.summary import (
-    duration,
     fixed_by_grammar,
     main_runtime,
     p_text,
@@ -210,7 +209,6 @@ def _environment(names: Mapping[str, str]) -> jinja2.Environment:
         milliseconds=milliseconds,
         points=points,
         p_text=p_text,
-        duration=duration,
         pretty=_pretty,
         compact=_text,
         change_bar=charts.change_bar,

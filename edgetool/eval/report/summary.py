@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edgetool.activity import duration
 from edgetool.eval.evaluate import ArmResult
 from edgetool.eval.paired import BASE, SYNTAX, TRAINED
 from edgetool.runtime import CONSTRAINED, FREE
@@ -183,14 +184,6 @@ def points(value: float) -> str:
 
 def p_text(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"= {value:.3f}"
-
-
-def duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
 def _share(value: float) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgetool.activity import duration
 from edgetool.calls.types import Example
-from edgetool.eval.report.summary import duration, plural
+from edgetool.eval.report.summary import plural
 
 Facts = Mapping[str, Any]
 METHODS = {"train": "GRPO", "sft": "supervised fine-tuning"}  # by the command of a run
