@@ -24,7 +24,7 @@ from edgetool.train.packing import Group
 from edgetool.train.partial_step import Begun
 from edgetool.train.policy import Policy
 from edgetool.train.rollout import Written, completion_seed, rollout
-from edgetool.train.rollout_batch import Sampled
+from edgetool.train.rollout_batch import RolloutBatch
 from edgetool.train.rows import Row, digest, visited
 from edgetool.train.settings import GRPOSettings
 from edgetool.train.update import (
@@ -44,7 +44,7 @@ class StepReport:
     step: int
     max_steps: int
     metrics: dict[str, float]
-    sampled: Sampled
+    sampled: RolloutBatch
 
     @property
     def rows(self) -> Sequence[Row]:
@@ -157,7 +157,7 @@ class Stepper:
         with seeded_dropout(self.policy, self.settings.seed, step, "dropout", iteration):
             update.iterate(self.activity.reach)
 
-    def _sample(self, step: int) -> Sampled:
+    def _sample(self, step: int) -> RolloutBatch:
         """The step's groups, those of equal rewards replaced where that is asked for."""
         settings = self.settings
         size = settings.prompts_per_step * settings.gradient_accumulation_steps
@@ -173,7 +173,7 @@ class Stepper:
             sampled = sampled.with_groups(silent, fresh)
         return sampled
 
-    def _roll_out(self, rows: Sequence[Row], stream: tuple[int | str, ...]) -> Sampled:
+    def _roll_out(self, rows: Sequence[Row], stream: tuple[int | str, ...]) -> RolloutBatch:
         """G scored completions of each row, every rank's share of them; `stream` seeds them."""
         size = self.settings.num_generations
         seeds = [
@@ -185,8 +185,8 @@ class Stepper:
         if self.ranks.size > 1:
             syntax = self.policy.prompter.syntax
             everyones = self.ranks.gather(sampled.as_json(self.rows))
-            sampled = Sampled.dealt(
-                [Sampled.from_json(one, self.rows, syntax) for one in everyones]
+            sampled = RolloutBatch.dealt(
+                [RolloutBatch.from_json(one, self.rows, syntax) for one in everyones]
             )
         faults = [s.fault for group in sampled.scored for s in group if s.fault]
         require_few(faults, len(rows) * size)
@@ -194,7 +194,7 @@ class Stepper:
 
     def _write(
         self, rows: Sequence[Row], seeds: Sequence[Sequence[int]], state: TrainerState
-    ) -> Sampled:
+    ) -> RolloutBatch:
         settings, syntax = self.settings, self.policy.prompter.syntax
         sampling = Sampling(
             settings.max_completion_length, settings.temperature, settings.top_p, settings.top_k
@@ -219,7 +219,7 @@ class Stepper:
             )
         ]
         size = settings.num_generations
-        return Sampled.of(rows, written, [scored[i * size :][:size] for i in range(len(rows))])
+        return RolloutBatch.of(rows, written, [scored[i * size :][:size] for i in range(len(rows))])
 
     def _roll_out_parts(
         self,
@@ -241,7 +241,7 @@ class Stepper:
             written += rollout(self.policy, prompts[part], sampling, seeds[part], on_token=reach)
         return written
 
-    def _batch(self, sampled: Sampled) -> tuple[Batch, torch.Tensor]:
+    def _batch(self, sampled: RolloutBatch) -> tuple[Batch, torch.Tensor]:
         """The part of a rollout that carries a gradient, and all rewards [B, G]."""
         settings = self.settings
         rewards = sampled.rewards  # [B, G]
@@ -265,7 +265,7 @@ class Stepper:
         return Batch(groups, weights, values, drawn_with), rewards
 
 
-def _group(sampled: Sampled, number: int, kept: Sequence[bool]) -> Group | None:
+def _group(sampled: RolloutBatch, number: int, kept: Sequence[bool]) -> Group | None:
     """Group `number` without its masked completions; None when none is left."""
     written = sampled.written[number]
     first = number * len(written)

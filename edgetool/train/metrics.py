@@ -18,14 +18,14 @@ from edgetool.rewards.scoring import Scored, WeightedReward
 from edgetool.system import device_mb, resident_mb
 from edgetool.train import grpo_loss
 from edgetool.train.rollout import Written
-from edgetool.train.rollout_batch import Sampled
+from edgetool.train.rollout_batch import RolloutBatch
 from edgetool.train.update import UpdateMetrics
 
 METRICS = "metrics.jsonl"
 
 
 def step_metrics(
-    sampled: Sampled,
+    sampled: RolloutBatch,
     rewards: Tensor,
     functions: Sequence[WeightedReward],
     trained: UpdateMetrics,

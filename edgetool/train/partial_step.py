@@ -18,7 +18,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 
 from edgetool.calls.syntaxes import CallSyntax
-from edgetool.train.rollout_batch import Sampled
+from edgetool.train.rollout_batch import RolloutBatch
 from edgetool.train.rows import Row
 from edgetool.train.update import UpdateMetrics, UpdateState
 
@@ -35,7 +35,7 @@ class Begun:
     """
 
     step: int
-    sampled: Sampled
+    sampled: RolloutBatch
     rollout_seconds: float
     train_seconds: float = 0.0
     state: UpdateState | None = None
@@ -65,5 +65,5 @@ def read(folder: Path, rows: Sequence[Row], syntax: CallSyntax) -> Begun | None:
     if value["metrics"]:
         old_logps = load_file(folder / TENSORS)["old_logps"]
         state = UpdateState(old_logps, value["iteration"], UpdateMetrics(**value["metrics"]))
-    sampled = Sampled.from_json(value["sampled"], rows, syntax)
+    sampled = RolloutBatch.from_json(value["sampled"], rows, syntax)
     return Begun(value["step"], sampled, value["rollout_seconds"], value["train_seconds"], state)

@@ -18,7 +18,7 @@ from edgetool.train.rows import Row
 
 
 @dataclass(frozen=True)
-class Sampled:
+class RolloutBatch:
     """B rows, and per row G completions with their scores.
 
     tokens     the policy read or wrote for them: prompts once per group; replaced groups too
@@ -37,13 +37,13 @@ class Sampled:
         rows: Sequence[Row],
         written: Sequence[Sequence[Written]],
         scored: Sequence[Sequence[Scored]],
-    ) -> Sampled:
+    ) -> RolloutBatch:
         prompts = sum(len(row.prompt) for row in rows)
         tokens = prompts + sum(len(w.token_ids) for group in written for w in group)
         return cls(rows, written, scored, tokens)
 
     @classmethod
-    def dealt(cls, parts: Sequence[Sampled]) -> Sampled:
+    def dealt(cls, parts: Sequence[RolloutBatch]) -> RolloutBatch:
         """The whole of what was dealt out to ranks one row at a time, in its order."""
         total = sum(len(part.rows) for part in parts)
         places = [(number % len(parts), number // len(parts)) for number in range(total)]
@@ -68,14 +68,14 @@ class Sampled:
             line[: len(logprobs)] = torch.tensor(logprobs)
         return table
 
-    def with_groups(self, places: Sequence[int], other: Sampled) -> Sampled:
+    def with_groups(self, places: Sequence[int], other: RolloutBatch) -> RolloutBatch:
         """These groups with those of `other` in the given places."""
         rows, written, scored = list(self.rows), list(self.written), list(self.scored)
         for i, place in enumerate(places):
             rows[place], written[place] = other.rows[i], other.written[i]
             scored[place] = other.scored[i]
         tokens, replaced = self.tokens + other.tokens, self.replaced + len(places)
-        return Sampled(rows, written, scored, tokens, replaced)
+        return RolloutBatch(rows, written, scored, tokens, replaced)
 
     def as_json(self, rows: Sequence[Row]) -> dict[str, Any]:
         """Plain values; these rows by their place among all `rows`. Verdicts are left out, as a
@@ -90,7 +90,7 @@ class Sampled:
     @classmethod
     def from_json(
         cls, value: Mapping[str, Any], rows: Sequence[Row], syntax: CallSyntax
-    ) -> Sampled:
+    ) -> RolloutBatch:
         """What `as_json` gave."""
         found = [rows[group["row"]] for group in value["groups"]]
         written = [[_written(c) for c in group["completions"]] for group in value["groups"]]

@@ -11,7 +11,7 @@ from edgetool.rewards.scoring import Scored, WeightedReward
 from edgetool.system import tune
 from edgetool.train.grpo_step import Stepper
 from edgetool.train.load import LoadSettings, load_policy
-from edgetool.train.rollout_batch import Sampled
+from edgetool.train.rollout_batch import RolloutBatch
 from edgetool.train.rows import Row
 from edgetool.train.settings import GRPOSettings, LoraSettings
 from scripts.bench.sides import Spec, cap_memory, read_spec, reward_of, tell
@@ -41,7 +41,7 @@ def main() -> None:
 class ByText(Stepper):
     """Judges and scores as ever, and then pays for the text, so that rewards differ."""
 
-    def _roll_out(self, *arguments: object) -> Sampled:
+    def _roll_out(self, *arguments: object) -> RolloutBatch:
         sampled = super()._roll_out(*arguments)
         if self.policy.device.type == "cuda":
             torch.cuda.synchronize()

@@ -19,7 +19,7 @@ from edgetool.rewards.scoring import WeightedReward
 from edgetool.train import checkpoint, grpo_step
 from edgetool.train.loop import TrainResult, train
 from edgetool.train.policy import Policy
-from edgetool.train.rollout_batch import Sampled
+from edgetool.train.rollout_batch import RolloutBatch
 from edgetool.train.settings import GRPOSettings
 from edgetool.train.update import Update
 
@@ -124,7 +124,7 @@ def test_a_finished_rollout_is_kept_by_a_stop_before_the_update(
 ) -> None:
     real = grpo_step.Stepper._sample
 
-    def then_stop(self: grpo_step.Stepper, number: int) -> Sampled:
+    def then_stop(self: grpo_step.Stepper, number: int) -> RolloutBatch:
         found = real(self, number)
         os.kill(os.getpid(), signal.SIGTERM)
         return found

@@ -26,7 +26,7 @@ from edgetool.train.grpo_step import StepReport
 from edgetool.train.load import LoadSettings, load_policy
 from edgetool.train.loop import TrainResult, train
 from edgetool.train.policy import Policy
-from edgetool.train.rollout_batch import Sampled
+from edgetool.train.rollout_batch import RolloutBatch
 from edgetool.train.rows import prepare_rows, visited
 from edgetool.train.settings import GRPOSettings, LoraSettings
 
@@ -348,7 +348,7 @@ def test_a_sampled_step_counts_each_prompt_once() -> None:
 
     row = Row(Example("x", (), (), ()), (1, 2, 3))
     written = [Written((5, 6), "", True, ()), Written((5,), "", True, ())]
-    assert Sampled.of([row], [written], [[]]).tokens == 3 + 2 + 1
+    assert RolloutBatch.of([row], [written], [[]]).tokens == 3 + 2 + 1
 
 
 def test_a_cut_completion_earns_what_it_would_score_in_evaluation() -> None:
@@ -377,7 +377,7 @@ def test_groups_of_equal_rewards_make_way_for_other_rows(
     assert report.metrics["replaced_groups"] == 2
     assert report.metrics["frac_reward_zero_std"] == 0
     sampled = report.sampled
-    kept = Sampled.of(sampled.rows, sampled.written, sampled.scored)
+    kept = RolloutBatch.of(sampled.rows, sampled.written, sampled.scored)
     assert report.metrics["num_tokens"] == sampled.tokens > kept.tokens  # what was left out counts
 
 

@@ -143,14 +143,14 @@ def test_a_process_alone_sends_nothing() -> None:
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_what_was_dealt_comes_back_in_its_order(size: int) -> None:
     from edgetool.calls.types import Example
-    from edgetool.train.rollout_batch import Sampled
+    from edgetool.train.rollout_batch import RolloutBatch
     from edgetool.train.rows import Row
 
     rows = [Row(Example(str(i), (), (), ()), (i,)) for i in range(5)]
     parts = [
-        Sampled.of(dealt, [[] for _ in dealt], [[] for _ in dealt])
+        RolloutBatch.of(dealt, [[] for _ in dealt], [[] for _ in dealt])
         for dealt in (Ranks(rank, size).share(rows) for rank in range(size))
     ]
-    whole = Sampled.dealt(parts)
+    whole = RolloutBatch.dealt(parts)
     assert [row.prompt for row in whole.rows] == [(0,), (1,), (2,), (3,), (4,)]
     assert whole.tokens == 5

@@ -34,7 +34,7 @@ from edgetool.train import attention, grpo_loss
 from edgetool.train.grpo_step import Stepper
 from edgetool.train.policy import Policy
 from edgetool.train.rollout import Written
-from edgetool.train.rollout_batch import Sampled
+from edgetool.train.rollout_batch import RolloutBatch
 from edgetool.train.rows import Row
 from edgetool.train.settings import GRPOSettings
 
@@ -75,7 +75,7 @@ class Recorded(Stepper):
         super().__init__(policy, [], [], GRPOSettings(**case["settings"]))
         self.case = case
 
-    def _sample(self, step: int) -> Sampled:
+    def _sample(self, step: int) -> RolloutBatch:
         written = [
             [Written(tuple(ids), "", ids[-1] == RECORD["stop"], ()) for ids in group]
             for group in RECORD["completions"]
@@ -86,7 +86,7 @@ class Recorded(Stepper):
             for group in rewards_of(self.case).tolist()
         ]
         rows = [Row(Example(str(n), (), (), ()), p) for n, p in enumerate(RECORD["prompts"])]
-        return Sampled.of(rows, written, scored)
+        return RolloutBatch.of(rows, written, scored)
 
 
 class Jump(torch.optim.Optimizer):
