@@ -21,7 +21,7 @@ from edgetool.train.gradient import seeded_dropout
 from edgetool.train.metrics import step_metrics
 from edgetool.train.oom import Memory
 from edgetool.train.packing import Group
-from edgetool.train.partial_step import Begun
+from edgetool.train.partial_step import PartialStep
 from edgetool.train.policy import Policy
 from edgetool.train.rollout import Written, completion_seed, rollout
 from edgetool.train.rollout_batch import RolloutBatch
@@ -75,7 +75,7 @@ class Stepper:
         self.optimizer = make_optimizer(policy, settings)
         self.memory, self.ranks = Memory(on_note), ranks
         self.num_tokens = 0
-        self.begun: Begun | None = None
+        self.begun: PartialStep | None = None
 
     def identity(self) -> dict[str, Any]:
         """What beside the settings makes a resumed run the same run."""
@@ -100,7 +100,7 @@ class Stepper:
         if begun is None or begun.step != step:
             started = time.perf_counter()
             sampled = self._sample(step)
-            begun = self.begun = Begun(step, sampled, time.perf_counter() - started)
+            begun = self.begun = PartialStep(step, sampled, time.perf_counter() - started)
         batch, rewards = self._batch(begun.sampled)
         trained = self._update(begun, batch, stop_wanted)
         self.begun = None
@@ -127,7 +127,9 @@ class Stepper:
             if reward.schedule
         }
 
-    def _update(self, begun: Begun, batch: Batch, stop_wanted: Callable[[], bool]) -> UpdateMetrics:
+    def _update(
+        self, begun: PartialStep, batch: Batch, stop_wanted: Callable[[], bool]
+    ) -> UpdateMetrics:
         """The iterations that are left of a step."""
         if self.ranks.any(stop_wanted()):
             raise Interrupted

@@ -66,7 +66,7 @@ class AnyStepper(Protocol):
     """A way to train, step by step; see `step.Stepper`, which is GRPO's."""
 
     num_tokens: int
-    begun: partial_step.Begun | None
+    begun: partial_step.PartialStep | None
     activity: Activity
 
     @property

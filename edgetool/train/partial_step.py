@@ -26,7 +26,7 @@ NAME, TENSORS = "begun.json", "begun.safetensors"
 
 
 @dataclass
-class Begun:
+class PartialStep:
     """A step in the making.
 
     step      from 0
@@ -56,7 +56,7 @@ class Begun:
             save_file({"old_logps": state.old_logps}, folder / TENSORS)
 
 
-def read(folder: Path, rows: Sequence[Row], syntax: CallSyntax) -> Begun | None:
+def read(folder: Path, rows: Sequence[Row], syntax: CallSyntax) -> PartialStep | None:
     """The begun step of a checkpoint; None when it was made between two steps."""
     if not (folder / NAME).exists():
         return None
@@ -66,4 +66,6 @@ def read(folder: Path, rows: Sequence[Row], syntax: CallSyntax) -> Begun | None:
         old_logps = load_file(folder / TENSORS)["old_logps"]
         state = UpdateState(old_logps, value["iteration"], UpdateMetrics(**value["metrics"]))
     sampled = RolloutBatch.from_json(value["sampled"], rows, syntax)
-    return Begun(value["step"], sampled, value["rollout_seconds"], value["train_seconds"], state)
+    return PartialStep(
+        value["step"], sampled, value["rollout_seconds"], value["train_seconds"], state
+    )

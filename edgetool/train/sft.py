@@ -44,7 +44,7 @@ from edgetool.train.loop import OnStep, TrainResult, run_steps
 from edgetool.train.metrics import memory_metrics
 from edgetool.train.oom import Memory
 from edgetool.train.packing import Group
-from edgetool.train.partial_step import Begun
+from edgetool.train.partial_step import PartialStep
 from edgetool.train.policy import Policy
 from edgetool.train.rows import Row, Rows, digest, set_aside, visited
 from edgetool.train.settings import NO_CALL_TEXT, SFTSettings
@@ -92,7 +92,7 @@ class SFTReport:
 class SFTStepper:
     """Runs steps. All that changes between them: the adapter, the optimizer and `num_tokens`."""
 
-    begun: Begun | None = None  # a step is one pass: there is no middle to go on from
+    begun: PartialStep | None = None  # a step is one pass: there is no middle to go on from
 
     def __init__(
         self,
