@@ -19,7 +19,7 @@ from edgetool.train import grpo_loss
 from edgetool.train.distributed import ALONE, Ranks
 from edgetool.train.gradient import seeded_dropout
 from edgetool.train.metrics import step_metrics
-from edgetool.train.oom import Memory
+from edgetool.train.oom import MicroBatchSplitter
 from edgetool.train.packing import Group
 from edgetool.train.partial_step import PartialStep
 from edgetool.train.policy import Policy
@@ -73,7 +73,7 @@ class Stepper:
         self.activity = activity or Activity()
         self.weights = Weights([r.weight for r in rewards], [r.schedule for r in rewards])
         self.optimizer = make_optimizer(policy, settings)
-        self.memory, self.ranks = Memory(on_note), ranks
+        self.splitter, self.ranks = MicroBatchSplitter(on_note), ranks
         self.num_tokens = 0
         self.begun: PartialStep | None = None
 
@@ -140,7 +140,7 @@ class Stepper:
             batch,
             self.settings,
             self.optimizer,
-            self.memory,
+            self.splitter,
             begun.state,
             self.ranks,
         )

@@ -19,7 +19,7 @@ CPU_ALLOCATOR = "can't allocate memory"
 Work = Callable[[list[Group]], None]
 
 
-class Memory:
+class MicroBatchSplitter:
     """How much fits, learned by failing; one for a whole run, so that it fails once.
 
     on_note   is told, once, which setting avoids the detour

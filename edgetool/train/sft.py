@@ -42,7 +42,7 @@ from edgetool.train.gradient import (
 from edgetool.train.load import marker_ids
 from edgetool.train.loop import OnStep, TrainResult, run_steps
 from edgetool.train.metrics import memory_metrics
-from edgetool.train.oom import Memory
+from edgetool.train.oom import MicroBatchSplitter
 from edgetool.train.packing import Group
 from edgetool.train.partial_step import PartialStep
 from edgetool.train.policy import Policy
@@ -106,7 +106,7 @@ class SFTStepper:
         self.policy, self.rows, self.settings, self.ranks = policy, rows, settings, ranks
         self.activity = activity or Activity()
         self.optimizer = make_optimizer(policy, settings)
-        self.memory = Memory(on_note, "sft", "max_length")
+        self.splitter = MicroBatchSplitter(on_note, "sft", "max_length")
         self.num_tokens = 0
 
     def identity(self) -> dict[str, Any]:
@@ -159,7 +159,7 @@ class SFTStepper:
         with learning(policy, self.optimizer):
             parts = micro_batches_of(policy, groups, self.settings, ranks)
             for part in self.activity.over(parts, f"step {number}: learning", "pass"):
-                self.memory.fit(part, accumulate)
+                self.splitter.fit(part, accumulate)
             norm = optimizer_step(policy, self.optimizer, self.settings, ranks)
         loss, entropy, right = ranks.sum(sums).tolist()
         applied = math.isfinite(norm)

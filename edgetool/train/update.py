@@ -21,7 +21,7 @@ from edgetool.train.gradient import (
     optimizer_step,
     packed,
 )
-from edgetool.train.oom import Memory
+from edgetool.train.oom import MicroBatchSplitter
 from edgetool.train.packing import Group, PackedBatch
 from edgetool.train.policy import Network, Policy
 from edgetool.train.settings import RESTARTS, GRPOSettings, StepSettings
@@ -106,12 +106,16 @@ class Update:
         batch: Batch,
         settings: GRPOSettings,
         optimizer: torch.optim.Optimizer,
-        memory: Memory | None = None,
+        splitter: MicroBatchSplitter | None = None,
         state: UpdateState | None = None,
         ranks: Ranks = ALONE,
     ) -> None:
         self.policy, self.batch, self.settings = policy, batch, settings
-        self.optimizer, self.memory, self.ranks = optimizer, memory or Memory(), ranks
+        self.optimizer, self.splitter, self.ranks = (
+            optimizer,
+            splitter or MicroBatchSplitter(),
+            ranks,
+        )
         self.state = state or UpdateState(batch.blank())
         self.reference_logps = batch.blank()
         self.parts = micro_batches_of(policy, batch.groups, settings, ranks)
@@ -145,7 +149,7 @@ class Update:
     ) -> None:
         for number, groups in enumerate(self.parts, start=1):
             on_pass(number)
-            self.memory.fit(groups, work)
+            self.splitter.fit(groups, work)
 
     def _accumulate(self, groups: list[Group]) -> None:
         """Add a micro-batch's share to the gradient, all of it or, out of memory, nothing."""

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from edgetool.errors import EdgetoolError
-from edgetool.train.oom import Memory, halve, out_of_memory
+from edgetool.train.oom import MicroBatchSplitter, halve, out_of_memory
 from edgetool.train.packing import Group
 from edgetool.train.policy import Policy
 from edgetool.train.settings import GRPOSettings
@@ -24,7 +24,9 @@ def owners(parts: list[list[Group]]) -> list[list[int]]:
     return [[owner for group in part for owner in group.owners] for part in parts]
 
 
-def fitted(groups: list[Group], capacity: int, memory: Memory | None = None) -> list[list[Group]]:
+def fitted(
+    groups: list[Group], capacity: int, splitter: MicroBatchSplitter | None = None
+) -> list[list[Group]]:
     """The parts that were done on a device that holds so many padded tokens."""
     done: list[list[Group]] = []
 
@@ -33,7 +35,7 @@ def fitted(groups: list[Group], capacity: int, memory: Memory | None = None) -> 
             raise torch.OutOfMemoryError("CUDA out of memory.")
         done.append(part)
 
-    (memory or Memory()).fit(groups, work)
+    (splitter or MicroBatchSplitter()).fit(groups, work)
     return done
 
 
@@ -60,12 +62,12 @@ def test_a_completion_that_does_not_fit_alone_ends_the_run_and_says_what_to_lowe
 
 def test_what_failed_once_is_not_tried_again_and_said_once() -> None:
     notes: list[str] = []
-    memory = Memory(notes.append)
-    fitted([ONE, TWO], 17, memory)
+    splitter = MicroBatchSplitter(notes.append)
+    fitted([ONE, TWO], 17, splitter)
     tried = []
-    memory.fit([ONE, TWO], tried.append)
+    splitter.fit([ONE, TWO], tried.append)
     assert owners(tried) == [[0, 1, 2], [3, 4]]
-    fitted([ONE], 8, memory)
+    fitted([ONE], 8, splitter)
     assert len(notes) == 1
     assert "grpo.packed_tokens: 9 " in notes[0]
 
@@ -75,7 +77,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     with pytest.raises(RuntimeError, match="shapes"):
-        Memory().fit([ONE], work)
+        MicroBatchSplitter().fit([ONE], work)
 
 
 def test_one_completion_has_no_halves() -> None:
@@ -132,7 +134,7 @@ groups = [Group([i] * 200, [[i] * 50] * 8, range(8 * i, 8 * i + 8)) for i in ran
 settings, notes = GRPOSettings(packed_tokens=10**6), []
 batch = Batch(groups, torch.full((96,), 1e-3), torch.randn(96))
 update = Update(policy, batch, settings, make_optimizer(policy, settings))
-update.memory.on_note = notes.append
+update.splitter.on_note = notes.append
 taken = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (taken + 100 * 2**20,) * 2)
 update.run()

@@ -108,7 +108,9 @@ def test_out_of_memory_gives_the_same_gradient_and_names_the_setting(
         return real(network, batch, *rest)
 
     monkeypatch.setattr(sft, "completion_logps", small)
-    monkeypatch.setattr(oom.Memory, "_note", lambda self, tokens: notes.append(self.section))
+    monkeypatch.setattr(
+        oom.MicroBatchSplitter, "_note", lambda self, tokens: notes.append(self.section)
+    )
     _, halves = gradients_of_a_step(policy, rows)
     assert set(notes) == {"sft"}
     assert all(relative(halves[name], whole[name]) <= 1e-5 for name in whole)
