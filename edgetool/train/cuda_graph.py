@@ -32,7 +32,7 @@ def recordable(cache: GroupCache) -> bool:
     return isinstance(cache, StaticCache) and cache.place.is_cuda
 
 
-class Step:
+class DecodeStep:
     """Feeds S slots their last tokens; made anew for a cache with other slots."""
 
     def __init__(self, policy: Policy, network: Network, cache: GroupCache) -> None:
@@ -81,7 +81,7 @@ class Step:
 class _Graph:
     """A recorded step. Raises RuntimeError where it cannot be recorded or gives something else."""
 
-    def __init__(self, step: Step, ids: Tensor, positions: Tensor) -> None:
+    def __init__(self, step: DecodeStep, ids: Tensor, positions: Tensor) -> None:
         self._ids, self._positions = ids.clone(), positions.clone()
         # Once beside the recording, because libraries set themselves up in their first call.
         stream = torch.cuda.Stream()

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from edgetool.runtime import Constraint, Sampling
 from edgetool.train.attention import GroupCache
-from edgetool.train.cuda_graph import Step, cache_type
+from edgetool.train.cuda_graph import DecodeStep, cache_type
 from edgetool.train.policy import Network, Policy
 from edgetool.train.sampling import choose
 
@@ -129,7 +129,7 @@ class _Batch:
         self.occupant = torch.arange(total, device=self.device)
         self.prompt_lengths = torch.tensor([len(p) for p in prompts], device=self.device)
         cache, hidden = prefill(network, prompts, self.group_size, self.device)
-        self.step = Step(policy, network, cache)
+        self.step = DecodeStep(policy, network, cache)
         self.logits = network.logits(hidden).repeat_interleave(self.group_size, dim=0)  # [S, V]
 
     def run(self, on_token: Callable[[int], None]) -> list[list[Written]]:
@@ -188,7 +188,7 @@ class _Batch:
             return
         members = by_group[groups].int().argsort(dim=1, descending=True, stable=True)[:, :size]
         slots = groups[:, None] * cache.group_size + members
-        self.step = Step(self.policy, self.network, cache.select(groups, members))
+        self.step = DecodeStep(self.policy, self.network, cache.select(groups, members))
         self.occupant = self.occupant[slots.flatten()]
 
     def _forward(self, position: int) -> None:
