@@ -22,7 +22,7 @@ class Schedule:
     window: int = 10
 
 
-class Weights:
+class RewardWeights:
     """The weights in force, in the order of the rewards. `observe` and `restore` change them."""
 
     def __init__(self, weights: Sequence[float], schedules: Sequence[Schedule | None]) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from edgetool.activity import Activity
 from edgetool.rewards.batch import Attempt, TrainerState
-from edgetool.rewards.schedule import Weights
+from edgetool.rewards.schedule import RewardWeights
 from edgetool.rewards.scoring import WeightedReward, require_few, score, score_together
 from edgetool.runtime import Sampling
 from edgetool.train import grpo_loss
@@ -71,7 +71,7 @@ class Stepper:
     ) -> None:
         self.policy, self.rows, self.rewards, self.settings = policy, rows, rewards, settings
         self.activity = activity or Activity()
-        self.weights = Weights([r.weight for r in rewards], [r.schedule for r in rewards])
+        self.weights = RewardWeights([r.weight for r in rewards], [r.schedule for r in rewards])
         self.optimizer = make_optimizer(policy, settings)
         self.splitter, self.ranks = MicroBatchSplitter(on_note), ranks
         self.num_tokens = 0

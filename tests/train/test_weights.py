@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from edgetool.calls.types import Example
 from edgetool.errors import ConfigError
 from edgetool.files import read_log
-from edgetool.rewards.schedule import Schedule, Weights
+from edgetool.rewards.schedule import RewardWeights, Schedule
 from edgetool.rewards.scoring import WeightedReward
 from edgetool.train.loop import TrainResult, train
 from edgetool.train.policy import Policy
@@ -26,7 +26,7 @@ FALLING = Schedule(until=0.75, then=0.125, window=2)
 
 
 def test_a_weight_falls_when_the_mean_of_the_last_steps_reaches_the_level():
-    weights = Weights([0.5, 1.0], [FALLING, None])
+    weights = RewardWeights([0.5, 1.0], [FALLING, None])
     seen = []
     # step means 1.0; 0.0; 0.5; 1.0 and so means of two: -, 0.5, 0.25, 0.75
     for step in ([1.0, 1.0], [0.0, 0.0], [0.0, 1.0], [1.0, 1.0]):
@@ -36,14 +36,14 @@ def test_a_weight_falls_when_the_mean_of_the_last_steps_reaches_the_level():
 
 
 def test_a_weight_that_has_fallen_stays_down():
-    weights = Weights([0.5], [FALLING])
+    weights = RewardWeights([0.5], [FALLING])
     for score in (1.0, 1.0, 0.0, 0.0, 0.0):
         weights.observe([(score,)])
     assert weights.now == (0.125,)
 
 
 def test_completions_a_reward_has_nothing_to_say_about_do_not_count():
-    weights = Weights([0.5], [FALLING])
+    weights = RewardWeights([0.5], [FALLING])
     weights.observe([(1.0,), (math.nan,)])  # mean 1
     weights.observe([(math.nan,)])  # no step at all
     weights.observe([(0.5,), (0.5,)])  # (1 + 0.5) / 2 = 0.75
@@ -51,7 +51,7 @@ def test_completions_a_reward_has_nothing_to_say_about_do_not_count():
 
 
 def test_the_state_comes_back_from_json_bit_for_bit():
-    first, second = Weights([0.5], [FALLING]), Weights([0.5], [FALLING])
+    first, second = RewardWeights([0.5], [FALLING]), RewardWeights([0.5], [FALLING])
     first.observe([(0.1,), (0.2,), (1 / 3,)])
     second.restore(json.loads(json.dumps(first.state())))
     assert second.state() == first.state()
