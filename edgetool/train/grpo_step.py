@@ -23,7 +23,7 @@ from edgetool.train.oom import MicroBatchSplitter
 from edgetool.train.packing import Group
 from edgetool.train.partial_step import PartialStep
 from edgetool.train.policy import Policy
-from edgetool.train.rollout import Written, completion_seed, rollout
+from edgetool.train.rollout import RolloutCompletion, completion_seed, rollout
 from edgetool.train.rollout_batch import RolloutBatch
 from edgetool.train.rows import Row, digest, visited
 from edgetool.train.settings import GRPOSettings
@@ -229,10 +229,10 @@ class Stepper:
         sampling: Sampling,
         seeds: Sequence[Sequence[int]],
         number: int,
-    ) -> list[list[Written]]:
+    ) -> list[list[RolloutCompletion]]:
         """Completions of all prompts, `prompts_per_step` prompts at a time, in step `number`."""
         size, limit = self.settings.prompts_per_step, f"at most {sampling.max_completion_length}"
-        written: list[list[Written]] = []
+        written: list[list[RolloutCompletion]] = []
         for start in range(0, len(prompts), size):
             part = slice(start, start + size)
             of = f" (prompts {start + 1} to {start + len(prompts[part])} of {len(prompts)})"

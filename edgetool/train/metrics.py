@@ -17,7 +17,7 @@ from edgetool.files import read_log, write_text
 from edgetool.rewards.scoring import Scored, WeightedReward
 from edgetool.system import device_mb, resident_mb
 from edgetool.train import grpo_loss
-from edgetool.train.rollout import Written
+from edgetool.train.rollout import RolloutCompletion
 from edgetool.train.rollout_batch import RolloutBatch
 from edgetool.train.update import UpdateMetrics
 
@@ -75,7 +75,7 @@ def _rewards(scored: Sequence[Scored], functions: Sequence[WeightedReward]) -> d
     }
 
 
-def _lengths(written: Sequence[Written]) -> dict[str, float]:
+def _lengths(written: Sequence[RolloutCompletion]) -> dict[str, float]:
     lengths = [len(w.token_ids) for w in written]
     return {
         "completions/mean_length": sum(lengths) / len(lengths),

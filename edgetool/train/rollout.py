@@ -33,7 +33,7 @@ WORTH_RECORDING = 0.5
 
 
 @dataclass(frozen=True)
-class Written:
+class RolloutCompletion:
     """One completion.
 
     token_ids   [C] as sampled, the stop token included when it came; C >= 1
@@ -64,7 +64,7 @@ def rollout(
     seeds: Sequence[Sequence[int]],
     constraints: Sequence[Constraint] | None = None,
     on_token: Callable[[int], None] = lambda _: None,
-) -> list[list[Written]]:
+) -> list[list[RolloutCompletion]]:
     """Write completions of B prompts, G each.
 
     seeds         [B][G], one generator's seed per completion, so that what a completion draws does
@@ -76,7 +76,7 @@ def rollout(
     """
     group_size = _check(prompts, seeds, constraints)
     per_batch = max(1, MAX_SEQUENCES // group_size)
-    results: list[list[Written]] = []
+    results: list[list[RolloutCompletion]] = []
     with policy.decoding() as network:
         for start in range(0, len(prompts), per_batch):
             part = slice(start, start + per_batch)
@@ -132,7 +132,7 @@ class _Batch:
         self.step = DecodeStep(policy, network, cache)
         self.logits = network.logits(hidden).repeat_interleave(self.group_size, dim=0)  # [S, V]
 
-    def run(self, on_token: Callable[[int], None]) -> list[list[Written]]:
+    def run(self, on_token: Callable[[int], None]) -> list[list[RolloutCompletion]]:
         for position in range(self.sampling.max_completion_length):
             live = self._take(position)
             on_token(position + 1)
@@ -197,13 +197,13 @@ class _Batch:
         prompt_lengths = self.prompt_lengths[self.occupant // self.group_size]
         self.logits = self.step(ids, (prompt_lengths + position)[:, None])
 
-    def _written(self) -> list[list[Written]]:
+    def _written(self) -> list[list[RolloutCompletion]]:
         lengths, finished = self.lengths.tolist(), self.finished.tolist()
         ids = [row[:n] for row, n in zip(self.tokens.tolist(), lengths, strict=True)]
         logprobs = [row[:n] for row, n in zip(self.logprobs.tolist(), lengths, strict=True)]
         texts = self.policy.decode(ids)
         flat = [
-            Written(tuple(i), text, done, tuple(p), self.first_at)
+            RolloutCompletion(tuple(i), text, done, tuple(p), self.first_at)
             for i, text, done, p in zip(ids, texts, finished, logprobs, strict=True)
         ]
         size = self.group_size

@@ -13,7 +13,7 @@ from edgetool.calls import syntaxes
 from edgetool.calls.judge.match import judge_example
 from edgetool.calls.syntaxes import CallSyntax
 from edgetool.rewards.scoring import Scored
-from edgetool.train.rollout import Written
+from edgetool.train.rollout import RolloutCompletion
 from edgetool.train.rows import Row
 
 
@@ -26,7 +26,7 @@ class RolloutBatch:
     """
 
     rows: Sequence[Row]
-    written: Sequence[Sequence[Written]]
+    written: Sequence[Sequence[RolloutCompletion]]
     scored: Sequence[Sequence[Scored]]
     tokens: int
     replaced: int = 0
@@ -35,7 +35,7 @@ class RolloutBatch:
     def of(
         cls,
         rows: Sequence[Row],
-        written: Sequence[Sequence[Written]],
+        written: Sequence[Sequence[RolloutCompletion]],
         scored: Sequence[Sequence[Scored]],
     ) -> RolloutBatch:
         prompts = sum(len(row.prompt) for row in rows)
@@ -101,7 +101,7 @@ class RolloutBatch:
         return cls(found, written, scored, value["tokens"], value["replaced"])
 
 
-def _as_json(written: Written, scored: Scored) -> dict[str, Any]:
+def _as_json(written: RolloutCompletion, scored: Scored) -> dict[str, Any]:
     return {
         "token_ids": list(written.token_ids),
         "text": written.text,
@@ -113,9 +113,9 @@ def _as_json(written: Written, scored: Scored) -> dict[str, Any]:
     }
 
 
-def _written(value: Mapping[str, Any]) -> Written:
+def _written(value: Mapping[str, Any]) -> RolloutCompletion:
     logprobs = tuple(map(_or_nan, value["logprobs"]))
-    return Written(tuple(value["token_ids"]), value["text"], value["finished"], logprobs)
+    return RolloutCompletion(tuple(value["token_ids"]), value["text"], value["finished"], logprobs)
 
 
 def _scored(value: Mapping[str, Any], row: Row, syntax: CallSyntax) -> Scored:

@@ -11,7 +11,7 @@ from edgetool.errors import UsageError
 from edgetool.runtime import ARMS, FREE, Completion, Constraint, Sampling, row_seed
 from edgetool.system import device_mb, peak_resident_mb
 from edgetool.train.policy import Policy
-from edgetool.train.rollout import Written, rollout
+from edgetool.train.rollout import RolloutCompletion, rollout
 
 ConstraintFactory = Callable[[Example, str], Constraint | None]
 
@@ -86,7 +86,7 @@ class PolicyRuntime:
 
 
 def _completion(
-    written: Written, held: Constraint | None, seconds: float, first_seconds: float
+    written: RolloutCompletion, held: Constraint | None, seconds: float, first_seconds: float
 ) -> Completion:
     found = Completion(
         written.text, written.token_ids, written.finished, seconds, first_seconds=first_seconds

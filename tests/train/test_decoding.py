@@ -13,7 +13,7 @@ from edgetool.train import cuda_graph
 from edgetool.train import rollout as rollout_module
 from edgetool.train.attention import StaticCache
 from edgetool.train.policy import Policy
-from edgetool.train.rollout import Written, completion_seed, rollout
+from edgetool.train.rollout import RolloutCompletion, completion_seed, rollout
 from tests.train.families import FAMILIES
 from tests.train.plain import make_groups
 
@@ -21,7 +21,7 @@ PROMPTS = [group.prompt for group in make_groups([(17, [1]), (9, [1]), (1, [1])]
 SEEDS = [[completion_seed(row, g) for g in range(4)] for row in range(len(PROMPTS))]
 
 
-def written(policy: Policy, length: int) -> list[Written]:
+def written(policy: Policy, length: int) -> list[RolloutCompletion]:
     groups = rollout(policy, PROMPTS, Sampling(length, temperature=1.0), SEEDS)
     return [one for group in groups for one in group]
 

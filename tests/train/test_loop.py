@@ -343,11 +343,11 @@ def test_a_step_may_reach_over_the_end_of_an_epoch() -> None:
 
 
 def test_a_sampled_step_counts_each_prompt_once() -> None:
-    from edgetool.train.rollout import Written
+    from edgetool.train.rollout import RolloutCompletion
     from edgetool.train.rows import Row
 
     row = Row(Example("x", (), (), ()), (1, 2, 3))
-    written = [Written((5, 6), "", True, ()), Written((5,), "", True, ())]
+    written = [RolloutCompletion((5, 6), "", True, ()), RolloutCompletion((5,), "", True, ())]
     assert RolloutBatch.of([row], [written], [[]]).tokens == 3 + 2 + 1
 
 

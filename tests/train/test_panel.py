@@ -14,7 +14,7 @@ from edgetool.calls.types import Example
 from edgetool.rewards.scoring import Scored
 from edgetool.train.grpo_step import StepReport
 from edgetool.train.progress import Panel, View, draw
-from edgetool.train.rollout import Written
+from edgetool.train.rollout import RolloutCompletion
 from edgetool.train.rollout_batch import RolloutBatch
 from edgetool.train.rows import Row
 
@@ -35,7 +35,7 @@ METRICS = dict.fromkeys(
 def report(step: int, text: str = "hello") -> StepReport:
     row = Row(Example("row-7", (), (), ()), (1,))
     scored = Scored(text, judge(Parsed(), ()), (0.0,), 0.25)
-    sampled = RolloutBatch.of([row], [[Written((1,), text, True, (0.0,))]], [[scored]])
+    sampled = RolloutBatch.of([row], [[RolloutCompletion((1,), text, True, (0.0,))]], [[scored]])
     return StepReport(step, 10, METRICS, sampled)
 
 

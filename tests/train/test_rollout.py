@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from edgetool.runtime import Sampling
 from edgetool.train import rollout as rollout_module
 from edgetool.train.policy import Policy
-from edgetool.train.rollout import Written, completion_seed, rollout
+from edgetool.train.rollout import RolloutCompletion, completion_seed, rollout
 from edgetool.train.sampling import choose, filtered, invert
 
 PROMPTS = [[5, 9, 33, 70, 8], [11, 12], [100 + i for i in range(40)], [77]]
@@ -21,11 +21,11 @@ def seeds(prompts: int, size: int) -> list[list[int]]:
     return [[completion_seed(0, p, g) for g in range(size)] for p in range(prompts)]
 
 
-def flat(groups: list[list[Written]]) -> list[Written]:
+def flat(groups: list[list[RolloutCompletion]]) -> list[RolloutCompletion]:
     return [written for group in groups for written in group]
 
 
-def plain_logprobs(policy: Policy, prompt: list[int], written: Written) -> torch.Tensor:
+def plain_logprobs(policy: Policy, prompt: list[int], written: RolloutCompletion) -> torch.Tensor:
     """One forward pass over prompt and completion, through the adapter, without any cache."""
     ids = torch.tensor([[*prompt, *written.token_ids]])
     with torch.no_grad():

@@ -33,7 +33,7 @@ from edgetool.rewards.scoring import Scored
 from edgetool.train import attention, grpo_loss
 from edgetool.train.grpo_step import Stepper
 from edgetool.train.policy import Policy
-from edgetool.train.rollout import Written
+from edgetool.train.rollout import RolloutCompletion
 from edgetool.train.rollout_batch import RolloutBatch
 from edgetool.train.rows import Row
 from edgetool.train.settings import GRPOSettings
@@ -77,7 +77,7 @@ class Recorded(Stepper):
 
     def _sample(self, step: int) -> RolloutBatch:
         written = [
-            [Written(tuple(ids), "", ids[-1] == RECORD["stop"], ()) for ids in group]
+            [RolloutCompletion(tuple(ids), "", ids[-1] == RECORD["stop"], ()) for ids in group]
             for group in RECORD["completions"]
         ]
         unread = Verdict(False, False, False, 0, 0.0, 0, 0, False)
