@@ -8,7 +8,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -18,10 +18,11 @@ from edgetool.commands.common import JsonOption, ModelArgument, TemplateOption, 
 from edgetool.commands.targets import gguf_of
 from edgetool.data import demo
 from edgetool.errors import UsageError
-from edgetool.grammar.llguidance import for_llama
-from edgetool.llama.session import LlamaSession, chosen_by
 from edgetool.runtime import Sampling
 from edgetool.system import machine, peak_resident_mb
+
+if TYPE_CHECKING:
+    from edgetool.llama.session import LlamaSession
 
 MIB = 2**20
 
@@ -76,6 +77,8 @@ def run_bench_device(
     One row beforehand warms up: it reads the file in. Time to the first token counts reading the
     prompt from nothing; tokens a second count those after the first.
     """
+    from edgetool.llama.session import LlamaSession, chosen_by
+
     if rows < 1 or max_completion_length < 2:
         raise UsageError(
             f"--rows {rows} --max-completion-length {max_completion_length}: expected at least 1 "
@@ -118,6 +121,8 @@ def _measure(
     session: LlamaSession, examples: list[Example], length: int, *, constrained: bool
 ) -> Speed:
     """Medians over the rows; whoever writes one token has no speed and leaves it to the others."""
+    from edgetool.grammar.llguidance import for_llama
+
     maker = for_llama(session) if constrained else None
     prompts, lengths, firsts, speeds = [], [], [], []
     for number, example in enumerate([examples[0], *examples]):

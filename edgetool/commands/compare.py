@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -13,9 +13,10 @@ from rich.console import Console
 from edgetool.commands.common import console, group
 from edgetool.commands.report import tell_where, write_again
 from edgetool.errors import UsageError
-from edgetool.eval.compare import compare_facts, comparison_tables, one_runtime
-from edgetool.eval.results import Finished, all_finished, called, distinct, relabelled
 from edgetool.files import require_writable, write_text
+
+if TYPE_CHECKING:
+    from edgetool.eval.results import Finished
 
 app = group()
 
@@ -30,6 +31,9 @@ def compare(
 
 def run_compare(targets: Sequence[str], console: Console, out: Path | None) -> None:
     """Any number of finished evaluations side by side; with `out`, a report of them all."""
+    from edgetool.eval.compare import compare_facts, comparison_tables, one_runtime
+    from edgetool.eval.results import called, distinct, relabelled
+
     if out is not None:
         require_writable(out)
     evaluations = distinct([found for target in targets for found in _opened(target, console)])
@@ -47,6 +51,8 @@ def run_compare(targets: Sequence[str], console: Console, out: Path | None) -> N
 
 def _opened(target: str, console: Console) -> list[Finished]:
     """The finished evaluations of a target; where one was put with --out, that is said."""
+    from edgetool.eval.results import all_finished
+
     found = all_finished(target)
     for each in found:
         tell_where(target, each, console)

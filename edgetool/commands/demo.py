@@ -20,9 +20,6 @@ from rich.console import Console
 from edgetool.calls.types import Example
 from edgetool.commands.about import about_run, sizes, task, typed
 from edgetool.commands.common import console, group
-from edgetool.commands.eval import run_arms
-from edgetool.commands.export import export_run
-from edgetool.commands.merge import merge_run
 from edgetool.commands.targets import gguf_runtime, policy_runtime
 from edgetool.commands.train import run_training
 from edgetool.config import Config, build_config
@@ -31,14 +28,8 @@ from edgetool.data import sources
 from edgetool.data.rows import write_rows
 from edgetool.errors import EdgetoolError
 from edgetool.eval.evaluate import ArmResult
-from edgetool.eval.report.report import write_report
-from edgetool.eval.report.tables import rich_table
-from edgetool.export.export import export_gguf
-from edgetool.export.parity import compare_logits, greedy_agreement
 from edgetool.export.receipt import record_fidelity
 from edgetool.files import write_text
-from edgetool.llama.runtime import GGUFRuntime
-from edgetool.llama.session import LlamaSession
 from edgetool.run_folder import RunFolder, open_policy
 from edgetool.runtime import CONSTRAINED, FREE, Sampling, in_order
 from edgetool.system import peak_resident_mb, tune
@@ -75,6 +66,11 @@ def demo_config(
 
 def run_demo(config: Config, console: Console) -> Path:
     """Do the whole job and return report.json. A finished demo is only shown again."""
+    from edgetool.commands.export import export_run
+    from edgetool.commands.merge import merge_run
+    from edgetool.eval.report.report import write_report
+    from edgetool.export.export import export_gguf
+
     folder = Path(config.output_dir)
     if (folder / "report.json").is_file():
         console.print(f"already done; remove {folder} to run it again")
@@ -139,6 +135,9 @@ def _measure_fidelity(
     folder: Path, merged: Path, examples: Sequence[Example], sampling: Sampling
 ) -> dict[str, Any]:
     """The F16 file in llama.cpp against the merged folder in transformers."""
+    from edgetool.export.parity import compare_logits, greedy_agreement
+    from edgetool.llama.runtime import GGUFRuntime
+    from edgetool.llama.session import LlamaSession
     from edgetool.train.load import LoadSettings, load_policy
     from edgetool.train.runtime import PolicyRuntime
 
@@ -161,6 +160,8 @@ def _measure_fidelity(
 def _evaluate(
     run: RunFolder, examples: Sequence[Example], sampling: Sampling, console: Console
 ) -> list[ArmResult]:
+    from edgetool.commands.eval import run_arms
+
     policy = open_policy(run, trained=True)
     runtime = policy_runtime(policy)
     with policy.reference():
@@ -174,6 +175,8 @@ def _evaluate(
 
 
 def _show(report: Path, console: Console) -> None:
+    from edgetool.eval.report.tables import rich_table
+
     facts = json.loads(report.read_text(encoding="utf-8"))
     console.print(rich_table(facts["rows"]))
     for found in facts["differences"]:

@@ -21,7 +21,6 @@ from rich.progress import (
 )
 
 from edgetool.calls.types import Example
-from edgetool.commands.about import about
 from edgetool.commands.chat_template import say_template
 from edgetool.commands.common import TemplateOption, ThinkingOption, console, group
 from edgetool.commands.targets import Held, hashes, open_runtimes
@@ -30,11 +29,6 @@ from edgetool.errors import DataError, UsageError
 from edgetool.eval import suites
 from edgetool.eval.cache import CompletionCache
 from edgetool.eval.evaluate import ArmResult, RowResult, evaluate
-from edgetool.eval.metrics import summarize
-from edgetool.eval.report.report import write_report
-from edgetool.eval.report.summary import plural
-from edgetool.eval.report.tables import rich_table
-from edgetool.eval.results import results_folder
 from edgetool.files import require_writable, writing
 from edgetool.run_folder import RunFolder
 from edgetool.runtime import Runtime, Sampling
@@ -124,6 +118,8 @@ def load_for(
 
     Where neither is named, a target in a run folder is measured on that run's validation rows.
     """
+    from edgetool.eval.report.summary import plural
+
     run = None if data or chosen else RunFolder.around(Path(target))
     if run is None:
         return load(data, chosen, root, count), data
@@ -184,6 +180,12 @@ def run_eval(
 
     An evaluation that was interrupted goes on where it was, row by row; `fresh` begins anew.
     """
+    from edgetool.commands.about import about
+    from edgetool.eval.metrics import summarize
+    from edgetool.eval.report.report import write_report
+    from edgetool.eval.report.tables import rich_table
+    from edgetool.eval.results import results_folder
+
     tune()
     asked = asked or {}
     started = time.perf_counter()

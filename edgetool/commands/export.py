@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,25 +16,19 @@ from edgetool.calls.prompt.thinking import THINKING_KEY, switch_of
 from edgetool.calls.types import Tool
 from edgetool.commands.chat_template import say_left_out, say_template
 from edgetool.commands.common import TemplateOption, console, group, prepare
-from edgetool.commands.export_adapter import run_adapter_only
-from edgetool.commands.export_converter import require_no_others, run_converted
-from edgetool.commands.export_shipping import check_ollama, ship, warm_files
 from edgetool.data.tool_files import load_tools
 from edgetool.errors import EdgetoolError, UsageError
-from edgetool.export import card, converter
-from edgetool.export.export import QUANT, export_gguf
+from edgetool.export import card
 from edgetool.export.inspect import inspect_gguf
-from edgetool.export.lm_studio import PUBLISHER
-from edgetool.export.ollama import modelfile
 from edgetool.export.receipt import FILE, ExportedFile, read_receipt
-from edgetool.fidelity.survey import Subject, held_out, survey
 from edgetool.files import require_writable, writing
 from edgetool.run_folder import RunFolder
 from edgetool.system import tune
 
+if TYPE_CHECKING:
+    from edgetool.fidelity.survey import Subject
+
 PLAIN = ("--quant", "--merge-into")  # what --converter leaves to choose
-# Everything an export writes into its folder, by name.
-LEFTOVERS = ("*.gguf", "*.json", card.FILE, modelfile.FILE, converter.STAGING)
 
 app = group()
 
@@ -103,7 +97,7 @@ def export(
         imatrix=imatrix, max_drop=max_drop, adapter_only=adapter_only, beside=beside,
         ollama=ollama or ollama_template, ollama_template=ollama_template,
         lm_studio=lmstudio, warm=warm, template=template, converter=converter,
-        **({"publisher": publisher} if publisher else {}),
+        publisher=publisher,
     )  # fmt: skip
     run_export(run, options, console())
 
@@ -121,7 +115,7 @@ class ExportOptions:
     adapter_only, beside   only the adapter as GGUF, and a base GGUF to try it out with
     ollama      write a Modelfile, too
     ollama_template   with a TEMPLATE, for an Ollama that runs no chat templates itself
-    lm_studio   its models folder, to put the files into under `publisher`
+    lm_studio   its models folder, to put the files into under `publisher` (None: ours)
     template    of a model, as `template_choice.choose` is asked for one
     converter   a llama.cpp checkout, whose script is used instead of edgetool's own export
     warm        tools.json whose part of the prompt is read now, and kept beside the files
@@ -139,7 +133,7 @@ class ExportOptions:
     ollama: bool = False
     ollama_template: bool = False
     lm_studio: Path | None = None
-    publisher: str = PUBLISHER
+    publisher: str | None = None
     warm: Path | None = None
     template: str | None = None
     converter: Path | None = None
@@ -151,6 +145,8 @@ def run_export(path: str, options: ExportOptions, console: Console) -> list[Expo
     Raises EdgetoolError when a file lost more than `max_drop`, which is kept as `<name>.rejected`,
     and, before any work, when its folder cannot be written.
     """
+    from edgetool.fidelity.survey import Subject
+
     _require_sense(options)
     tools = load_tools(options.warm) if options.warm else ()
     tune()
@@ -158,16 +154,31 @@ def run_export(path: str, options: ExportOptions, console: Console) -> list[Expo
     say_template(subject.chat_template(), console)
     say_left_out(subject.base, console)
     out = _out_folder(path, subject, options)
-    prepare(out, console, *LEFTOVERS)
+    prepare(out, console, *_written())
     if options.lm_studio:
         require_writable(options.lm_studio.expanduser(), "--lmstudio")
     with writing(out):
         return _export(subject, out, options, tools, console)
 
 
+def _written() -> tuple[str, ...]:
+    """Everything an export writes into its folder, by name."""
+    from edgetool.export import converter
+    from edgetool.export.ollama import modelfile
+
+    return ("*.gguf", "*.json", card.FILE, modelfile.FILE, converter.STAGING)
+
+
 def _export(
     subject: Subject, out: Path, options: ExportOptions, tools: Sequence[Tool], console: Console
 ) -> list[ExportedFile]:
+    from edgetool.commands.export_adapter import run_adapter_only
+    from edgetool.commands.export_converter import run_converted
+    from edgetool.commands.export_shipping import check_ollama, ship, warm_files
+    from edgetool.export.export import QUANT, export_gguf
+    from edgetool.export.lm_studio import PUBLISHER
+    from edgetool.fidelity.survey import held_out, survey
+
     if options.converter:
         quants = options.quants or (QUANT,)
         files = run_converted(options.converter, subject, out, quants, options.merge_into, console)
@@ -209,7 +220,7 @@ def _export(
     ship(
         files, subject, out, console, ollama=options.ollama,
         ollama_template=options.ollama_template, lm_studio=options.lm_studio,
-        publisher=options.publisher,
+        publisher=options.publisher or PUBLISHER,
     )  # fmt: skip
     if tools:
         warm_files([file.path for file in files if not file.rejected], tools, console)
@@ -219,6 +230,8 @@ def _export(
 
 def _require_sense(options: ExportOptions) -> None:
     """Raises UsageError for options that would be ignored beside others."""
+    from edgetool.commands.export_converter import require_no_others
+
     files_only = {
         "--quant": options.quants, "--merge-into": options.merge_into,
         "--imatrix": options.imatrix, "--max-drop": options.max_drop is not None,
@@ -285,6 +298,9 @@ def export_run(
     run: RunFolder, out: Path, quants: Sequence[str], merge_into: str | None = None
 ) -> list[ExportedFile]:
     """GGUF files of a run's trained model, not measured; `merge_into` as for `merge_run`."""
+    from edgetool.export.export import export_gguf
+    from edgetool.fidelity.survey import Subject
+
     subject = Subject.of_run(run)
     return export_gguf(
         subject.base,

@@ -10,8 +10,6 @@ from rich.console import Console
 
 from edgetool.commands.chat_template import say_left_out, say_template
 from edgetool.commands.common import MergeIntoOption, RunArgument, console, group, prepare
-from edgetool.export.merge import merge as merge_adapter
-from edgetool.fidelity.survey import Subject
 from edgetool.run_folder import RunFolder
 
 app = group()
@@ -28,6 +26,8 @@ def merge(
 
 def run_merge(path: Path, out: Path | None, merge_into: str | None, console: Console) -> Path:
     """Adapter + base -> an ordinary transformers folder, by default runs/<name>/merged."""
+    from edgetool.fidelity.survey import Subject
+
     run, target = RunFolder.open(path), out or path / "merged"
     subject = Subject.of_run(run)
     say_template(subject.chat_template(), console)
@@ -40,6 +40,9 @@ def run_merge(path: Path, out: Path | None, merge_into: str | None, console: Con
 
 def merge_run(run: RunFolder, out: Path, merge_into: str | None = None) -> Path:
     """`merge_into` None: into the weights the adapter was trained on."""
+    from edgetool.export.merge import merge as merge_adapter
+    from edgetool.fidelity.survey import Subject
+
     subject = Subject.of_run(run)
     target = merge_into or subject.merge_into
     return merge_adapter(

@@ -10,7 +10,6 @@ from rich.console import Console
 
 from edgetool.commands.common import RunArgument, console, group
 from edgetool.errors import UsageError
-from edgetool.export import hub
 from edgetool.export.receipt import FILE
 
 app = group()
@@ -27,6 +26,8 @@ def push(
 
 def run_push(folder: Path, repo: str, console: Console, *, public: bool) -> None:
     """Upload and say where to. Raises UsageError for a folder without an export."""
+    from edgetool.export import hub
+
     if not any((folder / name).is_file() for name in hub.RECEIPTS):
         raise UsageError(
             f"{folder}: no {FILE}, so nothing was exported there; type `edgetool export {folder}`"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -12,10 +12,11 @@ from rich.console import Console
 from edgetool.commands.about import together
 from edgetool.commands.common import console, group
 from edgetool.eval.evaluate import ArmResult
-from edgetool.eval.report.report import MEASURED, write_report
-from edgetool.eval.results import Finished, open_finished, results_folder
 from edgetool.files import require_writable
 from edgetool.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from edgetool.eval.results import Finished
 
 app = group()
 
@@ -30,6 +31,8 @@ def report(
 
 def run_report(target: str, console: Console, out: Path | None) -> None:
     """The report of a finished evaluation once more, from its stored rows."""
+    from edgetool.eval.results import open_finished
+
     found = open_finished(target)
     tell_where(target, found, console)
     folder = out or found.folder
@@ -39,6 +42,8 @@ def run_report(target: str, console: Console, out: Path | None) -> None:
 
 
 def tell_where(target: str, found: Finished, console: Console) -> None:
+    from edgetool.eval.results import results_folder
+
     if found.folder not in (results_folder(target), Path(target)):
         console.print(f"{target}: evaluated in {found.folder}", markup=False)
 
@@ -50,6 +55,8 @@ def write_again(
     names: Mapping[str, str] | None = None,
 ) -> Path:
     """A report of finished evaluations; of several, what each was asked stands under its name."""
+    from edgetool.eval.report.report import write_report
+
     facts = [each.facts for each in evaluations]
     one = len(evaluations) == 1
     labels = [each.name for each in evaluations]
@@ -78,6 +85,8 @@ def write_again(
 
 def _common(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """When and where evaluations were measured; what they do not share is listed."""
+    from edgetool.eval.report.report import MEASURED
+
     first, *others = facts
     found = {}
     for key in MEASURED:

@@ -10,15 +10,13 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgetool.calls.syntaxes.base import CUT
 from edgetool.calls.types import Tool, ToolCall
 from edgetool.chat import slash_commands
-from edgetool.chat.agent import Functions, Ran, Turn, converse
-from edgetool.chat.chat import Chat
 from edgetool.commands.common import (
     JsonOption,
     ModelArgument,
@@ -30,9 +28,11 @@ from edgetool.commands.common import (
 from edgetool.commands.targets import gguf_of
 from edgetool.data.tool_files import load_tools
 from edgetool.errors import PromptTooLong, UsageError
-from edgetool.llama.prompt_cache import prefill
-from edgetool.llama.session import LlamaSession, chosen_by
 from edgetool.runtime import Sampling
+
+if TYPE_CHECKING:
+    from edgetool.chat.agent import Functions, Ran, Turn
+    from edgetool.llama.session import LlamaSession
 
 PROMPT = "> "
 SHOWN = 300  # characters of a result; the model is told more
@@ -111,6 +111,9 @@ def run_ask(model: Path, asking: Asking) -> bool:
 
     Raises UsageError before the model is loaded for what cannot work, and as Chat.answer does.
     """
+    from edgetool.llama.prompt_cache import prefill
+    from edgetool.llama.session import LlamaSession, chosen_by
+
     _require_sense(asking)
     functions = _functions(asking)
     tools = functions.tools if functions else tools_from(asking.tools)
@@ -133,6 +136,8 @@ def tools_from(path: Path | None) -> tuple[Tool, ...]:
 
 
 def _functions(asking: Asking) -> Functions | None:
+    from edgetool.chat.agent import Functions
+
     if asking.exec is None:
         return None
     tools = None if asking.tools is None else tools_from(asking.tools)
@@ -160,6 +165,8 @@ class _Talk:
         functions: Functions | None,
         asking: Asking,
     ) -> None:
+        from edgetool.chat.chat import Chat
+
         self._functions, self._asking = functions, asking
         # Somebody is watching: prose shows while it is written.
         self._live = asking.question is None and not asking.json and sys.stdout.isatty()
@@ -214,6 +221,8 @@ class _Talk:
 
     def turn(self, question: str) -> bool:
         """Ask and print what comes; whether a call was made."""
+        from edgetool.chat.agent import converse
+
         rounds = {} if self._asking.rounds is None else {"rounds": self._asking.rounds}
         turn = converse(
             self._chat, question, self._functions, allow=self._allow, tell=_tell, **rounds

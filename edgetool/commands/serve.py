@@ -19,7 +19,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -35,15 +35,12 @@ from edgetool.commands.run import tools_from
 from edgetool.commands.targets import gguf_of
 from edgetool.errors import EngineError, NoSuchModel, UsageError
 from edgetool.llama.client import SEQUENCES, WorkerClient
-from edgetool.llama.llama_server import BINARY, find_binary
 from edgetool.llama.memory import LLAMA_SERVER, OURS, Opening, footprint, readable
-from edgetool.llama.session import CONTEXT
-from edgetool.server.app import ChatServer
-from edgetool.server.listen import HOST, PORT, bind, is_loopback, server
-from edgetool.server.page import page_routes
+
+if TYPE_CHECKING:
+    from edgetool.server.app import ChatServer
 
 OWN = "llama.cpp"
-ENGINES = (OWN, BINARY)
 KEY_VARIABLE = "EDGETOOL_API_KEY"
 _HOW_TO_OFFER = "a request is offered those it brings (--offer-tools: these, where it brings none)"
 
@@ -106,7 +103,7 @@ def run_serve(
 ) -> None:
     """Serve until interrupted.
 
-    engine        one of ENGINES; None: the first
+    engine        OWN or the program of llama.cpp; None: OWN
     template      the chat template, as `template_choice.choose` is asked for one
     offer_tools   requests that bring no tools get those of `tools`
     thinking      the model thinks where a request does not say; None: as it was trained to
@@ -115,6 +112,10 @@ def run_serve(
     for a busy port and for an engine that is not here, ModelError for a file that cannot be used,
     EngineError once an engine that ended cannot be started again.
     """
+    from edgetool.llama.session import CONTEXT
+    from edgetool.server.app import ChatServer
+    from edgetool.server.listen import HOST, PORT, bind
+
     host, port = host or HOST, PORT if port is None else port
     require_key(host, api_key)
     if offer_tools and tools is None:
@@ -150,6 +151,9 @@ def run_serve(
 
 def _run(front: ChatServer, writer: WorkerClient, listening: socket.socket) -> None:
     """Answer until interrupted. Raises EngineError where the engine is lost for good."""
+    from edgetool.server.listen import server
+    from edgetool.server.page import page_routes
+
     own = server(front.app(page_routes(front.tools, front.guarded)))
     writer.on_lost = lambda: setattr(own, "should_exit", True)
     # uvicorn ends well and then raises the signal once more
@@ -165,15 +169,19 @@ def _tell(sentence: str) -> None:
 
 def binary_of(engine: str | None) -> Path | None:
     """The program of an engine; None for our own. Raises UsageError."""
+    from edgetool.llama.llama_server import BINARY, find_binary
+
     if engine in (None, OWN):
         return None
     if engine != BINARY:
-        raise UsageError(f"--engine {engine}: no such engine; choose of: {', '.join(ENGINES)}")
+        raise UsageError(f"--engine {engine}: no such engine; choose of: {OWN}, {BINARY}")
     return find_binary()
 
 
 def require_key(host: str, api_key: str | None) -> None:
     """Raises UsageError for a key that locks nothing, and for an open host without one."""
+    from edgetool.server.listen import is_loopback
+
     if api_key is None and os.environ.get(KEY_VARIABLE) == "":
         raise UsageError(f"{KEY_VARIABLE} is set and empty; give it a key, or unset it")
     if api_key is not None and (not api_key or not api_key.isprintable() or " " in api_key):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
@@ -57,11 +58,15 @@ def brought_by(roots: list[str]) -> set[str]:
     return found
 
 
+def project() -> dict[str, Any]:
+    tomllib = pytest.importorskip("tomllib")
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
 @pytest.fixture(scope="module")
 def device() -> set[str]:
-    tomllib = pytest.importorskip("tomllib")
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    roots = project["dependencies"] + project["optional-dependencies"]["device"]
+    needed = project()
+    roots = needed["dependencies"] + needed["optional-dependencies"]["device"]
     return brought_by(roots)
 
 
@@ -70,6 +75,24 @@ def edgetool(device: set[str], *arguments: str) -> subprocess.CompletedProcess[s
         [sys.executable, "-c", HIDING, json.dumps(sorted(device)), *arguments],
         capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
+
+
+def test_the_help_of_a_command_needs_no_extra() -> None:
+    """Whoever asks what a command does has not installed what it needs yet."""
+    program = HIDING.replace(
+        "from edgetool.cli import main\nmain()",
+        "from typer.testing import CliRunner\n"
+        "from edgetool.cli import COMMANDS, app\n"
+        "done = {name: CliRunner().invoke(app, [name, '--help']) for name in COMMANDS}\n"
+        "failed = {name: repr(one.exception) for name, one in done.items() if one.exit_code}\n"
+        "print(json.dumps(failed))",
+    )
+    base = sorted(brought_by(project()["dependencies"]))
+    said = subprocess.run(
+        [sys.executable, "-c", program, json.dumps(base)],
+        capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    assert json.loads(said.stdout) == {}
 
 
 def test_the_device_install_has_no_torch(device: set[str]) -> None:
