@@ -24,10 +24,11 @@ ALLOWED = {
     "extras": set(),
     "gguf_header": {"errors"},
     "system": set(),
-    "calls": {"errors"},
+    "terminal": set(),
+    "calls": {"errors", "terminal"},
     "runtime": {"calls"},
     "fingerprint": {"calls", "files", "system"},
-    "data": {"errors", "files", "calls"},
+    "data": {"errors", "files", "terminal", "calls"},
     "rewards": {"errors", "calls", "data"},
     "train": {
         "errors", "adapter_config", "architectures", "extras", "files", "activity", "system",

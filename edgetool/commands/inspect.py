@@ -15,6 +15,7 @@ from edgetool.calls.prompt.template_choice import way_out
 from edgetool.commands.common import ModelArgument, console, group
 from edgetool.commands.targets import gguf_of
 from edgetool.export.inspect import Inspection, inspect_gguf
+from edgetool.terminal import printable
 
 app = group()
 
@@ -40,14 +41,14 @@ def run_inspect(path: Path, console: Console, *, as_json: bool, tensors: bool) -
     if tensors:
         console.print(_tensors(found))
     if found.template:
-        console.print(Text(_printable(found.template)), style="dim")
+        console.print(Text(printable(found.template)), style="dim")
     console.print(Text(_tools(found)))
 
 
 def _metadata(found: Inspection) -> Table:
     table = _table("Metadata", "key", "value")
     for key, value in found.metadata.items():
-        table.add_row(Text(_printable(key)), Text(_printable(str(value))))
+        table.add_row(Text(printable(key)), Text(printable(str(value))))
     return table
 
 
@@ -62,15 +63,15 @@ def _tensors(found: Inspection) -> Table:
     table = _table("Every tensor", "name", "type", "shape", "MB")
     for tensor in found.tensors:
         shape = " x ".join(map(str, tensor.shape))
-        name = Text(_printable(tensor.name))
+        name = Text(printable(tensor.name))
         table.add_row(name, tensor.type, shape, f"{tensor.size / 1e6:,.3f}")
     return table
 
 
 def _tools(found: Inspection) -> str:
     if found.tools.renders:
-        return f"tools render; call syntax: {_printable(str(found.tools.call_syntax))}"
-    said = f"tools do not render: {_printable(str(found.tools.why))}"
+        return f"tools render; call syntax: {printable(str(found.tools.call_syntax))}"
+    said = f"tools do not render: {printable(str(found.tools.why))}"
     if found.tools.replacement:
         return f"{said}; run, serve and eval use edgetool's own {found.tools.replacement} template"
     return f"{said}; {way_out()}"
@@ -81,8 +82,3 @@ def _table(title: str, *columns: str) -> Table:
     for column in columns:
         table.add_column(column)
     return table
-
-
-def _printable(text: str) -> str:
-    """A stranger's text must not steer the terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)

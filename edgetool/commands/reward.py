@@ -29,6 +29,7 @@ from edgetool.errors import UsageError
 from edgetool.rewards.named import takes_batches
 from edgetool.rewards.schedule import Schedule
 from edgetool.rewards.scoring import Scored, WeightedReward, score
+from edgetool.terminal import printable
 from edgetool.train.settings import RewardSettings
 
 app = group(__doc__)
@@ -217,4 +218,4 @@ def _number(value: float) -> str:
 
 def _line(console: Console, text: str) -> None:
     """Text as it is: no markup, and what would steer a terminal or cannot be shown replaced."""
-    console.print(Text("".join(c if c.isprintable() or c == "\n" else "�" for c in text)))
+    console.print(Text(printable(text, instead="�")))

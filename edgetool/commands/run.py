@@ -29,6 +29,7 @@ from edgetool.commands.targets import gguf_of
 from edgetool.data.tool_files import load_tools
 from edgetool.errors import PromptTooLong, UsageError
 from edgetool.runtime import Sampling
+from edgetool.terminal import printable
 
 if TYPE_CHECKING:
     from edgetool.chat.agent import Functions, Ran, Turn
@@ -269,7 +270,7 @@ def shown(call: ToolCall) -> str:
 
 def _safe(text: str) -> str:
     """Text for a terminal, which takes control characters for orders."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+    return printable(text, keep="\n\t", instead="\ufffd")
 
 
 def _tell(ran: Iterable[Ran]) -> None:

@@ -164,9 +164,3 @@ def test_a_mutated_file_is_described_or_refused_but_never_more(
         except ModelError:
             refused += 1
     assert 0 < refused < 40
-
-
-def test_a_strangers_text_does_not_steer_the_terminal() -> None:
-    from edgetool.commands.inspect import _printable
-
-    assert _printable("\x1b[2Jname\u202e\n") == "\\x1b[2Jname\\x202e\n"

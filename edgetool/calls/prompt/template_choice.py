@@ -25,6 +25,7 @@ from edgetool.calls.prompt.kit_template import (
 )
 from edgetool.calls.types import Tool
 from edgetool.errors import ModelError, UsageError
+from edgetool.terminal import printable
 
 OWN = "own"  # the model's own template and no other
 MAXSYSTEM = 4000  # characters of a default system message that are kept
@@ -179,7 +180,7 @@ def _hidden(template: str) -> tuple[str | None, bool]:
 
 def _reason(error: ModelError) -> str:
     said = str(error).removeprefix("the model's ")
-    return "".join(sign if sign.isprintable() else " " for sign in said)  # a stranger's words
+    return printable(said, keep="", instead=" ")
 
 
 def _nothing_there(where: object, markers: Collection[str]) -> str:
