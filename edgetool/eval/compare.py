@@ -24,7 +24,7 @@ def compare_facts(
 ) -> dict[str, Any]:
     """Plain JSON values: the rows, every pair of models that saw the same rows, the 2x2s.
 
-    names   what stands behind "base" and "trained", see finished.called
+    names   what stands behind "base" and "trained", see results.called
 
     Two models are compared in the same arm and category, whatever their runtimes.
     """

@@ -6,7 +6,7 @@
         state.json              step, tokens so far, settings, moving averages, AdamW's step counts
         manifest.json           every file's size and SHA-256
     runs/<name>/checkpoints/step-000010-begun/
-        the same when a stop fell into the step after it, with begun.* (see begun.py)
+        the same when a stop fell into the step after it, with begun.* (see partial_step.py)
 
 Everything random in a step is seeded by (seed, step, ...) and the order of rows depends on the step
 alone, so the step number is all the state that samplers and generators have.

@@ -110,7 +110,7 @@ def pack(
 ) -> PackedBatch:
     """Lay out groups as rows of one batch; see the module's drawing.
 
-    windows   by layer type, how many tokens a query sees at most; see support.layer_windows
+    windows   by layer type, how many tokens a query sees at most; see architectures.layer_windows
     flex_on   make FlexAttention's masks, for this device; None: boolean ones
     """
     width = max(len(group) for group in groups)

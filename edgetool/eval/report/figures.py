@@ -28,7 +28,7 @@ COUNTED = {
 }
 LONGEST_NAME = 20  # characters of a model's name beside a bar
 Row = Mapping[str, Any]
-Names = Mapping[str, str]  # what stands behind "base" and "trained" (see finished.called)
+Names = Mapping[str, str]  # what stands behind "base" and "trained" (see results.called)
 
 
 def outcome_dots(found: Headline, names: Names) -> dict[str, Any] | None:

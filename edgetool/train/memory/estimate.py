@@ -30,7 +30,7 @@ EIGHT_BIT_BLOCK = 256
 CUDA_CONTEXT_BYTES = 512 * MIB
 # The interpreter with torch, transformers and peft loaded: see scripts/bench/plan_memory.py.
 CPU_LIBRARIES_BYTES = 480 * MIB
-# A caching allocator rounds up and fragments. glibc's, told to keep what is freed (cpu.py),
+# A caching allocator rounds up and fragments. glibc's, told to keep what is freed (system.py),
 # does so more: of a pass of 0.5B it held 24 % more than the tensors that lived at once.
 SLACK, CPU_SLACK = 0.05, 0.25
 
