@@ -20,9 +20,6 @@ ModelArgument = Annotated[
     str,
     typer.Argument(metavar="MODEL", help="A GGUF file, a folder with one (a run's), or nano."),
 ]
-ToolsOption = Annotated[
-    Path | None, typer.Option("--tools", help="JSON file with a list of tools.")
-]
 ToolsOrFunctionsOption = Annotated[
     Path | None,
     typer.Option("--tools", help="JSON file with a list of tools, or a Python file of functions."),

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from edgetool.errors import DataError, ModelError
-from edgetool.export.gguf.reader import open_gguf
 from edgetool.export.safetensors_io import Floats
 from edgetool.files import building_files
 
@@ -64,21 +63,6 @@ class ImportanceMatrix:
             writer.write_kv_data_to_file()
             writer.write_tensors_to_file()
             writer.close()
-
-
-def read_weights(path: Path) -> dict[str, Floats]:
-    """The means of an importance matrix in llama.cpp's format, by GGUF tensor name.
-
-    Raises ModelError when the file is none.
-    """
-    tensors = {tensor.name: np.asarray(tensor.data) for tensor in open_gguf(path).tensors}
-    names = [name.removesuffix(SUMS) for name in tensors if name.endswith(SUMS)]
-    if not names or any(name + COUNTS not in tensors for name in names):
-        raise ModelError(f"{path}: is no importance matrix in llama.cpp's GGUF format")
-    return {
-        name: (tensors[name + SUMS] / tensors[name + COUNTS]).reshape(-1).astype(np.float32)
-        for name in names
-    }
 
 
 def collect(

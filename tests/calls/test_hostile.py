@@ -8,7 +8,7 @@ import time
 import pytest
 
 from edgetool.calls import syntaxes
-from edgetool.calls.tools.grammar_check import check_grammar
+from edgetool.calls.tools.grammar_check import check_grammars
 from edgetool.calls.tools.json_schema import fits
 from edgetool.calls.tools.tools import ToolError, tool_from_json
 from edgetool.calls.types import Tool
@@ -118,7 +118,7 @@ def test_every_hostile_schema_is_taken_or_refused_as_a_tool():
 def test_two_hundred_hostile_schemas_compile_or_are_refused(syntax):
     pytest.importorskip("llguidance")
     tools = hostile_tools()
-    results = check_grammar(tools, syntax)
+    results = check_grammars(tools, [syntax])[syntax]
     assert len(tools) >= 200
     assert [one.tool for one in results] == [tool.name for tool in tools]
 
@@ -128,7 +128,8 @@ def test_a_schema_that_takes_too_long_does_not_take_the_others_along():
     from tests.conftest import weather_tool
 
     bad = Tool("bad", "", {"type": "object", "properties": {"x": {"type": "colour"}}})
-    first, middle, last = check_grammar([weather_tool(), bad, weather_tool()], "hermes")
+    tools = [weather_tool(), bad, weather_tool()]
+    first, middle, last = check_grammars(tools, ["hermes"])["hermes"]
     assert (first.problem, last.problem) == (None, None)
     assert "colour" in middle.problem
 

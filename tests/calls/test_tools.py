@@ -6,10 +6,9 @@ import json
 from typing import Literal
 
 import pytest
-from pydantic import BaseModel, Field
 
 from edgetool.calls.tools.lint import lint
-from edgetool.calls.tools.python_tools import tool_from_function, tool_from_model
+from edgetool.calls.tools.python_tools import tool_from_function
 from edgetool.calls.tools.tools import ToolError, tool_from_json, tools_from_json
 from edgetool.calls.types import Tool
 
@@ -135,24 +134,6 @@ def test_a_type_without_a_schema_names_the_function():
     f.__annotations__["x"] = Odd
     with pytest.raises(ToolError, match="f: its signature has no JSON Schema"):
         tool_from_function(f)
-
-
-class Trip(BaseModel):
-    """Book a trip."""
-
-    to: str = Field(description="City")
-    title: str = "x"
-    stops: list[int] = []
-
-
-def test_a_pydantic_model_becomes_a_tool():
-    tool = tool_from_model(Trip)
-    assert (tool.name, tool.description, tool.required) == ("Trip", "Book a trip.", ("to",))
-    assert tool.parameters["properties"] == {
-        "to": {"type": "string", "description": "City"},
-        "title": {"type": "string", "default": "x"},
-        "stops": {"type": "array", "items": {"type": "integer"}, "default": []},
-    }
 
 
 def deep(levels):

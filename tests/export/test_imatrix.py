@@ -13,7 +13,7 @@ import pytest
 from edgetool.errors import DataError, ModelError
 from edgetool.export.export import export_gguf
 from edgetool.export.gguf.quantize import QUANTS
-from edgetool.export.imatrix import ImportanceMatrix, collect, read_weights
+from edgetool.export.imatrix import COUNTS, SUMS, ImportanceMatrix, collect
 from edgetool.export.plan import make_plan
 from edgetool.export.weights import TrainedWeights
 from tests.export.conftest import Folder
@@ -21,6 +21,18 @@ from tests.export.conftest import Folder
 SEQUENCES = [[5, 9, 300, 17, 42], [7], list(range(100, 140))]
 ROWS_OF_288 = {"hidden_size": 288, "intermediate_size": 480}
 WEIGHED = [name for name in ("Q4_0", "Q4_K_M", "Q5_K_M", "Q6_K", "IQ4_XS") if name in QUANTS]
+
+
+def read_weights(path: Path) -> dict[str, np.ndarray]:
+    """The means in a file of llama.cpp's format, by GGUF tensor name."""
+    from gguf import GGUFReader
+
+    tensors = {tensor.name: np.asarray(tensor.data) for tensor in GGUFReader(path).tensors}
+    return {
+        name.removesuffix(SUMS): (sums / tensors[name.removesuffix(SUMS) + COUNTS]).reshape(-1)
+        for name, sums in tensors.items()
+        if name.endswith(SUMS)
+    }
 
 
 def load(model: Path) -> Any:
@@ -172,12 +184,6 @@ def test_a_model_whose_activations_are_not_finite_is_refused(tiny_model: Path) -
         model.model.layers[0].mlp.up_proj.weight[3] = torch.inf
     with pytest.raises(ModelError, match=r"blk\.0\.ffn_down.*not finite"):
         collect(model, SEQUENCES, names_of(tiny_model), "rows.jsonl")
-
-
-def test_a_model_file_is_no_importance_matrix(tiny_model: Path, tmp_path: Path) -> None:
-    export_gguf(tiny_model, None, tmp_path, ["F16"])
-    with pytest.raises(ModelError, match="no importance matrix"):
-        read_weights(tmp_path / "model.F16.gguf")
 
 
 def llama_quantize(

@@ -101,11 +101,6 @@ class Prompter:
         """Token ids of text as it stands, its control markers cut apart."""
         return encode_pieces(_pieces(escaper_for(self.markers)(text)), self.encode)
 
-    def conversation_ids(self, messages: Sequence[Message], tools: Sequence[Tool]) -> list[int]:
-        """Token ids of a conversation that is over: nobody is asked to go on."""
-        pieces = self.pieces(messages, tools, add_generation_prompt=False)
-        return encode_pieces(pieces, self.encode)
-
     def turn_ends(self) -> TurnEnds:
         """The control markers that the template writes behind an assistant's turn."""
 

@@ -28,7 +28,6 @@ from edgetool.errors import ModelError, UsageError
 from edgetool.terminal import printable
 
 OWN = "own"  # the model's own template and no other
-MAXSYSTEM = 4000  # characters of a default system message that are kept
 
 
 @dataclass(frozen=True)

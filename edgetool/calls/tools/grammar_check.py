@@ -30,17 +30,6 @@ class Compiled:
     problem: str | None
 
 
-def check_grammar(
-    tools: Sequence[Tool],
-    syntax: str,
-    *,
-    max_seconds: float = MAX_SECONDS,
-    max_bytes: int = MAX_BYTES,
-) -> list[Compiled]:
-    """Compile each tool's grammar in a child process; see check_grammars."""
-    return check_grammars(tools, [syntax], max_seconds=max_seconds, max_bytes=max_bytes)[syntax]
-
-
 def check_grammars(
     tools: Sequence[Tool],
     syntaxes: Sequence[str],
@@ -50,7 +39,7 @@ def check_grammars(
 ) -> dict[str, list[Compiled]]:
     """Compile each tool's grammar of each syntax in a child process.
 
-    syntaxes      names from `formats`
+    syntaxes      names from `syntaxes.names()`
     max_seconds   CPU time of one grammar
     max_bytes     memory the child may take
 

@@ -1,4 +1,4 @@
-"""Tools from Python: a function with its docstring, or a Pydantic model.
+"""Tools from Python: a function with its docstring.
 
 Types come from the signature, words from the docstring (Google, NumPy or reST style, read by
 docstring-parser). The function is only looked at, never called; a file of functions is run once, as
@@ -21,7 +21,6 @@ from edgetool.errors import UsageError
 
 if typing.TYPE_CHECKING:
     from docstring_parser import Docstring
-    from pydantic import BaseModel
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
@@ -76,15 +75,6 @@ def _public(module: ModuleType) -> dict[str, Any]:
         for name, one in vars(module).items()
         if not name.startswith("_") and getattr(one, "__module__", "") == module.__name__
     }
-
-
-def tool_from_model(model: type[BaseModel]) -> Tool:
-    """A tool whose arguments are the fields of a Pydantic model, named as the model is."""
-    schema = _without_titles(model.model_json_schema())
-    description = schema.pop("description", "")
-    schema.setdefault("properties", {})
-    check_limits(model.__name__, schema)
-    return Tool(model.__name__, description, schema)
 
 
 def _signature_schema(function: Callable[..., Any]) -> JsonObject:

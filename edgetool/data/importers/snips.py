@@ -22,7 +22,6 @@ __all__ = ["EVALUATION_ONLY", "is_companion"]
 
 NAME = "snips"
 ABOUT = "Snips NLU intents and entities"
-_LOST = "\ufffd"  # what undecodable bytes are read as
 
 
 def recognises(record: dict[str, Any]) -> bool:
