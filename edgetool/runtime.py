@@ -1,4 +1,4 @@
-"""What every engine that writes completions looks like to the rest of the house.
+"""What every engine that writes completions looks like to the rest of edgetool.
 
 The torch policy, a GGUF file in llama.cpp and whatever comes later are all a `Runtime`: evaluation
 and serving do not know which one they hold.

@@ -1,4 +1,4 @@
-"""The house's one-way imports, and a quick front door."""
+"""edgetool's one-way imports, and a quick front door."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The three value objects of the house: Tool, ToolCall and Example.
+"""The three value objects of edgetool: Tool, ToolCall and Example.
 
 Everything that crosses a module border is one of these; JSON in any dialect is turned into them at
-the door (`edgetool.data`) and nowhere else.
+the entry point (`edgetool.data`) and nowhere else.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 The grammar is a call syntax's, put into GBNF; schemas go through the converter that comes with
 llama-cpp-python. That converter drops what it does not know (a maximum, a pattern's anchors), and
 llama.cpp ends its process over grammars that expand too far, so a schema has to keep within limits:
-one that does not is left unconstrained and says why. Run it in a process of its own (worker.py).
+one that does not is left unconstrained and says why. Run it in a process of its own
+(llama/pool_worker.py).
 """
 
 from __future__ import annotations

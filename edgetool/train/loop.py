@@ -63,7 +63,7 @@ class AnyReport(Protocol):
 
 
 class AnyStepper(Protocol):
-    """A way to train, step by step; see `step.Stepper`, which is GRPO's."""
+    """A way to train, step by step; see `grpo_step.Stepper`, which is GRPO's."""
 
     num_tokens: int
     begun: partial_step.PartialStep | None

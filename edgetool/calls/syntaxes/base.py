@@ -1,6 +1,6 @@
 """What every call syntax offers, and the result of parsing.
 
-A call syntax is a module in this package with these names, or (gemma.py) an object with them:
+A call syntax is a module in this package with these names, or (gemma_calls.py) an object with them:
 
     NAME                         what a user types in a configuration
     START, END                   the text that opens and closes one call

@@ -90,7 +90,7 @@ def report_facts(
 ) -> dict[str, Any]:
     """The content of report.json, plain JSON values only.
 
-    rows          one per arm and category, see measures.summarize
+    rows          one per arm and category, see metrics.summarize
     measures      everything measured of each, in the same order
     differences   trained - base
     constraint    what each constraining arm changed against free

@@ -29,7 +29,7 @@ class Vocabulary:
     pre             llama.cpp's name for the pre-tokenizer
     pieces          of a SentencePiece vocabulary, whose merges are their scores
     bos             None: the model has none
-    ends            every token that ends a turn (calls/turns.py), eos among them
+    ends            every token that ends a turn (calls/prompt/turns.py), eos among them
     """
 
     tokens: list[str]
