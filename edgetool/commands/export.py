@@ -175,7 +175,7 @@ def _export(
     from edgetool.commands.export_adapter import run_adapter_only
     from edgetool.commands.export_converter import run_converted
     from edgetool.commands.export_shipping import check_ollama, ship, warm_files
-    from edgetool.export.export import QUANT, export_gguf
+    from edgetool.export.export import QUANT
     from edgetool.export.lm_studio import PUBLISHER
     from edgetool.fidelity.survey import held_out, survey
 
@@ -195,17 +195,11 @@ def _export(
         subject, rows, console, out=out, merge_into=options.merge_into,
         imatrix_rows=options.imatrix, max_drop=options.max_drop,
     )  # fmt: skip
-    files = export_gguf(
-        subject.base,
-        subject.adapter,
+    files = _write(
+        subject,
         out,
         options.quants or (QUANT,),
-        merge_into=found.merge_into,
-        policy_dtype=subject.policy_dtype,
-        finetune=subject.finetune,
-        call_syntax=subject.call_syntax,
-        template=subject.template,
-        thinking=subject.thinking,
+        found.merge_into,
         importance=found.importance.weights if found.importance else None,
         judge=found.judge if rows.examples else None,
         notes={**found.notes, "chat_template": subject.chat_template().name},
@@ -298,19 +292,28 @@ def export_run(
     run: RunFolder, out: Path, quants: Sequence[str], merge_into: str | None = None
 ) -> list[ExportedFile]:
     """GGUF files of a run's trained model, not measured; `merge_into` as for `merge_run`."""
-    from edgetool.export.export import export_gguf
     from edgetool.fidelity.survey import Subject
 
     subject = Subject.of_run(run)
+    return _write(subject, out, quants, merge_into or subject.merge_into)
+
+
+def _write(
+    subject: Subject, out: Path, quants: Sequence[str], merge_into: str, **measured: Any
+) -> list[ExportedFile]:
+    """`export_gguf` of a subject; `measured`: its arguments that come of a survey."""
+    from edgetool.export.export import export_gguf
+
     return export_gguf(
         subject.base,
         subject.adapter,
         out,
         quants,
-        merge_into=merge_into or subject.merge_into,
+        merge_into=merge_into,
         policy_dtype=subject.policy_dtype,
         finetune=subject.finetune,
         call_syntax=subject.call_syntax,
         template=subject.template,
         thinking=subject.thinking,
+        **measured,
     )

@@ -103,22 +103,14 @@ def run_method(
         if isinstance(settings, GRPOSettings):
             on_step = _watched(panel, config, base, loading)
         with panel:
-            panel.activity.begin(f"loading {config.model}")
-            policy = _load(config, base, loading)
-            prompter = policy.prompter
-            say_template(prompter.choice, console)
-            say_left_out(Path(base), console)
-            panel.note(f"call syntax: {describe(prompter.syntax, prompter.template)}")
-            if start:
-                start_from(policy, start, panel.note)
-                if said := _of_another_template(start, prompter.template):
-                    panel.note(said)
+            policy = _loaded(config, base, loading, panel, start)
             if ranks.first:
                 with writing(output_dir, "--set output_dir=FOLDER"):
                     sweep(output_dir, "config.yaml", "run.json", "init_adapter", TEMPLATE)
                     RunFolder.create(
-                        config, base, policy_dtype(policy), verb, start, template=prompter.template
-                    )
+                        config, base, policy_dtype(policy), verb, start,
+                        template=policy.prompter.template,
+                    )  # fmt: skip
             with _saying_how_to_go_on(RunFolder(output_dir), verb, panel.note):
                 result = method(
                     policy,
@@ -133,6 +125,23 @@ def run_method(
     if ranks.first:
         say_how_it_ended(result, RunFolder(output_dir), console)
     return result
+
+
+def _loaded(
+    config: Config, base: str, loading: LoadSettings, panel: Panel, start: Path | None
+) -> Policy:
+    """The policy with the adapter it begins with; what was chosen for it is said."""
+    panel.activity.begin(f"loading {config.model}")
+    policy = _load(config, base, loading)
+    prompter = policy.prompter
+    say_template(prompter.choice, panel.console)
+    say_left_out(Path(base), panel.console)
+    panel.note(f"call syntax: {describe(prompter.syntax, prompter.template)}")
+    if start:
+        start_from(policy, start, panel.note)
+        if said := _of_another_template(start, prompter.template):
+            panel.note(said)
+    return policy
 
 
 def _of_another_template(adapter: Path, template: str) -> str | None:
