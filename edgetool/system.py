@@ -50,9 +50,10 @@ def _allowed_cores() -> int:
 
 
 def tune() -> None:
-    """Both of the next two."""
+    """The next three."""
     keep_freed_memory()
     spread_small_products()
+    forget_old_shapes()
 
 
 def keep_freed_memory() -> None:
@@ -78,6 +79,16 @@ def spread_small_products(cpuinfo: Path = Path("/proc/cpuinfo")) -> None:
     """
     if cpuinfo.exists() and "AuthenticAMD" in cpuinfo.read_text(encoding="ascii", errors="replace"):
         os.environ.setdefault("MKL_CBWR", "AUTO")
+
+
+def forget_old_shapes() -> None:
+    """Keep few of the programs that oneDNN makes for each shape of a bfloat16 product.
+
+    A packed row has another length in every step, so that its cache of 1,024 fills with programs
+    that never run again: nano's training grew by 80 MiB a step on a CPU with AVX512-BF16. oneDNN
+    reads the variable at its first product. What the user has set stays.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edgetool.system import spread_small_products, without_amx
+from edgetool.system import forget_old_shapes, spread_small_products, without_amx
 
 
 def told_mkl(vendor: str, folder: Path) -> str | None:
@@ -39,6 +39,17 @@ def test_a_system_without_cpuinfo_is_left_alone(
 
 
 @pytest.mark.parametrize(("built", "repacks"), [(b"AMX_INT8 = 1 | SSE3 = 1", False), (b"", True)])
+def test_onednn_keeps_few_programs_unless_the_user_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "7")
+    forget_old_shapes()
+    assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "7"
+    monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY")
+    forget_old_shapes()
+    assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "32"
+
+
 def test_llama_cpp_keeps_off_amx_where_it_was_built_with_it(
     built: bytes, repacks: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
