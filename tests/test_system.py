@@ -38,7 +38,6 @@ def test_a_system_without_cpuinfo_is_left_alone(
     assert "MKL_CBWR" not in os.environ
 
 
-@pytest.mark.parametrize(("built", "repacks"), [(b"AMX_INT8 = 1 | SSE3 = 1", False), (b"", True)])
 def test_onednn_keeps_few_programs_unless_the_user_says_otherwise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -50,6 +49,7 @@ def test_onednn_keeps_few_programs_unless_the_user_says_otherwise(
     assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "32"
 
 
+@pytest.mark.parametrize(("built", "repacks"), [(b"AMX_INT8 = 1 | SSE3 = 1", False), (b"", True)])
 def test_llama_cpp_keeps_off_amx_where_it_was_built_with_it(
     built: bytes, repacks: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
