@@ -30,7 +30,7 @@ def test_importing_edgetool_loads_nothing_heavy():
         "import sys, edgetool; print([m for m in ('torch', 'numpy', 'typer') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "set()\n"
+    assert done.stdout == "[]\n"
 
 
 def test_the_example_of_the_docs_makes_a_call(nano_gguf, tmp_path):
