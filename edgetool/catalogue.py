@@ -140,8 +140,8 @@ def card_of(model: str) -> Card | None:
     is_model = (Path(model) / "config.json").is_file()
     if model == NANO and is_model:
         raise UsageError(
-            f"{NANO} is the embedded default, and a model lies in ./{NANO}; write ./{NANO} for "
-            "that one, or rename the folder"
+            f"{NANO} names the embedded model, but there is a model in ./{NANO} too; write "
+            f"./{NANO} for that one, or rename the folder"
         )
     return None if is_model else find(model)
 

@@ -72,7 +72,7 @@ def run_init(
     if out.exists() and not force:
         raise UsageError(f"{out} is there already; add --force to replace it, or name another")
     if recipe is not None and recipe not in RECIPES:
-        raise UsageError(f"--recipe {recipe}: known: {', '.join(RECIPES)}")
+        raise UsageError(f"--recipe {recipe}: unknown; known: {', '.join(RECIPES)}")
     chosen = model or (PAPER_MODELS[0] if recipe else NANO)
     catalogue.require_trainable(chosen)
     if recipe and chosen not in PAPER_MODELS:

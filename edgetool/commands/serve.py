@@ -119,7 +119,7 @@ def run_serve(
     host, port = host or HOST, PORT if port is None else port
     require_key(host, api_key)
     if offer_tools and tools is None:
-        raise UsageError("--offer-tools: there are none to offer; name them with --tools FILE")
+        raise UsageError("--offer-tools: no tools are given; name them with --tools FILE")
     binary = binary_of(engine)
     offered = tools_from(tools)
     with bind(host, port) as listening:

@@ -137,7 +137,7 @@ def open_runtimes(
     if re.match(r"https?://", target):
         if thinking:
             raise UsageError(
-                f"{target}: --thinking is for models here; an endpoint has its own way"
+                f"{target}: --thinking works for local models only; leave it out for an endpoint"
             )
         yield Held(model or "", _endpoint(target, model, base))
     elif path.suffix == ".gguf":

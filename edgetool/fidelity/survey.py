@@ -235,7 +235,7 @@ def _require_rows(rows: HeldOut, merge_into: str | None, max_drop: float | None)
         known = ", ".join((AUTO, *MERGE_TARGETS))
         raise UsageError(f"--merge-into {merge_into}: is not one of {known}")
     if max_drop is not None and max_drop < 0:
-        raise UsageError(f"--max-drop {max_drop}: points that may be lost, 0 or more")
+        raise UsageError(f"--max-drop {max_drop}: expected a number of points, 0 or more")
     for option, asked in (("--merge-into auto", merge_into == AUTO), ("--max-drop", max_drop)):
         if asked not in (None, False) and not rows.examples:
             raise UsageError(f"{option} needs held-out rows to measure on: {rows.why}")

@@ -174,7 +174,7 @@ class WorkerClient:
             if self._down is not None:
                 raise Busy(f"{self._down}; ask again then", self._down.seconds)
             if len(self._inboxes) >= self._places:
-                raise Busy(f"{len(self._inboxes)} requests are waiting already; ask again later")
+                raise Busy(f"the queue is full ({len(self._inboxes)} requests); retry later")
             number, inbox = next(self._numbers), _Inbox()
             self._inboxes[number] = inbox
             return number, inbox

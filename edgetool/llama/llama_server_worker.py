@@ -279,7 +279,9 @@ class LlamaServerWorker:
                 if hearing.done is not None:
                     self._say({"job": number, "done": asdict(hearing.done)})
                     return
-        raise EngineError("llama-server said no end of the completion; ask again")
+        raise EngineError(
+            "llama-server stopped before the end of the completion; send the request again"
+        )
 
 
 def _why(reply: httpx.Response) -> str:

@@ -45,7 +45,7 @@ def _json(body: bytes) -> JsonObject:
     if not isinstance(value, dict):
         raise BadRequest("the body must be a JSON object")
     if "\\ud" in text.lower() and _half_a_character(value):
-        raise BadRequest("the body holds half a character (a lone surrogate), which no text has")
+        raise BadRequest("the body is not valid text: it holds half a character (a lone surrogate)")
     return value
 
 

@@ -124,7 +124,9 @@ async def _write(writer: Writer, job: Job, index: int, on_delta: OnDelta | None)
             if on_delta is not None:
                 await on_delta(index, said, event)
         else:
-            raise EngineError("the engine said no end of the completion; ask again")
+            raise EngineError(
+                "the engine stopped before the end of the completion; send the request again"
+            )
     if event.completion.error is not None:
         raise EngineError(event.completion.error)
     rest = reading.finish(event)

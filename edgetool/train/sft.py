@@ -241,8 +241,8 @@ def no_call_text(syntax: CallSyntax, settings: SFTSettings) -> str:
         return own if makes_no_call(syntax, own) else NO_CALL_TEXT
     if not makes_no_call(syntax, settings.no_call_text):
         raise ConfigError(
-            f"sft.no_call_text = '{settings.no_call_text}': in call syntax '{syntax.NAME}' this is "
-            "no clean way to make no call; leave it out"
+            f"sft.no_call_text = '{settings.no_call_text}': in call syntax '{syntax.NAME}' this "
+            "text does not read back as an answer without a call; leave it out"
         )
     return settings.no_call_text
 

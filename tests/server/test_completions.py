@@ -155,7 +155,7 @@ def test_an_engine_that_says_no_end_has_failed():
             return
             yield
 
-    with pytest.raises(EngineError, match="no end"):
+    with pytest.raises(EngineError, match="before the end of the completion"):
         asyncio.run(write_choices(Silent(), [JOB]))
 
 

@@ -125,8 +125,8 @@ class Prompter:
             differs = prompt != replace(found, thinking=not on)._prompt_text()
         if on and not (opened or differs):
             raise UsageError(
-                "thinking is to be on, but this model's chat template has no switch for it; leave "
-                "--thinking (or `thinking: true`) out"
+                "thinking cannot be switched on: this model's chat template has no switch for it; "
+                "leave --thinking (or `thinking: true`) out"
             )
         if not (on or opened):
             return found
