@@ -41,7 +41,7 @@ from edgetool.files import write_text  # noqa: E402
 from edgetool.grammar.gbnf import GBNFMaker  # noqa: E402
 from edgetool.grammar.llguidance import Counting, for_llama  # noqa: E402
 from edgetool.llama.client import WorkerClient  # noqa: E402
-from edgetool.llama.generate import Batch  # noqa: E402
+from edgetool.llama.generate import BatchGenerator  # noqa: E402
 from edgetool.llama.prompt_cache import folder_of, prefill  # noqa: E402
 from edgetool.llama.prompt_lookup import PromptLookup, words_of  # noqa: E402
 from edgetool.llama.protocol import Job  # noqa: E402
@@ -157,7 +157,7 @@ def _write(
         gold = session.syntax.render([ToolCall(call.name, call.arguments) for call in row.calls])
         constraint = Replay(session, gold, constraint)
     lookup = PromptLookup(words_of(row.messages), session.prompter.encode)
-    batch: Batch[str] = Batch(session)
+    batch: BatchGenerator[str] = BatchGenerator(session)
     batch.add(
         row.id,
         prompt,

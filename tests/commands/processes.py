@@ -35,14 +35,14 @@ class Run:
     def __init__(self, popen: subprocess.Popen[str]) -> None:
         self.popen, self.lines = popen, []
 
-    def until(self, part: str) -> str:
-        """The next line that holds `part`."""
+    def until(self, *parts: str) -> str:
+        """The next line that holds one of the parts."""
         assert self.popen.stdout is not None
         for line in self.popen.stdout:
             self.lines.append(line)
-            if part in line:
+            if any(part in line for part in parts):
                 return line.strip()
-        raise AssertionError(f"{part!r} never came:\n{''.join(self.lines)}")
+        raise AssertionError(f"{parts} never came:\n{''.join(self.lines)}")
 
     def interrupt(self, number: int = signal.SIGINT) -> None:
         self.popen.send_signal(number)

@@ -66,7 +66,7 @@ def test_a_run_beside_a_live_one_is_refused_and_the_live_one_is_unharmed(
             assert f"in use by process {run.popen.pid} (" in said
             assert f"kill {run.popen.pid}" in said and "--set output_dir=" in said
         run.interrupt(signal.SIGTERM)
-        line = run.until("stopping: ")
+        line = run.until("stopping: ", "then the run ends")  # the latter within a save
         assert "step " in line
         again = run.until("go on with: ").partition("go on with: edgetool ")[2]
         assert run.popen.wait(timeout=60) == 130

@@ -21,7 +21,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from edgetool.calls.types import Example
-from edgetool.train import scoring, step
+from edgetool.rewards import scoring
+from edgetool.train import grpo_step
 from edgetool.train.load import LoadSettings, load_policy
 from edgetool.train.distributed import joined
 from edgetool.train.rows import Row
@@ -41,13 +42,13 @@ settings = GRPOSettings(
     num_generations=4, prompts_per_step=3, num_iterations=2, beta=0.1, max_completion_length=6,
     packed_tokens=1, max_grad_norm=1e9, loss_type="dapo", dynamic_sampling=1,
 )
-real, nothing = step.score, scoring.WeightedReward("none", 1.0, lambda parsed, row: 0.0)
+real, nothing = grpo_step.score, scoring.WeightedReward("none", 1.0, lambda parsed, row: 0.0)
 def by_text(text, *rest, **options):  # a random model never makes a call
     found = real(text, *rest, **options)
     return dataclasses.replace(found, reward=sum(text.encode()) % 97 / 97)
-step.score = by_text
+grpo_step.score = by_text
 with joined() as ranks:
-    stepper = step.Stepper(policy, rows, [nothing], settings, ranks=ranks)
+    stepper = grpo_step.Stepper(policy, rows, [nothing], settings, ranks=ranks)
     stepper.optimizer = torch.optim.SGD(policy.trainable().values(), lr=1e-5)
     report = stepper.run(0)
     if ranks.first:
