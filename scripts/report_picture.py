@@ -21,7 +21,7 @@ QUIET = (
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
-WIDTH, HEIGHT = 1100, 900  # pixels of the window
+WIDTH, HEIGHT = 1100, 640  # pixels of the window
 
 
 def take(report: Path, picture: Path) -> None:
