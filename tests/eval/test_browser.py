@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 
 import pytest
@@ -12,9 +11,8 @@ from edgetool.calls.types import Example
 from tests.conftest import user
 from tests.eval.conftest import arm
 from tests.eval.test_report import four_arms, write
-from tests.server.browser import Browser
+from tests.server.browser import Browser, program
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -40,10 +38,7 @@ frame.onload = () => {{
 
 @pytest.fixture(scope="module")
 def browser() -> str:
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip(f"no browser found; install one of {', '.join(BROWSERS)}")
-    return found
+    return program()
 
 
 @pytest.fixture

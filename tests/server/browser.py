@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import time
 from pathlib import Path
+
+import pytest
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
@@ -23,6 +26,14 @@ FLAGS = (
 )
 KEYS = {"Enter": 13, "Tab": 9, "Escape": 27, " ": 32, "ArrowDown": 40}
 SECONDS = 90
+
+
+def program() -> str:
+    """A browser's program; a test that needs one skips without it."""
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        pytest.skip(f"no browser found; install one of {', '.join(BROWSERS)}")
+    return found
 
 
 class Browser:

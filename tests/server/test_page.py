@@ -18,7 +18,7 @@ from edgetool.llama.protocol import Delta
 from edgetool.server.page import HEADERS
 from edgetool.server.requests import BadRequest
 from tests.conftest import music_tool, weather_tool
-from tests.server.browser import BROWSERS, Browser
+from tests.server.browser import Browser, program
 from tests.server.scripted import ScriptedWriter
 
 SCRIPTS = ("page.js", "snippets.js", "stream.js", "words.js", "writing.js")
@@ -43,10 +43,7 @@ def url(serving):
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip(f"no browser found; install one of {', '.join(BROWSERS)}")
-    opened = Browser(found, tmp_path_factory.mktemp("profile"))
+    opened = Browser(program(), tmp_path_factory.mktemp("profile"))
     yield opened
     opened.close()
 
