@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from edgetool.commands.export_shipping import write_card
 from edgetool.errors import UsageError
 from edgetool.export.converter import export_converted, find_script
 from edgetool.export.receipt import ExportedFile
@@ -41,6 +42,7 @@ def run_converted(
             policy_dtype=subject.policy_dtype,
             template=subject.template,
         )
+    write_card(subject, out, console)
     for file in files:
         console.print(f"{file.path}  {file.size / 2**20:.1f} MB  sha256 {file.sha256[:12]}…")
     console.print("not measured: another script wrote them; try them out with edgetool eval")

@@ -10,7 +10,7 @@ from rich.console import Console
 from edgetool.calls import syntaxes
 from edgetool.calls.types import Tool
 from edgetool.export import card
-from edgetool.export.gguf.writer import Plan
+from edgetool.export.gguf.metadata import describe
 from edgetool.export.lm_studio import lay_out
 from edgetool.export.model_folder import ModelFolder
 from edgetool.export.ollama.modelfile import modelfile, write_modelfile
@@ -53,7 +53,7 @@ def ship(
 ) -> None:
     """What is written beside files that were not rejected."""
     plan, good = subject.plan(), [file for file in files if not file.rejected]
-    _card(subject, plan, out, console)
+    write_card(subject, out, console)
     if not good:
         return
     if ollama:
@@ -71,26 +71,28 @@ def ship(
             console.print(f"LM Studio: {path}")
 
 
-def _card(subject: Subject, plan: Plan, out: Path, console: Console) -> None:
+def write_card(subject: Subject, out: Path, console: Console) -> None:
+    """The model card of what the receipt in `out` lists. A card that is not ours stays."""
     path = out / card.FILE
     if path.exists() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
         console.print(f"{path} is not ours and stays as it is; no model card was written")
         return
-    card.write_card(out, _origin(subject, plan), read_receipt(out / FILE))
+    card.write_card(out, _origin(subject), read_receipt(out / FILE))
 
 
-def _origin(subject: Subject, plan: Plan) -> card.Origin:
-    named = plan.call_syntax
-    syntax = syntaxes.get(named) if named else syntaxes.detect(plan.chat_template)
+def _origin(subject: Subject) -> card.Origin:
+    named = subject.call_syntax
+    syntax = syntaxes.get(named) if named else syntaxes.detect(subject.chat_template().text)
+    metadata = describe(ModelFolder.open(subject.base), 0, name=None, finetune=subject.finetune)
     config = subject.run.config if subject.run else None
-    base = config.model if config and not Path(config.model).exists() else plan.metadata.base
+    base = config.model if config and not Path(config.model).exists() else metadata.base
     method = None
     if subject.run:
         method = "sft" if subject.run.verb == SFT else "grpo"
     return card.Origin(
-        name=plan.metadata.name,
+        name=metadata.name,
         base=base,
-        license=plan.metadata.license,
+        license=metadata.license,
         rows=_name(config.data.train) if config else None,
         method=method,
         syntax=syntax.NAME,

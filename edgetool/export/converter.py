@@ -67,7 +67,8 @@ def export_converted(
     """
     chosen = choose(quants)
     weights = TrainedWeights.open(base, adapter, merge_into, policy_dtype)
-    used = weights.base.choose_template(template).text
+    chosen_template = weights.base.choose_template(template)
+    used = chosen_template.text
     if adapter and merge_into == "nf4":
         _require_known_layers(weights)
     targets = {quant: out_dir / f"model.{quant.name}.gguf" for quant in chosen}
@@ -88,6 +89,8 @@ def export_converted(
             "converter": {"path": str(script), "sha256": sha256_of(script)},
             "texts_with_other_tokens": len(mismatches),
             "measured": [],
+            "held_out": {"why": f"{script.name} wrote them"},
+            "chat_template": chosen_template.name,
         }
         publish(out_dir, parts, exported, source, notes)
     return exported, mismatches

@@ -31,8 +31,21 @@ def test_the_refusal_names_the_option_and_the_option_helps(
     script = write_script(tmp_path / "llama.cpp", CONVERT)
     (file,) = run_export(str(unknown), ExportOptions(out=out, converter=script.parent), console)
     assert file.path == out / "model.Q4_K_M.gguf"  # the default here, too
-    assert sorted(path.name for path in out.iterdir()) == [file.path.name, "receipt.json"]
+    assert {path.name for path in out.iterdir()} == {file.path.name, "receipt.json", "README.md"}
     assert "not measured: another script wrote them" in console.text
+
+
+def test_the_model_card_names_all_files_of_the_folder(
+    tiny_model: Path, tmp_path: Path, console: Said
+) -> None:
+    out, script = tmp_path / "out", write_script(tmp_path / "llama.cpp", CONVERT)
+    plain = ExportOptions(out=out, quants=("F16",), rows=0)
+    run_export(str(tiny_model), plain, console)
+    converted = ExportOptions(out=out, quants=("Q8_0",), converter=script)
+    run_export(str(tiny_model), converted, console)
+    card = (out / "README.md").read_text()
+    assert "`model.F16.gguf`" in card and "`model.Q8_0.gguf`" in card
+    assert f"Not measured: {script.name} wrote them." in card
 
 
 def test_a_run_on_an_unknown_base_is_refused_before_it_is_loaded(
