@@ -153,9 +153,8 @@ class GrammarConstraint(Counting):
         self._consume(token)
         if not self._bounded or token in self._ender.stops or self._can_end(remaining):
             self._loops.note(token)
-            if self._loops.looping and token not in self._ender.stops:
-                self._end(remaining)
-            return token
+            if not self._loops.looping or token in self._ender.stops:
+                return token
         self._matcher.rollback(1)
         self._thought = before
         self._end(remaining + 1)

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from edgetool.calls.types import JsonObject
 from edgetool.grammar.llguidance import for_llama
-from edgetool.grammar.loops import MAX_DIGITS, PERIOD, REPEATED, Loops
+from edgetool.grammar.loops import COUNTED, MAX_DIGITS, PERIOD, REPEATED, Counts, Loops
 from edgetool.llama.client import WorkerClient
 from edgetool.llama.session import LlamaSession
 
@@ -49,6 +49,43 @@ def test_what_counts_up_or_repeats_for_a_while_is_none() -> None:
     assert not noted(*(int(sign) for n in range(600) for sign in f"{n:b}")).looping
 
 
+def counted(text: str, size: int = 3) -> int:
+    counts = Counts()
+    for i in range(0, len(text), size):
+        counts.read(text[i : i + size].encode())
+    return counts.longest
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 10_000])
+@pytest.mark.parametrize(
+    "item",
+    [
+        lambda n: f"{n}, ",
+        lambda n: f"{-n}, ",
+        lambda n: f"{n / 8}, ",
+        lambda n: f"{n * n + 3}, ",
+        lambda n: f'"file {n}", ',
+        lambda n: f'{{"id": {n}, "x": 5, "y": {9 - n}}}, ',
+    ],
+)
+def test_numbers_that_only_rise_or_fall_are_a_count(item: Callable[[int], str], size: int) -> None:
+    numbers = item(1).count("y") * 2 + 1  # an item
+    items = 40
+    # the first two of each place say where it goes, and nothing comes before the very first
+    assert counted("".join(map(item, range(1, items + 1))), size) >= numbers * (items - 3)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ", ".join(str(n * 7919 % 97) for n in range(500)),  # up and down
+        ", ".join(f"{'abcdefghi'[n * 7919 % 97 % 9]}{n}" for n in range(500)),  # other words
+    ],
+)
+def test_a_list_of_numbers_that_go_nowhere_is_no_count(text: str) -> None:
+    assert counted(text) < 20
+
+
 def written(session: LlamaSession, schema: JsonObject, wish: str, limit: int = 1000) -> str:
     """What a model writes for a schema that wants one text again and again."""
     constraint = for_llama(session).for_schema(schema)
@@ -56,7 +93,8 @@ def written(session: LlamaSession, schema: JsonObject, wish: str, limit: int = 1
     for remaining in range(limit - 1, -1, -1):
         logits = np.zeros(vocabulary.size, np.float32)
         for rank, token in enumerate(wishes):
-            logits[token] = 100 - (rank - len(tokens)) % len(wishes)
+            wanted = 100 - (rank - len(tokens)) % len(wishes)
+            logits[token] = max(logits[token], wanted)
         token = constraint.advance(int(constraint.mask(logits).argmax()), remaining)
         tokens.append(token)
         if token in vocabulary.stop_ids:
@@ -98,6 +136,41 @@ def test_a_string_or_a_list_that_loops_is_closed(
     value = json.loads(written(session, schema, wish))
     jsonschema_rs.validate(schema, value)
     assert len(json.dumps(value)) >= REPEATED
+
+
+NUMBERS: JsonObject = {"type": "array", "items": {"type": "integer"}}
+
+
+def counting(last: int) -> str:
+    return f"[{', '.join(map(str, range(1, last + 1)))}]"
+
+
+@pytest.mark.parametrize(
+    ("schema", "end"),
+    [
+        (NUMBERS, COUNTED + 2),
+        ({**NUMBERS, "minItems": COUNTED + 9}, COUNTED + 9),
+    ],
+)
+def test_a_list_that_counts_up_is_closed(
+    session: LlamaSession, schema: JsonObject, end: int
+) -> None:
+    numbers = json.loads(written(session, schema, counting(999), limit=4000))
+    jsonschema_rs.validate(schema, numbers)
+    assert len(numbers) == end
+    assert numbers[: COUNTED + 2] == list(range(1, COUNTED + 3))
+
+
+def test_a_list_of_objects_that_counts_up_is_closed(session: LlamaSession) -> None:
+    item = {"type": "object", "properties": {"id": {"type": "integer"}}, "required": ["id"],
+            "additionalProperties": False}  # fmt: skip
+    wish = "[" + ", ".join(f'{{"id": {n}}}' for n in range(400)) + "]"
+    ids = json.loads(written(session, {"type": "array", "items": item}, wish, limit=4000))
+    assert [one["id"] for one in ids] == list(range(COUNTED + 2))
+
+
+def test_a_list_that_counts_to_a_hundred_is_kept(session: LlamaSession) -> None:
+    assert written(session, NUMBERS, counting(100)) == counting(100)
 
 
 class Answer(BaseModel):
