@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 from edgetool.calls.json_text import dumps
 from edgetool.calls.prompt.stream import CallStream
 from edgetool.calls.syntaxes import CallSyntax
-from edgetool.calls.tools.validation import fault
+from edgetool.calls.tools.validation import answer_fault, fault
 from edgetool.calls.types import ToolCall
 from edgetool.errors import EngineError
 from edgetool.llama.protocol import NONE, Delta, Done, Event, Job, Writer
@@ -35,6 +35,7 @@ class Choice:
     done     what the engine says of it; `drafted` of its tokens were guessed and confirmed
     faults   why a call does not fit its tool's schema, by its place among the calls. A grammar
              leaves some keywords open (see calls.schema.tree), and without one any may fail
+    misfit   why the text is not of the schema it was asked for, likewise
     """
 
     index: int
@@ -44,6 +45,7 @@ class Choice:
     done: Done
     drafted: int = 0
     faults: Mapping[int, str] = field(default_factory=dict)
+    misfit: str | None = None
 
 
 class Reading:
@@ -135,7 +137,9 @@ async def _write(writer: Writer, job: Job, index: int, on_delta: OnDelta | None)
     reason = finish_reason(event, called=bool(reading.calls), valued=job.schema is not None)
     calls, words = tuple(reading.calls), "".join(reading.words)
     found = {i: why for i, call in enumerate(calls) if (why := fault(call, job.tools)) is not None}
-    return Choice(index, words, calls, reason, event, drafted, found)
+    asked = None if calls or reason == LENGTH else job.schema  # half a value says so itself
+    misfit = None if asked is None else answer_fault(words, asked)
+    return Choice(index, words, calls, reason, event, drafted, found, misfit)
 
 
 def finish_reason(done: Done, *, called: bool, valued: bool = False) -> str:

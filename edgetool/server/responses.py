@@ -2,7 +2,8 @@
 
 Beyond OpenAI there is `usage.edgetool`: how many tokens had no alternative or were guessed and
 confirmed, and how many forward passes that left. A choice with a call that does not fit its tool's
-schema has `edgetool.invalid_calls`: which one, and why. In a stream its last chunk has it.
+schema has `edgetool.invalid_calls`: which one, and why. One whose text does not fit the schema of
+`response_format` has `edgetool.invalid_content`: why. In a stream its last chunk has it.
 """
 
 from __future__ import annotations
@@ -133,11 +134,14 @@ def usage(choices: Sequence[Choice]) -> JsonObject:
 def _verdict(choice: Choice) -> JsonObject:
     """What is said of a choice beyond OpenAI's words; nothing of most.
 
-    invalid_calls   its calls that do not fit their schemas
-    shortened       it was brought to an end: max_tokens was near, or it repeated itself
+    invalid_calls     its calls that do not fit their schemas
+    invalid_content   why its text does not fit the schema it was asked for
+    shortened         it was brought to an end: max_tokens was near, or it repeated itself
     """
     found = [{"index": index, "reason": reason} for index, reason in choice.faults.items()]
     extra: JsonObject = {"invalid_calls": found} if found else {}
+    if choice.misfit is not None:
+        extra["invalid_content"] = {"reason": choice.misfit}
     if choice.done.completion.shortened:
         extra["shortened"] = True
     return {"edgetool": extra} if extra else {}

@@ -151,7 +151,7 @@ def test_a_prompt_that_is_too_long_is_the_askers_fault(writer: WorkerClient):
 
 def test_a_schema_no_grammar_can_hold_is_the_askers_fault(writer: WorkerClient):
     with pytest.raises(UsageError, match="cannot be held by a grammar"):
-        asyncio.run(do(writer, Job(ASKED, schema={"type": "string", "pattern": "(?=x)y"})))
+        asyncio.run(do(writer, Job(ASKED, schema={"type": "string", "pattern": "("})))
 
 
 def test_a_file_that_is_no_model_is_said_before_anything_is_served(tmp_path: Path):

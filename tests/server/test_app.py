@@ -115,6 +115,17 @@ def test_a_response_format_is_kept_to(client):
     jsonschema_rs.validate(POINT, json.loads(done.choices[0].message.content))
 
 
+def test_what_a_response_format_leaves_open_is_checked_behind(client, url):
+    draw = {"type": "array", "items": {"enum": [1, 2]}, "maxItems": 2, "contains": {"const": 3}}
+    form = {"type": "json_schema", "json_schema": {"name": "draw", "schema": draw}}
+    done = complete(client, response_format=form)
+    assert set(json.loads(done.choices[0].message.content)) <= {1, 2}  # what the grammar holds
+    assert done.choices[0].edgetool["invalid_content"]["reason"]
+    asked = {"model": "any", "messages": HELLO, "response_format": form, "max_tokens": 150}
+    chunks = [one.choices[0] for one in client.chat.completions.create(stream=True, **asked)]
+    assert chunks[-1].finish_reason == "stop" and chunks[-1].edgetool["invalid_content"]["reason"]
+
+
 def test_a_response_format_leaves_calls_possible(client, tools):
     form = {"type": "json_schema", "json_schema": {"name": "point", "schema": POINT}}
     kinds = set()

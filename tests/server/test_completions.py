@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from edgetool.calls import syntaxes
+from edgetool.calls.tools.validation import answer_fault
 from edgetool.calls.types import Tool, ToolCall
 from edgetool.errors import Busy, EngineError
 from edgetool.llama.protocol import NONE, Done, Job
@@ -201,3 +202,34 @@ def test_a_call_that_only_a_check_behind_the_grammar_refuses_is_named(numbers, f
         [invalid] = shown["edgetool"]["invalid_calls"]
         assert invalid["index"] == 0 and invalid["reason"].startswith("numbers: ")
         assert ChatReply("m").closing(choice)["choices"][0]["edgetool"] == shown["edgetool"]
+
+
+NUMBERS = DRAW.parameters["properties"]["numbers"]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [("[1, 2]", "None of"), ("[1, 7]", None), ("[1", "it is no JSON value")],
+)
+def test_content_that_only_a_check_behind_the_grammar_refuses_is_named(text, why):
+    writer = ScriptedWriter(lambda job: [text])
+    [choice] = asyncio.run(write_choices(writer, [Job(user("draw"), schema=NUMBERS)]))
+    shown = ChatReply("m").whole([choice])["choices"][0]
+    assert ("edgetool" in shown) == (why is not None)
+    if why is not None:
+        assert shown["edgetool"]["invalid_content"]["reason"].startswith(why)
+        assert ChatReply("m").closing(choice)["choices"][0]["edgetool"] == shown["edgetool"]
+
+
+def test_a_content_schema_that_refers_to_itself_is_checked_whole():
+    tree = {"$defs": {"node": {"type": "object", "required": ["next"], "properties": {"next": {
+        "anyOf": [{"$ref": "#/$defs/node"}, {"const": 7}]}}}}, "$ref": "#/$defs/node"}  # fmt: skip
+    assert answer_fault('{"next": {"next": 7}}', tree) is None
+    assert answer_fault('{"next": {"next": 8}}', tree) is not None
+
+
+def test_calls_in_place_of_the_content_are_no_misfit():
+    writer = ScriptedWriter(lambda job: [HERMES.render([ToolCall("draw", {"numbers": [7]})])])
+    job = Job(user("draw"), (DRAW,), schema=NUMBERS)
+    [choice] = asyncio.run(write_choices(writer, [job]))
+    assert choice.calls and choice.misfit is None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from edgetool.calls.json_text import dumps
-from edgetool.calls.schema.tree import of_tool, unknown_arguments
+from edgetool.calls.json_text import INVALID, dumps, loads
+from edgetool.calls.schema.parts import SchemaError
+from edgetool.calls.schema.tree import of_answer, of_tool, unknown_arguments
 from edgetool.calls.tools.json_schema import validator
 from edgetool.calls.types import JsonObject, Tool, ToolCall
 from edgetool.errors import UsageError
@@ -25,16 +26,22 @@ def validators(tool: Tool) -> tuple[Any, ...]:
 
     Raises UsageError for a schema that no engine can check.
     """
-    if '"$ref"' not in (text := dumps(tool.parameters)) and 'Ref"' not in text:
-        return (validator(tool.parameters),)
     tree = of_tool(tool)
-    found = [validator(tree.arguments())]
+    return _with_normal_form(tool.parameters, tree.arguments, lambda: tree.broken)
+
+
+def _with_normal_form(
+    schema: JsonObject, form: Callable[[], JsonObject], broken: Callable[[], object] = tuple
+) -> tuple[Any, ...]:
+    if '"$ref"' not in (text := dumps(schema)) and 'Ref"' not in text:
+        return (validator(schema),)
+    found = validator(form())
     try:
-        return (validator(tool.parameters), *found)
+        return validator(schema), found
     except UsageError:
-        if tree.broken:
+        if broken():
             raise
-        return tuple(found)
+        return (found,)
 
 
 def misfit(arguments: JsonObject, tool: Tool) -> Any:
@@ -42,10 +49,7 @@ def misfit(arguments: JsonObject, tool: Tool) -> Any:
 
     Raises UsageError for a schema that no engine can check, ValueError for a value it cannot hold.
     """
-    for one in validators(tool):
-        if not one.is_valid(arguments):
-            return next(one.iter_errors(arguments))
-    return None
+    return _first_problem(arguments, validators(tool))
 
 
 def call_fits(call: ToolCall, tools: Iterable[Tool]) -> bool:
@@ -81,7 +85,27 @@ def fault(call: ToolCall, tools: Sequence[Tool]) -> str | None:
         problem = misfit(call.arguments, tool)
     except (UsageError, ValueError) as error:
         return f"the arguments cannot be checked: {error}"
-    if problem is None:
-        return None
+    return None if problem is None else _placed(problem)
+
+
+def answer_fault(text: str, schema: JsonObject) -> str | None:
+    """Why an answer is no JSON value of the schema it was asked for; None where it is one."""
+    value = loads(text)
+    if value is INVALID:
+        return "it is no JSON value"
+    try:
+        checks = _with_normal_form(schema, lambda: of_answer(schema))
+        problem = _first_problem(value, checks)
+    except (UsageError, SchemaError, ValueError) as error:
+        return f"it cannot be checked: {error}"
+    return None if problem is None else _placed(problem)
+
+
+def _first_problem(value: Any, checks: Iterable[Any]) -> Any:
+    failed = (next(one.iter_errors(value)) for one in checks if not one.is_valid(value))
+    return next(failed, None)
+
+
+def _placed(problem: Any) -> str:
     where = ".".join(map(str, problem.instance_path))
     return f"{where}: {problem.message}" if where else str(problem.message)
