@@ -27,7 +27,13 @@ from pydantic import BeforeValidator, TypeAdapter, ValidationError
 from edgetool.data.sources import DEMO
 from edgetool.errors import ConfigError, UsageError
 from edgetool.train.foreign_keys import FOREIGN, advice, in_section
-from edgetool.train.settings import GRPOSettings, LoraSettings, RewardSettings, SFTSettings
+from edgetool.train.settings import (
+    GRPOSettings,
+    LoraSettings,
+    RewardSettings,
+    RolloutSettings,
+    SFTSettings,
+)
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,7 @@ class Config:
     data          the rows
     lora          the adapter
     grpo          `edgetool train`
+    rollout       who writes its completions
     sft           `edgetool sft`, a warm start
     attn_implementation   of the training pass: sdpa, or flex_attention, which skips what a
                   completion does not see (NVIDIA GPU)
@@ -91,6 +98,7 @@ class Config:
     rewards: dict[str, Reward] = field(default_factory=lambda: {"paper": RewardSettings()})
     lora: LoraSettings = field(default_factory=LoraSettings)
     grpo: GRPOSettings = field(default_factory=GRPOSettings)
+    rollout: RolloutSettings = field(default_factory=RolloutSettings)
     sft: SFTSettings = field(default_factory=SFTSettings)
 
     def dump(self) -> str:
@@ -232,7 +240,13 @@ def key_hint(key: str, prefix: str, known: Sequence[str]) -> str:
     return f"known: {', '.join(known)}; `edgetool config` says what they do"
 
 
-_SECTIONS = {"data": DataSettings, "lora": LoraSettings, "grpo": GRPOSettings, "sft": SFTSettings}
+_SECTIONS = {
+    "data": DataSettings,
+    "lora": LoraSettings,
+    "grpo": GRPOSettings,
+    "rollout": RolloutSettings,
+    "sft": SFTSettings,
+}
 
 
 def homes_of(name: str) -> str:

@@ -10,9 +10,15 @@ import pytest
 from edgetool.config import Config, DataSettings, build_config
 from edgetool.errors import ConfigError
 from edgetool.train.foreign_keys import FOREIGN, advice
-from edgetool.train.settings import GRPOSettings, LoraSettings, SFTSettings
+from edgetool.train.settings import GRPOSettings, LoraSettings, RolloutSettings, SFTSettings
 
-SECTIONS = {"data": DataSettings, "lora": LoraSettings, "grpo": GRPOSettings, "sft": SFTSettings}
+SECTIONS = {
+    "data": DataSettings,
+    "lora": LoraSettings,
+    "grpo": GRPOSettings,
+    "rollout": RolloutSettings,
+    "sft": SFTSettings,
+}
 MINIMAL = {"model": "nano", "output_dir": "runs/x"}
 
 
@@ -59,7 +65,7 @@ def test_a_foreign_key_is_answered_with_what_to_write(name: str, section: str | 
         ({"grpo": {"r": 8}}, "'grpo.r'; write lora.r"),
         ({"sft": {"warmup_ratio": 0.1}}, "write sft.warmup_steps (counted in steps: "),
         ({"per_device_train_batch_size": 8}, "write grpo.prompts_per_step (prompts in one"),
-        ({"use_vllm": True}, "the policy writes its completions itself; leave it out"),
+        ({"use_vllm": True}, "write rollout.engine (torch, llama or openai)"),
         ({"warmup_ration": 0.1}, "for warmup_ratio: write grpo.warmup_steps"),
         ({"num_generation": 8}, "for num_generations: write grpo.num_generations"),
         ({"grpo": {"report_to": "tensorboard"}}, "expected a list, such as [tensorboard]"),

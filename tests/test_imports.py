@@ -52,6 +52,8 @@ ALLOWED = {
         "calls", "data", "train", "export", "llama", "eval",
     },
 }  # fmt: skip
+# The one way from training to the laptop's side: rollouts in llama.cpp.
+EXCEPTIONS = {"train/engines/llama.py": {"export", "llama"}}
 TORCH_FREE = (
     "calls", "data", "rewards", "runtime", "grammar", "llama", "server", "chat", "config",
     "catalogue",
@@ -81,7 +83,8 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if part_of(path) in ALLO
 def test_imports_run_one_way(path):
     part = part_of(path)
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    assert imported_parts(tree) - {part} <= ALLOWED[part]
+    own = {part} | EXCEPTIONS.get(path.relative_to(PACKAGE).as_posix(), set())
+    assert imported_parts(tree) - own <= ALLOWED[part]
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from edgetool.calls.types import Example
     from edgetool.config import Config
+    from edgetool.train.engines import RolloutEngine
     from edgetool.train.loop import TrainResult
     from edgetool.train.policy import Policy
 
@@ -82,7 +83,8 @@ def run_training(
     with loading(shown):
         from edgetool.commands.reward import weighted_rewards
         from edgetool.commands.training import adapter_to_start_from, run_method
-        from edgetool.run_folder import TRAIN
+        from edgetool.run_folder import TRAIN, RunFolder
+        from edgetool.train.engines import Rollouts, open_engine
         from edgetool.train.loop import train as grpo
         from edgetool.train.progress import Panel
         from edgetool.train.run_lock import RunLock
@@ -90,7 +92,14 @@ def run_training(
     weighted = weighted_rewards(config.rewards)
 
     def method(policy: Policy, examples: Sequence[Example], **options: Any) -> TrainResult:
-        return grpo(policy, examples, weighted, config.grpo, **options)
+        def opened(policy: Policy, tokens: int, completions: int) -> RolloutEngine:
+            folder = Path(config.output_dir)
+            template = RunFolder(folder).kept_template or config.template
+            rollouts = Rollouts(folder, tokens, completions, config.load_in_4bit, template)
+            panel.activity.begin(f"opening the rollout engine '{config.rollout.engine}'")
+            return open_engine(policy, config.rollout, rollouts, options["ranks"])
+
+        return grpo(policy, examples, weighted, config.grpo, open_engine=opened, **options)
 
     panel = Panel(shown, config.grpo.logging_steps)
     with RunLock(Path(config.output_dir), panel.note):

@@ -6,6 +6,8 @@ general.type = adapter, adapter.type = lora, adapter.lora.alpha
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgetool.errors import ModelError
@@ -14,6 +16,7 @@ from edgetool.export.gguf.writer import Plan
 from edgetool.export.lora import LoraPair
 from edgetool.export.plan import make_plan
 from edgetool.export.receipt import ExportedFile
+from edgetool.export.safetensors_io import Floats
 from edgetool.export.weights import TrainedWeights
 from edgetool.files import building_files, require_space, sha256_of, writing
 
@@ -36,39 +39,60 @@ def export_adapter(
     Raises ModelError when the adapter does not fit the base or the base cannot become GGUF.
     """
     weights = TrainedWeights.open(base, adapter, "base")
-    plan = make_plan(weights, name=None, finetune=finetune, template=template)
-    names = {source: name for name, source in plan.sources.items()}
+    layout = AdapterLayout.of(weights, finetune=finetune, template=template)
     pairs = dict(weights.adapter.pairs) if weights.adapter else {}
     alpha = _alpha(pairs, adapter)
     with writing(out_dir):
         out_dir.mkdir(parents=True, exist_ok=True)
         require_space(out_dir, FLOAT32 * sum(_size(pair) for pair in pairs.values()))
         with building_files([out_dir / FILE]) as (part,):
-            _write(part, plan, pairs, names, alpha)
+            matrices = {name: (pair.down.read(), pair.up.read()) for name, pair in pairs.items()}
+            layout.write(part, matrices, alpha)
     target = out_dir / FILE
     counts = {"F32": 2 * len(pairs)}
     return ExportedFile(target, KIND, target.stat().st_size, sha256_of(target), counts)
 
 
-def _write(
-    part: Path, plan: Plan, pairs: dict[str, LoraPair], names: dict[str, str], alpha: float
-) -> None:
-    from gguf import GGUFWriter
+@dataclass(frozen=True)
+class AdapterLayout:
+    """Where the matrices of a base model's adapters stand in GGUF.
 
-    writer = GGUFWriter(part, plan.architecture.name)
-    writer.add_type("adapter")
-    writer.add_name(plan.metadata.name)
-    writer.add_string("adapter.type", "lora")
-    writer.add_float32("adapter.lora.alpha", alpha)
-    for source, pair in pairs.items():
-        name = names[source]
-        up = to_ggml_layout(name, pair.up.read(), plan.architecture, plan.shape)
-        writer.add_tensor(f"{name}.lora_a", pair.down.read())
-        writer.add_tensor(f"{name}.lora_b", up)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    names   GGUF name of a tensor by its transformers name
+    """
+
+    plan: Plan
+    names: Mapping[str, str]
+
+    @classmethod
+    def of(
+        cls, weights: TrainedWeights, *, finetune: str | None = None, template: str | None = None
+    ) -> AdapterLayout:
+        plan = make_plan(weights, name=None, finetune=finetune, template=template)
+        return cls(plan, {source: name for name, source in plan.sources.items()})
+
+    def write(
+        self, path: Path, matrices: Mapping[str, tuple[Floats, Floats]], alpha: float
+    ) -> None:
+        """Write A [r, in] and B [out, r] of each tensor, by its transformers name."""
+        from gguf import GGUFWriter
+
+        plan = self.plan
+        writer = GGUFWriter(path, plan.architecture.name)
+        try:
+            writer.add_type("adapter")
+            writer.add_name(plan.metadata.name)
+            writer.add_string("adapter.type", "lora")
+            writer.add_float32("adapter.lora.alpha", alpha)
+            for source, (down, up) in matrices.items():
+                name = self.names[source]
+                writer.add_tensor(f"{name}.lora_a", down)
+                up = to_ggml_layout(name, up, plan.architecture, plan.shape)
+                writer.add_tensor(f"{name}.lora_b", up)
+            writer.write_header_to_file()
+            writer.write_kv_data_to_file()
+            writer.write_tensors_to_file()
+        finally:
+            writer.close()
 
 
 def _alpha(pairs: dict[str, LoraPair], where: Path) -> float:

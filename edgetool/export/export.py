@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from edgetool.activity import Working, silently
 from edgetool.errors import UsageError
+from edgetool.export.adapter_gguf import AdapterLayout
 from edgetool.export.gguf.quantize import Quant, get_quant
 from edgetool.export.gguf.writer import GgufFile, Plan
+from edgetool.export.lora import Adapter
 from edgetool.export.parity import measure_tokens, require_same_tokens
 from edgetool.export.plan import make_plan, read_blocks
 from edgetool.export.receipt import (
@@ -24,7 +26,15 @@ from edgetool.export.receipt import (
 )
 from edgetool.export.safetensors_io import Floats
 from edgetool.export.weights import MERGE_INTO, TrainedWeights
-from edgetool.files import claiming, part_path, publish_sealed, require_space, sha256_of, writing
+from edgetool.files import (
+    building_files,
+    claiming,
+    part_path,
+    publish_sealed,
+    require_space,
+    sha256_of,
+    writing,
+)
 
 QUANT = "Q4_K_M"
 REFERENCE = "F16"  # written for a measurement, and removed when nobody asked for it
@@ -112,6 +122,33 @@ def export_gguf(
                 measured["tokens"] = tokens
             publish(out_dir, parts, exported, source, measured)
     return exported
+
+
+def export_base(
+    base: Path,
+    target: Path,
+    quant: str,
+    *,
+    merge_into: str = MERGE_INTO,
+    policy_dtype: str = "float32",
+    template: str | None = None,
+) -> AdapterLayout:
+    """Write the base that a policy's adapter adds to as `target`, for an engine to load beside it.
+
+    merge_into   as for `TrainedWeights`; nf4: rounded as the policy's base is
+
+    Returns how adapters of it are laid out. Raises as `export_gguf` does.
+    """
+    stored = TrainedWeights.open(base, None, merge_into, policy_dtype)
+    weights = replace(stored, adapter=Adapter(base, {}))
+    layout = AdapterLayout.of(weights, template=template)
+    kind = get_quant(quant)
+    with writing(target.parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        require_space(target.parent, layout.plan.estimate(kind))
+        with building_files([target]) as (part,):
+            _write({quant: part}, [kind], layout.plan, weights, {}, silently)
+    return layout
 
 
 def choose(names: Sequence[str]) -> list[Quant]:

@@ -55,6 +55,7 @@ class Engine:
         gpu: bool = False,
     ) -> None:
         require_gguf(path)
+        self.path = path
         if min(context, sequences, threads or 1) < 1:
             raise UsageError(
                 f"context, sequences and threads must be at least 1, got {context}, {sequences} "
@@ -73,6 +74,7 @@ class Engine:
         self._chunks: list[list[int]] = [[] for _ in range(sequences)]  # prompt tokens to reuse
         self._length = [0] * sequences  # tokens in the cache
         self.kept = self.decoded = 0
+        self._adapter: Any = None
         self._batch = _Batch(max(CHUNK, sequences))
         self.can_retract = can_retract(self.llama._model.model)
 
@@ -115,6 +117,35 @@ class Engine:
             self._length[sequence] += len(tokens)
         self._decode(entries, [end for several in ends for end in several])
         return [[self._logits(end) for end in several] for several in ends]
+
+    def copy(self, source: int, target: int) -> None:
+        """Have in one sequence what another holds: a prompt that both begin with."""
+        import llama_cpp
+
+        memory = llama_cpp.llama_get_memory(self._ctx)
+        llama_cpp.llama_memory_seq_rm(memory, target, -1, -1)
+        llama_cpp.llama_memory_seq_cp(memory, source, target, -1, -1)
+        self._chunks[target] = list(self._chunks[source])
+        self._length[target] = self._length[source]
+
+    def use_adapter(self, path: Path) -> None:
+        """Add a LoRA adapter, a GGUF file, to the weights in place of the one before.
+
+        Empties the cache. Raises EngineError where llama.cpp refuses it; the one before stays.
+        """
+        import llama_cpp
+
+        with listening() as complaints:
+            adapter = llama_cpp.llama_adapter_lora_init(self.llama.model, str(path).encode())
+        if not adapter:
+            reason = complaints[0] if complaints else "no reason given"
+            raise EngineError(f"{self.path}: llama.cpp does not take the adapter ({reason})")
+        adapters = (llama_cpp.llama_adapter_lora_p_ctypes * 1)(adapter)
+        llama_cpp.llama_set_adapters_lora(self._ctx, adapters, 1, (ctypes.c_float * 1)(1.0))
+        if self._adapter:
+            llama_cpp.llama_adapter_lora_free(self._adapter)
+        self._adapter = adapter
+        self.forget()
 
     def retract(self, sequence: int, count: int) -> None:
         """Take the last `count` tokens out of a sequence's cache again; needs `can_retract`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 _ROLLOUT = "prompts in one rollout: per_device_train_batch_size x processes / num_generations"
 _EPOCHS = "counted in steps; `edgetool train --dry-run` says how many steps an epoch has"
 _NO_EVAL = "nothing is evaluated while training; type `edgetool eval RUN` afterwards"
-_NO_VLLM = "the policy writes its completions itself; leave it out"
+_NO_VLLM = "rollout.engine says who writes the completions; leave it out"
 _NF4 = "4 bits are NF4 with double quantization; leave it out, or set load_in_4bit: false"
 _ALWAYS_LORA = "only a LoRA adapter is trained; leave it out"
 _PACKED = "rows are always packed; packed_tokens bounds a pass"
@@ -136,12 +136,14 @@ FOREIGN: dict[str, tuple[str, str]] = {
     "mu": ("grpo.num_iterations", ""),
     "vllm_importance_sampling_cap": ("grpo.importance_sampling_cap", ""),
     "vllm_importance_sampling_correction": ("grpo.importance_sampling_cap", "a number; null: off"),
+    "use_vllm": ("rollout.engine", "torch, llama or openai"),
+    **dict.fromkeys(
+        ("vllm_server_host", "vllm_server_port", "vllm_server_base_url"),
+        ("rollout.url", "[http://HOST:PORT/v1]"),
+    ),
     **dict.fromkeys(
         (
-            "use_vllm",
             "vllm_mode",
-            "vllm_server_host",
-            "vllm_server_port",
             "vllm_gpu_memory_utilization",
             "vllm_tensor_parallel_size",
             "use_transformers_paged",

@@ -182,6 +182,7 @@ class LossShare:
     loss: Tensor
     kl_sum: float
     correction_sum: float
+    sampling_kl_sum: float  # KL(what the tokens were drawn from || old policy), by k3
     clipped: ClipCounts
 
 
@@ -208,8 +209,9 @@ def loss_share(
     else:
         clip = ClipRange(settings.epsilon, settings.clip_high)
         losses = token_losses(log_ratio, token_advantages, clip)
-    correction = torch.ones_like(log_ratio)
+    correction, sampling_kl = torch.ones_like(log_ratio), 0.0
     if settings.importance_sampling_cap and known.sampled is not None:
+        sampling_kl = float(k3(known.sampled, known.old).sum())
         correction = truncated_ratios(known.old, known.sampled, settings.importance_sampling_cap)
         losses = losses * correction
     kl_sum = 0.0
@@ -223,5 +225,6 @@ def loss_share(
         (weights[owners] * losses).sum(),
         kl_sum,
         float(correction.sum()),
+        sampling_kl,
         clip_counts(log_ratio, token_advantages, clip),
     )

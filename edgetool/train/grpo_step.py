@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -17,18 +17,20 @@ from edgetool.rewards.scoring import WeightedReward, require_few, score, score_t
 from edgetool.runtime import Sampling
 from edgetool.train import grpo_loss
 from edgetool.train.distributed import ALONE, Ranks
+from edgetool.train.engines import RolloutEngine, TorchEngine
 from edgetool.train.gradient import seeded_dropout
 from edgetool.train.metrics import step_metrics
 from edgetool.train.oom import MicroBatchSplitter
 from edgetool.train.packing import Group
 from edgetool.train.partial_step import PartialStep
 from edgetool.train.policy import Policy
-from edgetool.train.rollout import RolloutCompletion, completion_seed, rollout
+from edgetool.train.rollout import RolloutCompletion, completion_seed
 from edgetool.train.rollout_batch import RolloutBatch
 from edgetool.train.rows import Row, digest, visited
-from edgetool.train.settings import GRPOSettings
+from edgetool.train.settings import ENGINE_CAP, GRPOSettings
 from edgetool.train.update import (
     Batch,
+    DriftError,
     Update,
     UpdateMetrics,
     learning_rate,
@@ -68,12 +70,15 @@ class Stepper:
         on_note: Callable[[str], None] | None = None,
         ranks: Ranks = ALONE,
         activity: Activity | None = None,
+        engine: RolloutEngine | None = None,
     ) -> None:
         self.policy, self.rows, self.rewards, self.settings = policy, rows, rewards, settings
         self.activity = activity or Activity()
         self.weights = RewardWeights([r.weight for r in rewards], [r.schedule for r in rewards])
         self.optimizer = make_optimizer(policy, settings)
         self.splitter, self.ranks = MicroBatchSplitter(on_note), ranks
+        self.engine = engine or TorchEngine(policy)
+        self._writer, self._note = self.engine, on_note or (lambda _: None)
         self.num_tokens = 0
         self.begun: PartialStep | None = None
 
@@ -138,19 +143,28 @@ class Stepper:
         update = Update(
             self.policy,
             batch,
-            self.settings,
+            replace(self.settings, importance_sampling_cap=self._cap),
             self.optimizer,
             self.splitter,
             begun.state,
             self.ranks,
         )
         while True:
-            self._iterate(update, begun.step)
+            try:
+                self._iterate(update, begun.step)
+            except DriftError:
+                self.begun = None  # its completions are of no use to whoever goes on
+                raise
             begun.state, begun.train_seconds = update.state, before + time.perf_counter() - started
             if update.finished:
                 return update.state.metrics
             if self.ranks.any(stop_wanted()):
                 raise Interrupted
+
+    @property
+    def _cap(self) -> float | None:
+        default = None if self.engine.exact else ENGINE_CAP
+        return self.settings.importance_sampling_cap or default
 
     def _iterate(self, update: Update, step: int) -> None:
         iteration, count = update.state.iteration, self.settings.num_iterations
@@ -162,6 +176,7 @@ class Stepper:
     def _sample(self, step: int) -> RolloutBatch:
         """The step's groups, those of equal rewards replaced where that is asked for."""
         settings = self.settings
+        self._writer = self._ready_engine(step)
         size = settings.prompts_per_step * settings.gradient_accumulation_steps
         picked = visited(step, len(self.rows), size, settings.seed)
         sampled = self._roll_out([self.rows[i] for i in picked], (step,))
@@ -174,6 +189,18 @@ class Stepper:
             fresh = self._roll_out(rng.choices(self.rows, k=len(silent)), (step, "again", attempt))
             sampled = sampled.with_groups(silent, fresh)
         return sampled
+
+    def _ready_engine(self, step: int) -> RolloutEngine:
+        """The engine with the adapter of now; torch where there is no place to write it to."""
+        try:
+            self.engine.load_adapter()
+        except OSError as error:
+            self._note(
+                f"step {step + 1}: torch writes the completions, as the adapter could not be "
+                f"written for the engine '{self.engine.name}' ({error.strerror or error})"
+            )
+            return TorchEngine(self.policy)
+        return self.engine
 
     def _roll_out(self, rows: Sequence[Row], stream: tuple[int | str, ...]) -> RolloutBatch:
         """G scored completions of each row, every rank's share of them; `stream` seeds them."""
@@ -240,7 +267,7 @@ class Stepper:
             what = f"step {number}: writing {count} completions"
             self.activity.begin(what + of * (len(prompts) > size), "token", limit)
             reach = self.activity.reach
-            written += rollout(self.policy, prompts[part], sampling, seeds[part], on_token=reach)
+            written += self._writer.write(prompts[part], sampling, seeds[part], reach)
         return written
 
     def _batch(self, sampled: RolloutBatch) -> tuple[Batch, torch.Tensor]:
@@ -263,7 +290,7 @@ class Stepper:
             if not silent[number] and (group := _group(sampled, number, kept.tolist()))
         ]
         values = grpo_loss.advantages(rewards, settings.scale_rewards).flatten()  # [N]
-        drawn_with = sampled.logps if settings.importance_sampling_cap else None
+        drawn_with = sampled.logps if self._cap else None
         return Batch(groups, weights, values, drawn_with), rewards
 
 

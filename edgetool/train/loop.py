@@ -25,6 +25,7 @@ from edgetool.files import read_log, sweep, write_error
 from edgetool.rewards.scoring import WeightedReward
 from edgetool.train import checkpoint, partial_step
 from edgetool.train.distributed import ALONE, Ranks
+from edgetool.train.engines import RolloutEngine
 from edgetool.train.grpo_step import Interrupted, Stepper
 from edgetool.train.metrics import METRICS, MetricsFile, tensorboard_writer
 from edgetool.train.policy import Policy
@@ -41,11 +42,13 @@ MAY_CHANGE = frozenset(
         "report_to",
         "packed_tokens",
         "gradient_checkpointing",
+        "max_sampling_kl",
     }
 )
 
 NOT_FINITE_IN_A_ROW = 3  # steps whose update was skipped before a run gives up
 
+OpenEngine = Callable[[Policy, int, int], RolloutEngine]
 OnStep = Callable[[Any], None]  # takes the report of the method that is trained with
 
 
@@ -123,6 +126,7 @@ def train(
     on_note: Callable[[str], None] | None = None,
     ranks: Ranks = ALONE,
     activity: Activity | None = None,
+    open_engine: OpenEngine | None = None,
 ) -> TrainResult:
     """Train the policy's adapter with GRPO and leave it in `output_dir`/adapter.
 
@@ -131,6 +135,8 @@ def train(
     on_note   called with lines worth saying: rows left out, where a run goes on
     ranks     the processes that train together; the first of them writes all files
     activity  is kept to what the run does right now
+    open_engine   of the rollouts, given the policy, and tokens and completions of the largest;
+              None: torch
 
     The first Ctrl-C or SIGTERM ends the run after the rollout or the iteration at hand; what is
     done of the step goes into a checkpoint, and `resume` gives the result of an uninterrupted run.
@@ -148,8 +154,14 @@ def train(
     rows = prepare_rows(policy, examples, settings, activity)
     if note := rows.note():
         say(note)
-    stepper = Stepper(policy, rows.rows, rewards, settings, say, ranks, activity)
-    return run_steps(stepper, rows, output_dir, resume=resume, on_step=on_step, on_note=say)
+    longest = max(len(row.prompt) for row in rows.rows) + settings.max_completion_length
+    together = settings.prompts_per_step * settings.num_generations
+    engine = open_engine(policy, longest, together) if open_engine else None
+    stepper = Stepper(policy, rows.rows, rewards, settings, say, ranks, activity, engine)
+    try:
+        return run_steps(stepper, rows, output_dir, resume=resume, on_step=on_step, on_note=say)
+    finally:
+        stepper.engine.close()
 
 
 def run_steps(

@@ -49,6 +49,7 @@ def step_metrics(
         "clip_ratio/low_mean": trained.per_token(trained.clipped_low),
         "clip_ratio/high_mean": trained.per_token(trained.clipped_high),
         "sampling/importance_sampling_ratio/mean": trained.per_token(trained.correction_sum),
+        "sampling/kl": trained.sampling_kl,
         **memory_metrics(),
     }
 

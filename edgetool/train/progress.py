@@ -116,11 +116,13 @@ class _Clock:
 
 def line(report: StepReport, seconds_left: float) -> str:
     """One step in one line."""
-    m = report.metrics
+    m, drawn = report.metrics, _sampling(report.metrics)
+    engine = f"engine KL {drawn[0]} ratio {drawn[1]}  " if drawn else ""
     return (
         f"step {report.step}/{report.max_steps}  reward {m['reward']:.3f} ± {m['reward_std']:.3f}  "
         f"valid {m['valid']:.0%}  tool {m['right_tool']:.0%}  exact {m['exact']:.0%}  "
-        f"equal rewards in {_equal_groups(report)} groups  {m['tokens_per_second']:.0f} tok/s  "
+        f"equal rewards in {_equal_groups(report)} groups  {engine}"
+        f"{m['tokens_per_second']:.0f} tok/s  "
         f"{memory(m)}  {m['step_time']:.1f} s  left {duration(seconds_left)}"
     )
 
@@ -145,7 +147,15 @@ def _numbers(report: StepReport) -> Table:
     table.add_row("exact", f"{m['exact']:.1%}", "equal groups", _equal_groups(report))
     table.add_row("tokens/s", f"{m['tokens_per_second']:.0f}", "memory", memory(m))
     table.add_row("entropy", f"{m['entropy']:.3f}", "length", f"{m['completions/mean_length']:.0f}")
+    if drawn := _sampling(m):
+        table.add_row("engine KL", drawn[0], "engine ratio", drawn[1])
     return table
+
+
+def _sampling(metrics: Mapping[str, float]) -> tuple[str, str] | None:
+    """How far the engine of the rollout is from the trainer: KL and mean ratio, where measured."""
+    kl, ratio = metrics["sampling/kl"], metrics["sampling/importance_sampling_ratio/mean"]
+    return (f"{kl:.2g}", f"{ratio:.4f}") if kl else None
 
 
 def _equal_groups(report: StepReport) -> str:

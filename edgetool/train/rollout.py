@@ -123,7 +123,7 @@ class _Batch:
         self.logprobs = torch.zeros(shape, device=self.device)  # [N, C]
         self.lengths = torch.zeros(total, dtype=torch.long, device=self.device)
         self.finished = torch.zeros(total, dtype=torch.bool, device=self.device)
-        self.noise = _noise(seeds, sampling).to(self.device)  # [N, C]
+        self.noise = noise_of(seeds, sampling).to(self.device)  # [N, C]
         self.stop = torch.tensor(policy.stop_ids, device=self.device)
         self.first_at = 0.0
         self.occupant = torch.arange(total, device=self.device)
@@ -210,7 +210,7 @@ class _Batch:
         return [flat[start : start + size] for start in range(0, len(flat), size)]
 
 
-def _noise(seeds: Sequence[Sequence[int]], sampling: Sampling) -> Tensor:
+def noise_of(seeds: Sequence[Sequence[int]], sampling: Sampling) -> Tensor:
     """Uniform draws in [0, 1) for each completion from its own generator: [N, C]."""
     flat = [seed for group in seeds for seed in group]
     noise = torch.zeros(len(flat), sampling.max_completion_length)

@@ -18,6 +18,9 @@ SCHEDULERS = ("constant", "linear", "cosine", RESTARTS)
 OPTIMIZERS = ("adamw_torch", "adamw_8bit")
 LOSS_TYPES = ("grpo", "dr_grpo", "dapo", "bnpo", "cispo")
 REPORTERS = ("tensorboard",)
+TORCH, LLAMA, OPENAI = ENGINES = ("torch", "llama", "openai")
+# What grpo.importance_sampling_cap is where another engine than torch writes; TRL's default.
+ENGINE_CAP = 3.0
 # What a setting of words may be.
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "lr_scheduler_type": SCHEDULERS,
@@ -27,6 +30,8 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "loss_type": LOSS_TYPES,
     "importance_sampling_level": ("token", "sequence"),
     "scale_rewards": ("group", "batch", "none"),
+    "engine": ENGINES,
+    "gguf_type": ("F16", "BF16", "F32", "Q8_0"),
 }
 NO_CALL_TEXT = "No tool fits."
 
@@ -230,7 +235,10 @@ class GRPOSettings(StepSettings):
                          itself, and required: 5.0 is usual
     importance_sampling_cap     tokens are weighted by min(old / sampling probability, this), for
                          rollouts whose arithmetic is not the training pass's (TRL's
-                         vllm_importance_sampling_cap); None: not weighted
+                         vllm_importance_sampling_cap); None: 3 where rollout.engine is not torch,
+                         else not weighted
+    max_sampling_kl      the run stops where the policy that another engine samples from is further
+                         than this from the trained one, in nats per token: a wrong file, say
     importance_sampling_level   whose probability ratio is clipped, a token's or a whole
                          completion's (sequence: GSPO)
     use_bias_correction_kl   weigh the KL term by the ratio of new to old probability, which makes
@@ -249,6 +257,7 @@ class GRPOSettings(StepSettings):
     loss_type: str = "grpo"
     importance_sampling_level: str = "token"
     importance_sampling_cap: float | None = None
+    max_sampling_kl: float = 0.2
     use_bias_correction_kl: bool = True
     scale_rewards: str = "group"
     mask_truncated_completions: bool = False
@@ -291,9 +300,45 @@ class GRPOSettings(StepSettings):
         for name in ("beta", "epsilon"):
             _within(name, getattr(self, name), 0)
         _within("epsilon_high", self.clip_high, 0)
+        _within("max_sampling_kl", self.max_sampling_kl, 0, open_low=True)
         if self.importance_sampling_cap is not None:
             _within("importance_sampling_cap", self.importance_sampling_cap, 0, open_low=True)
         _within("top_p", self.top_p, 0, 1, open_low=True)
+
+
+@dataclass(frozen=True)
+class RolloutSettings:
+    """Who writes the completions that `edgetool train` learns from.
+
+    engine      torch: the policy itself; llama: llama.cpp in this process; openai: servers that
+                return token ids and their log-probabilities, such as vLLM
+    gguf        for llama: the base as a GGUF file; None: one is made of the base as the policy has
+                it, and removed when the run ends
+    gguf_type   for llama: the type of the file that is made
+    threads     for llama; None: as torch has
+    url         for openai: where each server is, asked in turn: [http://127.0.0.1:8000/v1]
+    model       for openai: the base's name there; None: the first it lists
+
+    Raises ValueError naming the key, its value and what is allowed.
+    """
+
+    engine: str = TORCH
+    gguf: str | None = None
+    gguf_type: str = "F16"
+    threads: int | None = None
+    url: tuple[str, ...] = ()
+    model: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "url", tuple(self.url))
+        for name in ("engine", "gguf_type"):
+            _one_of(name, getattr(self, name), CHOICES[name])
+        if self.threads is not None:
+            _within("threads", self.threads, 1)
+        if self.engine == OPENAI and not self.url:
+            raise ValueError(
+                "url = []: engine 'openai' needs one, such as http://127.0.0.1:8000/v1"
+            )
 
 
 def _within(

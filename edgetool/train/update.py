@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from edgetool.errors import EdgetoolError
 from edgetool.train import grpo_loss
 from edgetool.train.distributed import ALONE, Ranks
 from edgetool.train.gradient import (
@@ -52,6 +53,10 @@ class Batch:
         return torch.full((len(self.weights), longest), math.nan)
 
 
+class DriftError(EdgetoolError):
+    """Another policy wrote the completions than the one that is trained."""
+
+
 @dataclass
 class UpdateMetrics:
     """Sums over a step's trained tokens and iterations, in nats where they are nats."""
@@ -64,10 +69,16 @@ class UpdateMetrics:
     clipped_low: int = 0
     clipped_high: int = 0
     correction_sum: float = 0.0
+    sampling_kl_sum: float = 0.0
     not_finite: int = 0  # iterations whose loss or gradient was NaN or infinite: not applied
 
     def per_token(self, value: float) -> float:
         return value / self.tokens if self.tokens else 0.0
+
+    @property
+    def sampling_kl(self) -> float:
+        """From what the completions were drawn from to the old policy, nats per token."""
+        return self.per_token(self.sampling_kl_sum)
 
     def add(self, other: UpdateMetrics, ranks: Ranks) -> None:
         """Add what all ranks have counted."""
@@ -174,6 +185,7 @@ class Update:
         counted.entropy_sum += float(entropy.sum())
         counted.kl_sum += share.kl_sum
         counted.correction_sum += share.correction_sum
+        counted.sampling_kl_sum += share.sampling_kl_sum
         counted.clipped_low += share.clipped.low
         counted.clipped_high += share.clipped.high
 
@@ -182,12 +194,24 @@ class Update:
         settings, metrics = self.settings, self.state.metrics
         metrics.add(self.counted, self.ranks)
         if self.state.iteration == 0:
+            self._require_near()
             self._share_old_logps()
         norm = optimizer_step(self.policy, self.optimizer, settings, self.ranks)
         if math.isfinite(norm):
             metrics.grad_norm += norm / settings.num_iterations
         else:
             metrics.not_finite += 1
+
+    def _require_near(self) -> None:
+        """Raises DriftError, before anything is learned, where the rollout is another policy's."""
+        kl, most = self.state.metrics.sampling_kl, self.settings.max_sampling_kl
+        if kl > most:
+            raise DriftError(
+                f"what the rollout was sampled from is {kl:.3g} nats a token away from the trained "
+                f"policy, and grpo.max_sampling_kl is {most:g}: another model, file or adapter "
+                "writes the completions than is trained; check rollout.gguf or rollout.url, or set "
+                "rollout.engine=torch"
+            )
 
     def _share_old_logps(self) -> None:
         """Rank 0 saves everybody's, and who resumes may hold other groups."""

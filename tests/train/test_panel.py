@@ -19,7 +19,18 @@ from edgetool.train.rollout_batch import RolloutBatch
 from edgetool.train.rows import Row
 
 METRICS = dict.fromkeys(
-    ("loss", "kl", "entropy", "grad_norm", "device_mb", "step_time", "completions/mean_length"), 0.0
+    (
+        "loss",
+        "kl",
+        "entropy",
+        "grad_norm",
+        "device_mb",
+        "step_time",
+        "completions/mean_length",
+        "sampling/kl",
+        "sampling/importance_sampling_ratio/mean",
+    ),
+    0.0,
 ) | {
     "reward": 0.615,
     "reward_std": 0.25,
@@ -136,3 +147,13 @@ def test_slow_work_is_said_in_a_log_and_quick_work_is_not(monkeypatch: pytest.Mo
     with busy(Console(file=quick), "exporting"):
         pass
     assert quick.getvalue() == ""
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_an_engine_of_other_arithmetic_is_shown_with_its_distance(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(METRICS, "sampling/kl", 0.00125)
+    monkeypatch.setitem(METRICS, "sampling/importance_sampling_ratio/mean", 0.9987)
+    text = shown(3, terminal=terminal)
+    assert "engine KL" in text and "0.0013" in text and "0.9987" in text

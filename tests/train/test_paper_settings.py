@@ -15,7 +15,7 @@ from edgetool.calls.types import Example
 from edgetool.config import build_config
 from edgetool.errors import ConfigError
 from edgetool.rewards.scoring import WeightedReward
-from edgetool.train import grpo_step
+from edgetool.train import engines, grpo_step
 from edgetool.train.loop import train
 from edgetool.train.policy import Policy
 from edgetool.train.rows import prepare_rows
@@ -158,13 +158,13 @@ def test_accumulation_is_the_same_step_in_smaller_rollouts(
     make_policy: Callable[..., Policy], examples: list[Example], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
-    real = grpo_step.rollout
+    real = engines.rollout
 
     def counted(policy: Policy, prompts: Any, *rest: Any, **options: Any) -> Any:
         sizes.append(len(prompts))
         return real(policy, prompts, *rest, **options)
 
-    monkeypatch.setattr(grpo_step, "rollout", counted)
+    monkeypatch.setattr(engines, "rollout", counted)
 
     def run(prompts: int, parts: int) -> tuple[Any, dict[str, torch.Tensor]]:
         policy = make_policy()
