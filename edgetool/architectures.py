@@ -1,7 +1,7 @@
 """The one table of architectures: how each transformers model trains, is sized and becomes GGUF.
 
-To add one: a row in `ARCHITECTURES`. What GGUF's header says of it is read in export/shape.py, and
-what its tensors need is done in export/gguf/layout.py.
+To add one: a row in `ARCHITECTURES`. What GGUF's header says of it is written by export/shape.py
+and read again by gguf_base/config.py; its tensors are moved in gguf_base/layout.py.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ class Architecture:
     """One row of the table.
 
     name           general.architecture in GGUF
+    model_type     transformers' own name for it, where it is another
     layer          transformers module of a layer -> GGUF name within `blk.N.`
     biased         modules that llama.cpp gives a bias
     permute_qk     llama.cpp rotates neighbouring pairs where transformers rotates halves
@@ -76,6 +77,7 @@ class Architecture:
 
     name: str
     layer: Mapping[str, str]
+    model_type: str = ""
     biased: tuple[str, ...] = ()
     permute_qk: bool = False
     norms_add_one: bool = False
@@ -108,6 +110,7 @@ ARCHITECTURES = {
     "Gemma3ForCausalLM": Architecture(
         "gemma3",
         {**IN_EVERY_LAYER, **HEAD_NORMS, **AROUND_BOTH_HALVES},
+        model_type="gemma3_text",
         norms_add_one=True,
         activation="gelu_pytorch_tanh",
         rope_kinds=("linear",),
@@ -128,7 +131,7 @@ ARCHITECTURES = {
     "GraniteForCausalLM": Architecture(
         "granite",
         IN_EVERY_LAYER,
-        LINEAR,
+        biased=LINEAR,
         permute_qk=True,
         rope_kinds=("linear", "yarn", "llama3"),
         scales=GRANITE_SCALES,
@@ -137,7 +140,7 @@ ARCHITECTURES = {
     "LlamaForCausalLM": Architecture(
         "llama",
         IN_EVERY_LAYER,
-        LINEAR,
+        biased=LINEAR,
         permute_qk=True,
         rope_kinds=("linear", "yarn", "llama3"),
         trains_windows=False,
@@ -157,7 +160,7 @@ ARCHITECTURES = {
         assumed={"use_sliding_window": True},
     ),
     "Qwen2ForCausalLM": Architecture(
-        "qwen2", IN_EVERY_LAYER, QKV, assumed={"sliding_window": 4096}
+        "qwen2", IN_EVERY_LAYER, biased=QKV, assumed={"sliding_window": 4096}
     ),
     "Qwen3ForCausalLM": Architecture(
         "qwen3",

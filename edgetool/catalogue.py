@@ -128,8 +128,8 @@ def find(model: str) -> Card | None:
 
 
 def is_path(model: str) -> bool:
-    """Can a model only be a folder or a hub id, owner/name?"""
-    return "/" in model or "\\" in model
+    """Can a model only be a folder, a GGUF file or a hub id, owner/name?"""
+    return "/" in model or "\\" in model or model.endswith(".gguf")
 
 
 def card_of(model: str) -> Card | None:
@@ -157,7 +157,7 @@ def get(model: str) -> Card:
 
 
 def locate(model: str) -> str:
-    """`nano` -> its folder; a card's name -> its hub id; a folder or hub id stays as it is.
+    """`nano` -> its folder; a card's name -> its hub id; a folder, file or hub id stays as it is.
 
     A folder named like a card is meant only where it holds a model.
 

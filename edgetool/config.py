@@ -1,6 +1,6 @@
 """A training run's configuration: YAML and --set -> checked, resolved, every error reported.
 
-    model: nano                  # a transformers folder, a hub id, or the embedded default
+    model: nano                  # a transformers folder, a hub id, a GGUF file, or the default
     output_dir: runs/my
     data: {train: rows.jsonl, validation: held_out.jsonl}
     rewards: {paper: 1.0}        # name: weight, or name: {weight: 0.5, until: 0.9, then: 0.125}
@@ -67,7 +67,7 @@ Reward = Annotated[RewardSettings, BeforeValidator(_weight_alone)]
 class Config:
     """Everything a training run is told.
 
-    model         a card's name, a transformers folder, a hub id, or nano
+    model         a card's name, a transformers folder, a hub id, a GGUF file, or nano
     output_dir    the run's folder, where everything is written
     load_in_4bit  quantize the base to NF4 with double quantization
     data          the rows

@@ -1,8 +1,7 @@
 """Whether a file is GGUF, and the head of it: a few dozen keys, up to the tokenizer's tokens.
 
-It is read by hand. The gguf package would read all of it, a second and more for a vocabulary of
-150,000, and the process that asks holds the server. Where the whole vocabulary and the tensors are
-asked for, export/gguf/reader.py opens the file with that package.
+The process that asks holds the server, and cannot wait for a vocabulary of 150,000. The whole
+vocabulary and the tensors are read by gguf_base/reader.py.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ ALLOWED = {
     "activity": set(),
     "extras": set(),
     "gguf_header": {"errors"},
+    "gguf_base": {"errors", "architectures", "gguf_header", "calls"},
     "system": set(),
     "terminal": set(),
     "calls": {"errors", "terminal"},
@@ -32,10 +33,10 @@ ALLOWED = {
     "rewards": {"errors", "calls", "data"},
     "train": {
         "errors", "adapter_config", "architectures", "extras", "files", "activity", "system",
-        "runtime", "calls", "data", "rewards",
+        "runtime", "calls", "data", "rewards", "gguf_base",
     },
     "export": {
-        "errors", "adapter_config", "architectures", "files", "gguf_header", "activity", "system",
+        "errors", "adapter_config", "architectures", "files", "gguf_base", "activity", "system",
         "calls",
     },
     "grammar": {"errors", "calls", "runtime"},
@@ -46,9 +47,9 @@ ALLOWED = {
     "chat": {"errors", "calls", "runtime", "grammar", "llama"},
     "eval": {"errors", "activity", "files", "system", "fingerprint", "calls", "runtime", "data"},
     "config": {"errors", "data", "train"},
-    "run_folder": {"errors", "adapter_config", "config", "data", "files", "train"},
+    "run_folder": {"errors", "adapter_config", "config", "data", "files", "gguf_base", "train"},
     "fidelity": {
-        "errors", "activity", "catalogue", "files", "run_folder", "runtime", "system",
+        "errors", "gguf_base", "activity", "catalogue", "files", "run_folder", "runtime", "system",
         "calls", "data", "train", "export", "llama", "eval",
     },
 }  # fmt: skip
@@ -56,7 +57,7 @@ ALLOWED = {
 EXCEPTIONS = {"train/engines/llama.py": {"export", "llama"}}
 TORCH_FREE = (
     "calls", "data", "rewards", "runtime", "grammar", "llama", "server", "chat", "config",
-    "catalogue",
+    "catalogue", "gguf_base",
 )  # fmt: skip
 
 

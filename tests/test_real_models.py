@@ -95,14 +95,14 @@ def test_ten_rows_are_evaluated_free_and_constrained(typed, folder):
 
 
 def test_the_file_holds_the_template_it_was_trained_with_and_ends_its_turns(typed, folder, name):
-    from edgetool.export.gguf.reader import open_gguf
+    from edgetool.gguf_base.reader import read_gguf
 
-    fields = open_gguf(folder / "runs/my/model.Q8_0.gguf").fields
-    template = fields["tokenizer.chat_template"].contents()
+    fields = read_gguf(folder / "runs/my/model.Q8_0.gguf").fields
+    template = fields["tokenizer.chat_template"]
     assert "<tool_call>" in template and MODELS[name][2] in template
-    tokens = fields["tokenizer.ggml.tokens"].contents()
+    tokens = fields["tokenizer.ggml.tokens"]
     ends = {
-        tokens[fields[f"tokenizer.ggml.{role}_token_id"].contents()]
+        tokens[fields[f"tokenizer.ggml.{role}_token_id"]]
         for role in ("eos", "eot")
         if f"tokenizer.ggml.{role}_token_id" in fields
     }

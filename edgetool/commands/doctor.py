@@ -324,7 +324,7 @@ def chat_template(model: str, wanted: str | None = None) -> Check:
 
 def _mend(model: str) -> str:
     """A command that works on a model whose own template cannot be used, or that finds it."""
-    if Path(model).is_dir():
+    if Path(model).exists():
         return f"edgetool init --model {model} --template chatml  # or the turns it was trained on"
     return f"edgetool models {model}"
 

@@ -224,6 +224,8 @@ def hashes(target: str) -> dict[str, str]:
 
 
 def _weights(folder: Path) -> list[Path]:
+    if folder.is_file():  # a GGUF file
+        return [folder]
     if not folder.is_dir():  # a hub id: its name is in run.json
         return []
     return sorted(file for pattern in WEIGHTS for file in folder.glob(pattern))

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgetool.errors import ModelError
-from edgetool.export.gguf.layout import to_ggml_layout
 from edgetool.export.gguf.writer import Plan
 from edgetool.export.lora import LoraPair
 from edgetool.export.plan import make_plan
@@ -19,6 +18,7 @@ from edgetool.export.receipt import ExportedFile
 from edgetool.export.safetensors_io import Floats
 from edgetool.export.weights import TrainedWeights
 from edgetool.files import building_files, require_space, sha256_of, writing
+from edgetool.gguf_base.layout import to_ggml_layout
 
 FILE = "adapter.gguf"
 RECEIPT = "adapter.receipt.json"
@@ -86,7 +86,7 @@ class AdapterLayout:
             for source, (down, up) in matrices.items():
                 name = self.names[source]
                 writer.add_tensor(f"{name}.lora_a", down)
-                up = to_ggml_layout(name, up, plan.architecture, plan.shape)
+                up = to_ggml_layout(name, up, plan.architecture, *plan.shape.heads)
                 writer.add_tensor(f"{name}.lora_b", up)
             writer.write_header_to_file()
             writer.write_kv_data_to_file()

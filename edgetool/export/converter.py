@@ -23,12 +23,12 @@ from edgetool.errors import EngineError, ModelError, UsageError
 from edgetool.export.export import Counts, choose, publish
 from edgetool.export.gguf import ggml
 from edgetool.export.gguf.quantize import Quant
-from edgetool.export.gguf.reader import open_gguf
 from edgetool.export.merge import write_merged
 from edgetool.export.parity import token_mismatches
 from edgetool.export.receipt import ExportedFile, Source
 from edgetool.export.weights import TrainedWeights
 from edgetool.files import claiming, claiming_folder, part_path, require_space, sha256_of, writing
+from edgetool.gguf_base.reader import read_gguf
 
 SCRIPT = "convert_hf_to_gguf.py"
 STAGING = "converted"
@@ -148,7 +148,7 @@ def _convert(script: Path, weights: TrainedWeights, staging: Path, template: str
         lacks = re.search(r"No module named '(\w+)", said)
         hint = f"\ninstall what it needs: pip install {lacks[1]}" if lacks else ""
         raise EngineError(f"{script} failed on {weights.base.path} ({how}):\n{said}{hint}")
-    open_gguf(whole)
+    read_gguf(whole)
     return whole
 
 
@@ -174,6 +174,6 @@ def _quantize(whole: Path, part: Path, quant: Quant) -> None:
 
 
 def _describe(quant: Quant, part: Path, target: Path) -> ExportedFile:
-    counts: Counts = Counter(tensor.tensor_type.name for tensor in open_gguf(part).tensors)
+    counts: Counts = Counter(tensor.kind for tensor in read_gguf(part).tensors.values())
     size, digest = part.stat().st_size, sha256_of(part)
     return ExportedFile(target, quant.name, size, digest, dict(sorted(counts.items())))

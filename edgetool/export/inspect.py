@@ -12,8 +12,7 @@ from edgetool.calls import syntaxes
 from edgetool.calls.prompt.kit_template import family_of
 from edgetool.calls.prompt.template_choice import why_tools_are_hidden
 from edgetool.calls.syntaxes import SYNTAX_KEY
-from edgetool.errors import ModelError
-from edgetool.export.gguf.reader import MALFORMED, open_gguf
+from edgetool.gguf_base.reader import GgufHeader, read_gguf
 
 TEMPLATE = "tokenizer.chat_template"
 LONG = 8  # arrays with more entries are shown by their length
@@ -90,33 +89,24 @@ class Inspection:
 
 def inspect_gguf(path: Path) -> Inspection:
     """Raises ModelError for a file that is no whole GGUF file."""
-    reader = open_gguf(path)
-    try:
-        metadata = {name: _value(field) for name, field in reader.fields.items()}
-        tensors = tuple(
-            TensorInfo(
-                tensor.name,
-                tensor.tensor_type.name,
-                tuple(int(size) for size in reversed(tensor.shape.tolist())),
-                int(tensor.n_bytes),
-            )
-            for tensor in reader.tensors
-        )
-    except MALFORMED as error:
-        raise ModelError(f"{path}: damaged metadata ({error}); copy it again") from error
+    found = read_gguf(path)
+    metadata = {key: _value(found, key) for key in found.fields}
+    tensors = tuple(
+        TensorInfo(tensor.name, tensor.kind, tensor.shape, tensor.size)
+        for tensor in found.tensors.values()
+    )
     template = metadata.pop(TEMPLATE, None)
     template = template if isinstance(template, str) else None
     support = _tool_support(template, metadata.get(SYNTAX_KEY))
     return Inspection(path, path.stat().st_size, metadata, tensors, template, support)
 
 
-def _value(field: Any) -> Any:
+def _value(found: GgufHeader, key: str) -> Any:
     """A metadata value as JSON has it."""
-    from gguf import GGUFValueType
-
-    if field.types and field.types[0] == GGUFValueType.ARRAY and len(field.data) > LONG:
-        return f"{len(field.data)} x {field.types[-1].name.lower()}"
-    return _finite(field.contents())
+    value = found.fields[key]
+    if isinstance(value, list) and len(value) > LONG:
+        return f"{len(value)} x {found.arrays[key]}"
+    return _finite(value)
 
 
 def _finite(value: Any) -> Any:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
 
 from edgetool.architectures import find_architecture
 from edgetool.errors import UsageError
-from edgetool.export.model_folder import CONFIG, TEMPLATE, WEIGHTS, ModelFolder, inside
+from edgetool.export.model_folder import CONFIG, TEMPLATE, WEIGHTS, ModelFolder
 from edgetool.export.safetensors_io import ITEM_BYTES, STORAGE, write_stream
 from edgetool.export.stored import HEAD
 from edgetool.export.weights import MERGE_INTO, TrainedWeights
@@ -19,17 +18,6 @@ from edgetool.files import building_folder, require_space, writing
 # Half the size of float32 and eight times finer than bfloat16, in which small deltas drown.
 DTYPE = "float16"
 TOKENIZER_CONFIG, IN_CONFIG = "tokenizer_config.json", "chat_template"
-COPIED = (
-    "generation_config.json",
-    "tokenizer.json",
-    TOKENIZER_CONFIG,
-    "tokenizer.model",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "LICENSE",
-)
 
 
 def merge(
@@ -83,10 +71,8 @@ def _copy_companions(folder: ModelFolder, out: Path, dtype: str, *, untied: bool
     config["dtype"] = dtype
     if untied:
         config["tie_word_embeddings"] = False  # also where the base's config.json was wrong
+    folder.write_companions(out)
     (out / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    for name in COPIED:
-        if folder.find(name):
-            shutil.copyfile(inside(folder.path, name), out / name)
 
 
 def _write_template(folder: ModelFolder, out: Path, template: str) -> None:

@@ -1,21 +1,29 @@
-"""A transformers folder, opened without trusting it.
+"""A transformers folder, or a GGUF file read as one, opened without trusting it.
 
-Only JSON, Jinja and safetensors are read, and only files that really lie in the folder: an index or
-a link that leads elsewhere is refused, and so are pickled weights, which run code when loaded.
+Of a folder only JSON, Jinja and safetensors are read, and only files that really lie in it: an
+index or a link that leads elsewhere is refused, and so are pickled weights, which run code when
+loaded.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+import numpy as np
+
 from edgetool.calls.prompt.template_choice import ChatTemplate, choose, select
 from edgetool.errors import ModelError, NoSuchModel
-from edgetool.export.safetensors_io import StoredTensor, read_header
+from edgetool.export.gguf import ggml
+from edgetool.export.safetensors_io import Floats, StoredTensor, read_header
+from edgetool.gguf_base.base import BaseTensor, GgufBase, is_gguf, open_base
+from edgetool.gguf_base.reader import BLOCKS
 
 CONFIG = "config.json"
 TEMPLATE = "chat_template.jinja"
@@ -23,17 +31,29 @@ MORE_TEMPLATES = "additional_chat_templates"  # each by its name, as transformer
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+COPIED = (
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "LICENSE",
+)
 DOWNLOADED = ("*.json", "*.safetensors", "*.jinja", "merges.txt", "README.md", "LICENSE*")
 
 
 def resolve(model: str | Path) -> Path:
-    """The local folder of a model given as a folder or as a Hugging Face id (`owner/name`).
+    """The local folder of a model given as a folder or as a Hugging Face id (`owner/name`), or the
+    GGUF file of one given as that.
 
     An id is looked up in the local cache and downloaded when it is not there; never more than
     JSON, templates and safetensors. Raises ModelError when there is no such folder or model.
     """
     folder = Path(model).expanduser()
-    if folder.is_dir():
+    if folder.is_dir() or is_gguf(folder):
         return folder
     if not _looks_like_id(str(model)):
         raise NoSuchModel(f"{model}: no such model folder")
@@ -59,7 +79,7 @@ def resolve(model: str | Path) -> Path:
 def cached(model: str | Path) -> Path | None:
     """As `resolve`, but nothing is downloaded: None for an id that is not in the local cache."""
     folder = Path(model).expanduser()
-    if folder.is_dir() or not _looks_like_id(str(model)):
+    if folder.is_dir() or is_gguf(folder) or not _looks_like_id(str(model)):
         return resolve(model)
     if importlib.util.find_spec("huggingface_hub") is None:
         return None
@@ -88,6 +108,9 @@ class ModelFolder:
     @classmethod
     def open(cls, path: Path) -> ModelFolder:
         """Raises ModelError when there is no such folder or it has no readable config.json."""
+        if is_gguf(path):
+            base = open_base(path)
+            return GgufFolder(path, base.config, base)
         if not path.is_dir():
             raise NoSuchModel(f"{path}: no such model folder")
         if not (path / CONFIG).exists():
@@ -105,6 +128,35 @@ class ModelFolder:
         """A JSON object file of the folder, {} when it does not have it."""
         file = self.find(name)
         return _read_json_object(file) if file else {}
+
+    @property
+    def name(self) -> str:
+        """The folder's name; in the hub's cache (models--owner--name/snapshots/<hash>) the
+        model's."""
+        path = self.path.resolve()
+        cached = path.parent.name == "snapshots"
+        return path.parent.parent.name.split("--")[-1] if cached else path.name
+
+    @property
+    def license(self) -> str | None:
+        """The `license:` line in the front matter of its README.md."""
+        file = self.find("README.md")
+        if file is None:
+            return None
+        head, mark, rest = file.read_text(encoding="utf-8", errors="replace").partition("---\n")
+        if head.strip() or not mark:
+            return None
+        for line in rest.partition("\n---")[0].splitlines():
+            key, _, value = line.partition(":")
+            if key == "license" and value.strip():
+                return value.strip().strip("'\"")
+        return None
+
+    def write_companions(self, out: Path) -> None:
+        """Copy everything but the weights and their index."""
+        for name in COPIED:
+            if self.find(name):
+                shutil.copyfile(inside(self.path, name), out / name)
 
     @cached_property
     def tokenizer_config(self) -> dict[str, Any]:
@@ -204,6 +256,71 @@ class ModelFolder:
             if missing:
                 raise ModelError(f"{index}: lists tensor '{missing[0]}', which no shard holds")
         return found
+
+
+@dataclass(frozen=True)
+class GgufFolder(ModelFolder):
+    """A GGUF file, read as the transformers folder it could be."""
+
+    base: GgufBase
+
+    def find(self, name: str) -> Path | None:
+        return None
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        return self.base.files.get(name, {})
+
+    @cached_property
+    def tokenizer(self) -> dict[str, Any]:
+        return self.base.files["tokenizer.json"]
+
+    @property
+    def name(self) -> str:
+        return str(self.base.header.fields.get("general.basename") or self.path.stem)
+
+    @property
+    def license(self) -> str | None:
+        found = self.base.header.fields.get("general.license")
+        return str(found) if found else None
+
+    def tensors(self) -> dict[str, StoredTensor]:
+        return {name: _stored(tensor, self.path) for name, tensor in self.base.tensors.items()}
+
+    def write_companions(self, out: Path) -> None:
+        for name, content in {CONFIG: self.config, **self.base.files}.items():
+            text = json.dumps(content, indent=1, ensure_ascii=False)
+            (out / name).write_text(text + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class PackedTensor(StoredTensor):
+    """A tensor of a GGUF file, expanded by ggml and laid out as transformers has it."""
+
+    source: BaseTensor
+
+    def read(self) -> Floats:
+        values = super().read()
+        return self.source.in_transformers(values) if self.source.moved else values
+
+    def blocks(self) -> Iterator[Floats]:
+        if self.source.moved:
+            yield self.read()
+        else:
+            yield from super().blocks()
+
+    def _raw(self, first: int, count: int) -> Floats:
+        """`first` is a multiple of BLOCK_VALUES or of a row, and so of the type's blocks."""
+        values, size = BLOCKS[self.dtype]
+        start, wanted = self.start + first // values * size, count // values * size
+        packed = np.fromfile(self.file, np.uint8, wanted, offset=start)
+        return ggml.dequantize(packed, self.dtype)
+
+
+def _stored(tensor: BaseTensor, file: Path) -> PackedTensor:
+    at = tensor.stored
+    return PackedTensor(
+        tensor.name, file, at.kind, at.shape, at.start, at.start + at.size, source=tensor
+    )
 
 
 def inside(folder: Path, name: str) -> Path:

@@ -16,7 +16,6 @@ from edgetool.architectures import (
 )
 from edgetool.calls.prompt.thinking import with_default
 from edgetool.errors import ModelError
-from edgetool.export.gguf.layout import changes_layout, to_ggml_layout
 from edgetool.export.gguf.metadata import describe
 from edgetool.export.gguf.writer import Plan
 from edgetool.export.model_folder import ModelFolder, resolve
@@ -26,6 +25,7 @@ from edgetool.export.shape import Shape, read_shape
 from edgetool.export.stored import HEAD, computed_tensors
 from edgetool.export.tokenizer.vocabulary import read_vocabulary
 from edgetool.export.weights import TrainedWeights
+from edgetool.gguf_base.layout import changes_layout, to_ggml_layout
 
 
 def check_exportable(model: str | Path, template: str | None = None) -> Path:
@@ -86,7 +86,7 @@ def read_blocks(name: str, plan: Plan, weights: TrainedWeights) -> Iterator[Floa
         yield _computed(plan.shape)[name]
     elif changes_layout(name, plan.architecture):
         values = weights.read(plan.sources[name])
-        yield to_ggml_layout(name, values, plan.architecture, plan.shape)
+        yield to_ggml_layout(name, values, plan.architecture, *plan.shape.heads)
     else:
         yield from weights.blocks(plan.sources[name])
 

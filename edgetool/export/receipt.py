@@ -183,7 +183,9 @@ def _save(path: Path, content: Mapping[str, Any]) -> Path:
 
 
 def _folder(folder: Path) -> dict[str, Any]:
-    files = sorted({file for pattern in SOURCE_FILES for file in folder.glob(pattern)})
+    """A model's folder, or the one GGUF file that it is."""
+    found = {file for pattern in SOURCE_FILES for file in folder.glob(pattern)}
+    files = [folder] if folder.is_file() else sorted(found)
     described = {
         file.name: {"size": file.stat().st_size, "sha256": sha256_of(file)} for file in files
     }

@@ -12,6 +12,7 @@ import numpy as np
 from edgetool.architectures import Architecture
 from edgetool.errors import ModelError
 from edgetool.export.safetensors_io import Floats
+from edgetool.gguf_base.rope import llama3_divisors
 
 THETA = 10000.0
 GLOBAL, LOCAL = "full_attention", "sliding_attention"  # transformers' names
@@ -129,20 +130,14 @@ def _longrope(rope: Mapping[str, Any], original: int, context: int) -> RopeScali
 def rope_tensors(scaling: RopeScaling, theta: float, dimensions: int) -> dict[str, Floats]:
     """Divisors [dimensions / 2] of the rotary frequencies by GGUF name, none for most models."""
     if scaling.kind == "llama3":
-        return {"rope_freqs.weight": _llama3_divisors(scaling, theta, dimensions)}
+        divisors = llama3_divisors(
+            theta, dimensions, scaling.factor, scaling.original_context,
+            scaling.low_freq_factor, scaling.high_freq_factor,
+        )  # fmt: skip
+        return {"rope_freqs.weight": divisors}
     if scaling.kind == "longrope":
         return {
             "rope_factors_long.weight": np.array(scaling.long, dtype=np.float32),
             "rope_factors_short.weight": np.array(scaling.short, dtype=np.float32),
         }
     return {}
-
-
-def _llama3_divisors(scaling: RopeScaling, theta: float, dimensions: int) -> Floats:
-    """Llama 3.1's rule: short waves stay, long waves are slowed by `factor`, a ramp between
-    (transformers, modeling_rope_utils._compute_llama3_parameters)."""
-    low, high = scaling.low_freq_factor, scaling.high_freq_factor
-    exponents = np.arange(0, dimensions, 2, dtype=np.float64) / dimensions
-    waves = 2 * math.pi * theta**exponents
-    ramp = np.clip((scaling.original_context / waves - low) / (high - low), 0.0, 1.0)
-    return (1.0 / ((1.0 - ramp) / scaling.factor + ramp)).astype(np.float32)

@@ -10,6 +10,7 @@ mapped: the pages of a map count as resident, a whole tensor of them beside its 
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -57,19 +58,21 @@ class StoredTensor:
 
     def _values(self, first: int, count: int) -> Floats:
         """At most `count` values from number `first` on, in float32."""
-        item = ITEM_BYTES[self.dtype]
-        count, offset = min(count, self._count - first), self.start + first * item
-        raw = np.fromfile(self.file, NUMPY_NAMES[self.dtype], count, offset=offset)
-        if raw.size != count:  # it was whole when its header was read
-            raise ModelError(f"{self.file}: truncated inside tensor '{self.name}'")
-        values = _as_float32(raw, self.dtype)
+        values = self._raw(first, min(count, self._count - first))
         if not np.isfinite(values).all():
             raise ModelError(f"{self.file}: tensor '{self.name}' holds NaN or infinite values")
         return values
 
+    def _raw(self, first: int, count: int) -> Floats:
+        offset = self.start + first * ITEM_BYTES[self.dtype]
+        raw = np.fromfile(self.file, NUMPY_NAMES[self.dtype], count, offset=offset)
+        if raw.size != count:  # it was whole when its header was read
+            raise ModelError(f"{self.file}: truncated inside tensor '{self.name}'")
+        return _as_float32(raw, self.dtype)
+
     @property
     def _count(self) -> int:
-        return (self.end - self.start) // ITEM_BYTES[self.dtype]
+        return math.prod(self.shape)
 
 
 def read_header(file: Path) -> dict[str, StoredTensor]:

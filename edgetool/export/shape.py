@@ -62,6 +62,11 @@ class Shape:
     scales: Mapping[str, float]
     tied: bool
 
+    @property
+    def heads(self) -> tuple[int, int]:
+        """Of queries, and of keys and values."""
+        return self.head_count, self.head_count_kv
+
 
 def read_shape(stored: Mapping[str, Any], architecture: Architecture, where: object) -> Shape:
     """Hyperparameters of a config.json. Raises ModelError for what llama.cpp would ignore."""

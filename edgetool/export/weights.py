@@ -13,6 +13,7 @@ from edgetool.export.model_folder import ModelFolder
 from edgetool.export.nf4 import round_trip
 from edgetool.export.safetensors_io import Floats, StoredTensor
 from edgetool.export.stored import HEAD, computed_tensors
+from edgetool.gguf_base.base import is_gguf
 
 # An adapter was trained to correct the NF4-rounded base, not the original: only merged into the
 # rounded weights does it compute what the policy computed when its reward was measured. The
@@ -46,6 +47,11 @@ class TrainedWeights:
         """Raises ModelError when a folder is unusable or the adapter does not fit the base."""
         if merge_into not in MERGE_TARGETS:
             raise UsageError(f"merge_into: '{merge_into}' is not one of {', '.join(MERGE_TARGETS)}")
+        if adapter and merge_into == MERGE_INTO and is_gguf(base):
+            raise UsageError(
+                f"--merge-into {MERGE_INTO}: {base.name} was trained on as it is, and never "
+                "rounded to NF4; leave the option out"
+            )
         folder = ModelFolder.open(base)
         tensors = computed_tensors(folder)
         opened = Adapter.open(adapter) if adapter else None

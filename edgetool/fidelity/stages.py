@@ -27,10 +27,15 @@ if TYPE_CHECKING:
 def policy_stage(
     policy: Policy, name: str, load_seconds: float, folder: Path | None = None
 ) -> Stage:
-    """A torch policy. folder: whose files count as its size."""
-    size = sum(file.stat().st_size for file in folder.glob("*.safetensors")) if folder else None
+    """A torch policy. folder: whose weights count as its size, or a GGUF file."""
+    size = _size(folder) if folder else None
     runtime = PolicyRuntime(policy, name="policy")
     return Stage(name, runtime, _torch_logits(policy), policy.context_length, size, load_seconds)
+
+
+def _size(model: Path) -> int:
+    files = [model] if model.is_file() else model.glob("*.safetensors")
+    return sum(file.stat().st_size for file in files)
 
 
 def _torch_logits(policy: Policy) -> Callable[[Ids, Ids], Floats]:

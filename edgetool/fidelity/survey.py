@@ -31,6 +31,7 @@ from edgetool.fidelity.compare import Reference, StageResult
 from edgetool.fidelity.merge_choice import AUTO, MergeChoice, choose
 from edgetool.fidelity.receipt_table import receipt_table
 from edgetool.files import sha256_of
+from edgetool.gguf_base.base import is_gguf
 from edgetool.run_folder import RunFolder
 from edgetool.runtime import Sampling
 
@@ -61,8 +62,9 @@ class Subject:
 
     @classmethod
     def of_run(cls, run: RunFolder) -> Subject:
-        target = MERGE_INTO if run.config.load_in_4bit else "base"
         base, dtype = Path(run.facts["base"]), run.facts["policy_dtype"]
+        rounded = run.config.load_in_4bit and not is_gguf(base)
+        target = MERGE_INTO if rounded else "base"
         name, config = run.path.resolve().name, run.config
         syntax, thinking = config.call_syntax, config.thinking
         return cls(

@@ -20,9 +20,18 @@ from edgetool.calls.prompt import turns
 from edgetool.calls.prompt.prompt import Prompter
 from edgetool.calls.prompt.template_choice import ChatTemplate, choose, select
 from edgetool.errors import ModelError, UsageError
+from edgetool.gguf_base.base import is_gguf
 from edgetool.system import quiet_bitsandbytes, quiet_loading
 from edgetool.train import attention
 from edgetool.train.checkpoint import saved_name
+from edgetool.train.gguf_model import (
+    PackedLinear,
+    config_of,
+    generation_of,
+    load_gguf,
+    tokenizer_of,
+)
+from edgetool.train.memory.model_shape import Shape
 from edgetool.train.policy import Policy, twin_of
 from edgetool.train.settings import ALL_LINEAR, LoraSettings
 
@@ -34,8 +43,9 @@ EXPAND_LIMIT_BYTES = 4 * 2**30
 class LoadSettings:
     """How a model is brought into memory.
 
-    load_in_4bit            quantize the base to NF4 with double quantization
-    dequantize_for_compute  keep the NF4 values expanded; None: on a CPU, up to EXPAND_LIMIT_BYTES
+    load_in_4bit            quantize the base to NF4 with double quantization, or keep a GGUF file's
+                            own blocks
+    dequantize_for_compute  keep their values expanded; None: on a CPU, up to EXPAND_LIMIT_BYTES
     bf16                    compute in bfloat16; None: where the hardware is fast at it
     device                  "cpu", "cuda", ...; None: CUDA where there is one
     call_syntax             None: the one the chat template teaches
@@ -65,7 +75,8 @@ def load_policy(
 ) -> Policy:
     """Load a base model, with a new adapter (`lora`), a trained one (`adapter`) or none.
 
-    model   a transformers folder or hub id; only safetensors are read, and no code of the model
+    model   a transformers folder, hub id or GGUF file; of a folder only safetensors are read, and
+            no code of the model
 
     Raises ModelError, before weights are read, for a folder that lacks a part, for an architecture
     that cannot be trained exactly and for an adapter that is no plain LoRA; UsageError for
@@ -74,7 +85,7 @@ def load_policy(
     settings, name = settings or LoadSettings(), str(model)
     if adapter is not None:
         read_adapter_config(adapter)
-    config = load_config(name)
+    config = read_config(name)
     tokenizer = load_tokenizer(name)
     prompter = hf_prompter(
         tokenizer, name, settings.call_syntax, settings.template, thinking=settings.thinking
@@ -99,12 +110,13 @@ def load_without_weights(model: str | Path, settings: LoadSettings) -> Policy:
     from transformers import GenerationConfig
 
     name = str(model)
-    config, tokenizer = load_config(name), load_tokenizer(name)
+    config, tokenizer = read_config(name), load_tokenizer(name)
     prompter = hf_prompter(
         tokenizer, name, settings.call_syntax, settings.template, thinking=settings.thinking
     )
     try:
-        generation = GenerationConfig.from_pretrained(name)
+        of_file = is_gguf(name)
+        generation = generation_of(name) if of_file else GenerationConfig.from_pretrained(name)
     except OSError:  # it has none, and the configuration names the ends
         generation = GenerationConfig.from_model_config(config)
     causal = SimpleNamespace(config=config, generation_config=generation)
@@ -112,6 +124,11 @@ def load_without_weights(model: str | Path, settings: LoadSettings) -> Policy:
     require_kernels(settings.attn_implementation, device)
     ends = stop_ids(causal, tokenizer, prompter)
     return Policy(name, causal, tokenizer, prompter, ends, device)
+
+
+def read_config(model: str) -> Any:
+    """The checked configuration of a folder, hub id or GGUF file. Raises ModelError."""
+    return config_of(model) if is_gguf(model) else load_config(model)
 
 
 def require_kernels(attn_implementation: str, device: torch.device) -> None:
@@ -142,6 +159,12 @@ def _load_base(
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     attention.register()
+    if is_gguf(name):
+        packed = settings.load_in_4bit and not _expand(
+            Shape.of(config.to_dict(), name).parameters, settings, device
+        )
+        causal = load_gguf(name, config, dtype, device, attention.NAME, packed=packed)
+        return causal.requires_grad_(False).eval()
     quiet_bitsandbytes()
     quantization = None
     if settings.load_in_4bit:
@@ -171,16 +194,16 @@ def _load_base(
         # transformers would go on with random values
         raise ModelError(f"{name}: the weights lack '{missing[0]}'; download or save them again")
     causal.requires_grad_(False)
-    if settings.load_in_4bit and _expand(causal, settings, device):
+    if settings.load_in_4bit and _expand(causal.num_parameters(), settings, device):
         _dequantize(causal, dtype)
     avoid_inference_kernel(causal)
     return causal.eval()
 
 
-def _expand(causal: Any, settings: LoadSettings, device: torch.device) -> bool:
+def _expand(parameters: int, settings: LoadSettings, device: torch.device) -> bool:
     if settings.dequantize_for_compute is not None:
         return settings.dequantize_for_compute
-    return device.type == "cpu" and 4 * causal.num_parameters() <= EXPAND_LIMIT_BYTES
+    return device.type == "cpu" and 4 * parameters <= EXPAND_LIMIT_BYTES
 
 
 def _dequantize(causal: Any, dtype: torch.dtype) -> None:
@@ -240,6 +263,7 @@ def _attach(
 
     causal = policy.causal
     expanded = not getattr(causal, "is_loaded_in_4bit", False)
+    expanded &= not any(isinstance(module, PackedLinear) for module in causal.modules())
     twin = twin_of(causal) if expanded and policy.device.type == "cpu" else None
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         # peft asks transformers by a name that version 5 calls deprecated; no user can act on it
@@ -304,13 +328,15 @@ def _lora_config(lora: LoraSettings, base: str) -> Any:
 
 
 def load_tokenizer(model: str) -> Any:
-    """The tokenizer of a model folder or hub id. Raises ModelError when there is none.
+    """The tokenizer of a model folder, hub id or GGUF file. Raises ModelError when there is none.
 
     tokenizer.json is taken at its word, as llama.cpp takes it: AutoTokenizer puts the pre-tokenizer
     it knows for a model type in place of the file's own, which cuts numbers into other tokens.
     """
     from transformers import PreTrainedTokenizerFast
 
+    if is_gguf(model):
+        return tokenizer_of(model)
     try:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(model, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError) as error:

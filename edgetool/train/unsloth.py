@@ -19,6 +19,7 @@ from torch import Tensor
 from edgetool.architectures import load_config
 from edgetool.errors import ModelError, UsageError
 from edgetool.extras import own_environment
+from edgetool.gguf_base.base import is_gguf
 from edgetool.runtime import Sampling
 from edgetool.train import attention
 from edgetool.train.gradient import packed
@@ -66,6 +67,8 @@ def load_policy(model: str | Path, lora: LoraSettings, settings: LoadSettings) -
     from unsloth import FastLanguageModel
 
     name = str(model)
+    if is_gguf(name):
+        raise UsageError(f"{name}: Unsloth trains on no GGUF file; leave backend: unsloth out")
     config = load_config(name)
     tokenizer = load_tokenizer(name)
     prompter = hf_prompter(

@@ -15,8 +15,9 @@ from edgetool.errors import ModelError
 from edgetool.export.export import export_gguf
 from edgetool.export.model_folder import ModelFolder
 from edgetool.export.parity import token_mismatches
-from edgetool.export.tokenizer.pretokenizers import GPT2, KNOWN, LLAMA3, QWEN2, recognise
+from edgetool.export.tokenizer.pretokenizers import recognise
 from edgetool.export.tokenizer.probes import KINDS, every_three
+from edgetool.gguf_base.pretokenizers import GPT2, KNOWN, LLAMA3, QWEN2
 from tests.export.conftest import Folder, edit_json
 from tests.export.test_vocabulary import pre_tokenizer
 

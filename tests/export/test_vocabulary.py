@@ -13,7 +13,6 @@ from edgetool.errors import ModelError
 from edgetool.export.export import export_gguf
 from edgetool.export.model_folder import ModelFolder
 from edgetool.export.parity import require_same_tokens, token_mismatches
-from edgetool.export.tokenizer import pretokenizers
 from edgetool.export.tokenizer.probes import PROBES
 from edgetool.export.tokenizer.vocabulary import (
     CONTROL,
@@ -22,6 +21,7 @@ from edgetool.export.tokenizer.vocabulary import (
     USER_DEFINED,
     read_vocabulary,
 )
+from edgetool.gguf_base import pretokenizers
 from tests.export.conftest import Folder, edit_json
 
 NASTY = (

@@ -1,4 +1,4 @@
-"""ggml's quantizers, called in the shared library that llama-cpp-python ships.
+"""ggml's quantizers and their inverses, called in the shared library that llama-cpp-python ships.
 
 No external binary and no numpy re-implementation: the bytes are those llama.cpp's own tool writes.
 """
@@ -27,6 +27,8 @@ TYPES = {
     "Q5_0": 6,
     "Q5_1": 7,
     "Q8_0": 8,
+    "Q2_K": 10,
+    "Q3_K": 11,
     "Q4_K": 12,
     "Q5_K": 13,
     "Q6_K": 14,
@@ -77,6 +79,17 @@ def quantize(
     return out
 
 
+def dequantize(packed: NDArray[np.uint8], kind: str) -> Floats:
+    """The bytes of whole blocks of type `kind` -> their values, float32 [values]."""
+    if kind == "F32":
+        return packed.view(np.float32)
+    values = packed.size // tensor_bytes(kind, (block_size(kind),)) * block_size(kind)
+    out = np.empty(values, dtype=np.float32)
+    expand = _library().ggml_get_type_traits(TYPES[kind]).contents.to_float
+    expand(packed.ctypes.data, out.ctypes.data, values)
+    return out
+
+
 def _chunk(
     values: Floats,
     out: NDArray[np.uint8],
@@ -91,6 +104,19 @@ def _chunk(
     weights = None if importance is None else importance.ctypes.data
     return _library().ggml_quantize_chunk(
         TYPES[kind], source, target, first * columns, last - first, columns, weights
+    )
+
+
+class _TypeTraits(ctypes.Structure):
+    """struct ggml_type_traits (ggml.h)."""
+
+    _fields_ = (
+        ("type_name", ctypes.c_char_p),
+        ("blck_size", ctypes.c_int64),
+        ("blck_size_interleave", ctypes.c_int64),
+        ("type_size", ctypes.c_size_t),
+        ("is_quantized", ctypes.c_bool),
+        ("to_float", ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)),
     )
 
 
@@ -113,6 +139,8 @@ def _library() -> ctypes.CDLL:
         ctypes.c_int64,  # values per row
         ctypes.c_void_p,  # const float * importance matrix, one weight per column, or null
     ]
+    library.ggml_get_type_traits.restype = ctypes.POINTER(_TypeTraits)
+    library.ggml_get_type_traits.argtypes = [ctypes.c_int]
     for number in TYPES.values():
         library.ggml_quantize_init(number)
     return library

@@ -71,27 +71,6 @@ def describe(
     """
     from gguf.utility import size_label
 
-    base = _model_name(folder)
+    base = folder.name
     name = name or (f"{base} {finetune}" if finetune else base)
-    return Metadata(name, base, finetune, size_label(parameters, 0, 0, 0), _license(folder))
-
-
-def _model_name(folder: ModelFolder) -> str:
-    """The folder's name; in the hub's cache (models--owner--name/snapshots/<hash>) the model's."""
-    path = folder.path.resolve()
-    return path.parent.parent.name.split("--")[-1] if path.parent.name == "snapshots" else path.name
-
-
-def _license(folder: ModelFolder) -> str | None:
-    """The `license:` line in the front matter of the folder's README.md."""
-    file = folder.find("README.md")
-    if file is None:
-        return None
-    head, mark, rest = file.read_text(encoding="utf-8", errors="replace").partition("---\n")
-    if head.strip() or not mark:
-        return None
-    for line in rest.partition("\n---")[0].splitlines():
-        key, _, value = line.partition(":")
-        if key == "license" and value.strip():
-            return value.strip().strip("'\"")
-    return None
+    return Metadata(name, base, finetune, size_label(parameters, 0, 0, 0), folder.license)

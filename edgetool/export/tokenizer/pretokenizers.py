@@ -16,46 +16,8 @@ from typing import Any
 from edgetool.errors import ModelError
 from edgetool.export.tokenizer.probes import CUTS, every_three
 from edgetool.export.tokenizer.sentencepiece import flat
+from edgetool.gguf_base.pretokenizers import CONTRACTIONS, DIGIT, GPT2, KNOWN
 
-_CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-_SPACES = r"\s*[\r\n]+|\s+(?!\S)|\s+"
-
-DIGIT = r"\p{N}"
-GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-QWEN2 = _CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|" + _SPACES
-QWEN35 = (  # as QWEN2, with combining marks among the letters
-    _CONTRACTIONS
-    + r"|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|"
-    + _SPACES
-)
-LLAMA3 = QWEN2.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
-
-NO_CONTRACTIONS = QWEN2.removeprefix(_CONTRACTIONS + "|")
-SEED = QWEN2.replace(r"[^\s\p{L}\p{N}]+[\r\n]*", r"[^\s\p{L}\p{N}\r\n]+")
-BAILING = QWEN2.replace(_CONTRACTIONS, "'(?i:[sdmt]|ll|ve|re)").replace(
-    r"\s*[\r\n]+|", r"\s*[\r\n]|"
-)
-THREE_DIGITS, CJK = r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+"
-DEEPSEEK3 = (
-    r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"""
-    r"| ?[\p{P}\p{S}]+[\r\n]*|" + _SPACES
-)
-
-# llama.cpp also has "gpt-4o" and "tekken", but cuts combining marks otherwise than the published
-# regular expressions do (llama-cpp-python 0.3.36): a model would see tokens it never met.
-# (regular expressions applied one after the other, ignore_merges) -> tokenizer.ggml.pre
-KNOWN = {
-    ((GPT2,), False): "gpt-2",
-    ((DIGIT, GPT2), False): "smollm",
-    ((QWEN2,), False): "qwen2",
-    ((QWEN35,), False): "qwen35",
-    ((LLAMA3,), True): "llama-bpe",
-    ((LLAMA3,), False): "smaug-bpe",
-    ((NO_CONTRACTIONS,), False): "ufakzeka",
-    ((SEED,), False): "seed-coder",
-    ((BAILING,), False): "bailingmoe",
-    ((THREE_DIGITS, CJK, DEEPSEEK3), False): "deepseek-v3",
-}
 Cut = list[tuple[int, int]]  # where the words of a text begin and end
 
 
@@ -163,4 +125,4 @@ def _regex_of(step: Mapping[str, Any]) -> list[str] | None:
 def _spell(regex: str) -> str:
     """One spelling for the case-insensitive contractions; llama.cpp and some models expand them."""
     expanded = "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])"
-    return regex.replace(expanded, _CONTRACTIONS)
+    return regex.replace(expanded, CONTRACTIONS)

@@ -25,6 +25,7 @@ from edgetool.errors import ModelError
 from edgetool.export.adapter_gguf import AdapterLayout
 from edgetool.export.export import export_base
 from edgetool.export.weights import TrainedWeights
+from edgetool.gguf_base.base import is_gguf
 from edgetool.llama.engine import Engine
 from edgetool.llama.load import threads_for
 from edgetool.runtime import Sampling
@@ -62,13 +63,13 @@ class LlamaEngine:
 
     @classmethod
     def open(cls, policy: Policy, settings: RolloutSettings, rollouts: Rollouts) -> LlamaEngine:
-        """Load `settings.gguf`; without one, a file made of the policy's base.
+        """Load `settings.gguf`; without one, the policy's base, or a file made of it.
 
         Raises ModelError for a file that is no GGUF or of another base.
         """
         base, exported = Path(policy.name), None
-        if settings.gguf:
-            path = Path(settings.gguf)
+        if settings.gguf or is_gguf(base):
+            path = Path(settings.gguf or base)
             layout = AdapterLayout.of(
                 TrainedWeights.open(base, None, "base"), template=rollouts.template
             )

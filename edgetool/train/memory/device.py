@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from edgetool.architectures import load_config
+from edgetool.gguf_base.base import is_gguf
 from edgetool.system import MIB, available_mb
+from edgetool.train.gguf_model import packed_bytes
 from edgetool.train.gradient import CPU_TOKENS, GPU_TOKENS
-from edgetool.train.load import EXPAND_LIMIT_BYTES, LoadSettings, compute_dtype
+from edgetool.train.load import EXPAND_LIMIT_BYTES, LoadSettings, compute_dtype, read_config
 from edgetool.train.memory.estimate import CUDA_CONTEXT_BYTES, Machine
 from edgetool.train.memory.model_shape import Shape
 from edgetool.train.settings import StepSettings
 
 
 def shape_of(model: str | Path) -> Shape:
-    """The shape of a model folder or hub id. Raises ModelError as architectures.load_config."""
-    values: Mapping[str, Any] = load_config(str(model)).to_dict()
-    return Shape.of(values, str(model))
+    """The shape of a folder, hub id or GGUF file. Raises ModelError as `read_config`."""
+    values: Mapping[str, Any] = read_config(str(model)).to_dict()
+    shape = Shape.of(values, str(model))
+    if is_gguf(model):
+        return replace(shape, packed_bytes=packed_bytes(model, Machine.value_bytes))
+    return shape
 
 
 def machine_of(shape: Shape, load: LoadSettings, settings: StepSettings) -> Machine:

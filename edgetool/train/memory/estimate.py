@@ -137,14 +137,17 @@ class _Sizes:
 def _held(sizes: _Sizes) -> list[Part]:
     shape, machine, value = sizes.shape, sizes.machine, sizes.machine.value_bytes
     weights = shape.linear_weights
-    if machine.packed:
+    if machine.packed and shape.packed_bytes is not None:
+        parts = [Part("weights, packed as in the file", shape.packed_bytes)]
+    elif machine.packed:
         per_layer = [_constants(linear) for linear in shape.linears]
         parts = [
             Part("4-bit weights", weights // 2),
             Part("quantization constants", shape.layers * sum(per_layer)),
         ]
     else:
-        parts = [Part("weights, expanded from 4 bits", weights * value)]
+        of = "the file's blocks" if shape.packed_bytes is not None else "4 bits"
+        parts = [Part(f"weights, expanded from {of}", weights * value)]
     if machine.twin:
         parts.append(Part("their copy that decodes", weights * value))
     moments = 2 * (1 + 4 / EIGHT_BIT_BLOCK) if sizes.grpo.optim == "adamw_8bit" else 8

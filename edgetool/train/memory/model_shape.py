@@ -35,6 +35,7 @@ class Shape:
 
     linears   the matrices of one layer, which are quantized and which LoRA is put on
     small     parameters that are neither those nor embeddings: norms and biases
+    packed_bytes   of all layers' matrices in a GGUF file; None: it is no file, and NF4 packs them
     """
 
     vocabulary: int
@@ -48,6 +49,7 @@ class Shape:
     context: int
     linears: tuple[Linear, ...]
     small: int
+    packed_bytes: int | None = None
 
     @classmethod
     def of(cls, config: Mapping[str, Any], where: str) -> Shape:
