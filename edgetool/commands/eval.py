@@ -68,6 +68,9 @@ def eval_(
     samples: Annotated[int, typer.Option(help="Completions a row, for pass@k.")] = 1,
     model: Annotated[str | None, typer.Option(help="An endpoint's name for its model.")] = None,
     thinking: ThinkingOption = False,
+    adapter: Annotated[
+        Path | None, typer.Option(help="A LoRA adapter's GGUF file, beside a GGUF file.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the report.")] = None,
     template: TemplateOption = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget kept completions.")] = False,
@@ -90,6 +93,7 @@ def eval_(
         out=out,
         fresh=fresh,
         template=template,
+        adapter=adapter,
         asked={"data": data, "suites": suite or [], **({"thinking": True} if thinking else {})},
     )
 
@@ -172,6 +176,7 @@ def run_eval(
     out: Path | None = None,
     fresh: bool = False,
     template: str | None = None,
+    adapter: Path | None = None,
     asked: Mapping[str, Any] | None = None,
 ) -> Path:
     """Evaluate, print a table and write the report; returns report.json.
@@ -201,7 +206,8 @@ def run_eval(
             arm
             for held in _saying_templates(
                 open_runtimes(
-                    target, base=base, model=model, template=template, thinking=thinking
+                    target, base=base, model=model, template=template, thinking=thinking,
+                    adapter=adapter,
                 ),
                 templates,
                 console,
@@ -228,7 +234,7 @@ def run_eval(
         fidelity={},
         examples=rows.all,
         skipped=rows.skipped,
-        hashes=hashes(target),
+        hashes={**hashes(target), **(hashes(str(adapter)) if adapter else {})},
         about=about(target, asked.get("data"), asked.get("suites", ()), model),
     )
     console.print(f"report: {path.with_suffix('.html')}")

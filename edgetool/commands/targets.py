@@ -119,16 +119,22 @@ def open_runtimes(
     model: str | None,
     template: str | None = None,
     thinking: bool | None = None,
+    adapter: Path | None = None,
 ) -> Iterator[Held]:
     """Each runtime of a target in turn, the base model's first; one is over when the next comes.
 
     model      the name an endpoint knows its model by
     template   as `template_choice.choose` is asked for one
     thinking   the model thinks before it answers; None: as it was trained to
+    adapter    a LoRA adapter's GGUF file, beside a GGUF file
     """
     from edgetool.run_folder import RunFolder
 
     path = Path(target)
+    if adapter and path.suffix != ".gguf":
+        raise UsageError(f"--adapter {adapter}: goes with a GGUF file, and {target} is none")
+    if adapter and not adapter.is_file():
+        raise UsageError(f"--adapter {adapter}: no such file")
     if template and (re.match(r"https?://", target) or (path / "run.json").is_file()):
         raise UsageError(
             f"--template {template}: goes with a GGUF file or a model folder; a run keeps the "
@@ -143,8 +149,9 @@ def open_runtimes(
     elif path.suffix == ".gguf":
         if base:
             raise UsageError("--base needs a run folder: a GGUF file does not hold its base model")
-        with gguf_runtime(path, template, thinking) as runtime:
-            yield Held(path.stem, runtime, runtime.chat_template)
+        name = f"{path.stem} + {adapter.stem}" if adapter else path.stem
+        with gguf_runtime(path, template, thinking, adapter) as runtime:
+            yield Held(name, runtime, runtime.chat_template)
     elif (path / "config.json").is_file():
         if base:
             raise UsageError(f"--base needs a run folder: {path} does not hold its base model")
@@ -155,13 +162,16 @@ def open_runtimes(
 
 @contextmanager
 def gguf_runtime(
-    path: Path, template: str | None = None, thinking: bool | None = None
+    path: Path,
+    template: str | None = None,
+    thinking: bool | None = None,
+    adapter: Path | None = None,
 ) -> Iterator[PoolRuntime]:
     """A GGUF file in llama.cpp, named after its quantization: gguf:Q8_0."""
     from edgetool.llama.pool import PoolRuntime
 
     name = f"gguf:{path.stem.rsplit('.', 1)[-1]}"
-    with PoolRuntime(path, name, template=template, thinking=thinking) as runtime:
+    with PoolRuntime(path, name, template=template, thinking=thinking, adapter=adapter) as runtime:
         yield runtime
 
 

@@ -20,6 +20,7 @@ from edgetool.calls.prompt.template_choice import ChatTemplate
 from edgetool.calls.prompt.thinking import syntax_from_json
 from edgetool.calls.types import Example
 from edgetool.errors import EdgetoolError, UsageError
+from edgetool.files import sha256_of
 from edgetool.fingerprint import print_of
 from edgetool.llama.load import SMALL_FILE
 from edgetool.llama.process import Child, refusal
@@ -37,6 +38,7 @@ class PoolRuntime:
     name      what a report calls it: "gguf:Q8_0"
     workers   processes; threads and sequences of each
     template  as `template_choice.choose` is asked for one
+    adapter   a LoRA adapter's GGUF file, added to the model's weights
 
     Raises ModelError for a file that cannot be used.
     """
@@ -53,12 +55,14 @@ class PoolRuntime:
         call_syntax: str | None = None,
         template: str | None = None,
         thinking: bool | None = None,
+        adapter: Path | None = None,
     ) -> None:
         available = cores()
         small = path.is_file() and path.stat().st_size < SMALL_FILE
         count = workers or (available if small else 1)
         self.path, self.name, self.peak_mb = path, name, 0.0
         self._asked = "" if thinking is None else f" thinking={thinking}"
+        self._asked += f" adapter={sha256_of(adapter)}" if adapter else ""
         settings = {
             "path": str(path),
             "context": context,
@@ -67,6 +71,7 @@ class PoolRuntime:
             "call_syntax": call_syntax,
             "template": template,
             "thinking": thinking,
+            "adapter": str(adapter) if adapter else None,
         }
         self._workers = [Child("edgetool.llama.pool_worker", settings) for _ in range(count)]
         try:

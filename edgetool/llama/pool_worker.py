@@ -3,7 +3,7 @@
 llama.cpp ends its process over some inputs (a failed assertion, a stack its grammar exhausts); here
 that costs the rows that were being written and no more. Lines of JSON go both ways:
 
-    -> {"path", "context", "threads", "sequences", "call_syntax", "template"}
+    -> {"path", "context", "threads", "sequences", "call_syntax", "template", "adapter"}
     <- {"syntax", "arms", "sequences", "chat_template"}       or {"refused": ..., "usage": bool}
     -> {"job": 7, "arm": ..., "sampling": {...}, "id": ..., "messages": [...], "tools": [...]}
     <- {"job": 7, "completion": {...}, "peak_mb": ...}        or {"refused": ..., "usage": bool}

@@ -39,6 +39,7 @@ class LlamaSession:
     call_token   the token that opens a call, where the syntax has one of its own
     sequences    completions a BatchGenerator can write together
     thinking     the model thinks before it answers; None: as the file was trained to
+    adapter      a LoRA adapter's GGUF file, added to the model's weights
     gpu          put layers on a GPU, as many as fit, where llama.cpp has a backend for one
 
     Raises ModelError for a file that is no whole GGUF, or one without a chat template, and
@@ -56,6 +57,7 @@ class LlamaSession:
         tools: bool = True,
         thinking: bool | None = None,
         sequences: int = 1,
+        adapter: str | None = None,
         gpu: bool = False,
     ) -> None:
         import llama_cpp
@@ -63,6 +65,8 @@ class LlamaSession:
         self.path = Path(model_path)
         context = CONTEXT if context is None else context
         self.engine = Engine(self.path, context, threads, sequences, gpu=gpu)
+        if adapter:
+            self.engine.use_adapter(Path(adapter))
         self.limit = self.engine.context
         vocabulary = read_vocabulary(llama_cpp.llama_model_get_vocab(self.engine.llama.model))
         self.prompter = prompter_of(

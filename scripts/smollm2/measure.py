@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--file", type=Path, help="a GGUF file; the base by default")
     parser.add_argument("--adapter", type=Path, help="adapter.gguf to run on top of the file")
     parser.add_argument("--suites", type=Path, required=True, help="where BFCL v4 is")
-    parser.add_argument("--rows", type=int, default=50, help="of each category, the first")
+    parser.add_argument("--rows", type=int, default=40, help="of each category, the first")
     parser.add_argument("--arm", action="append", choices=("free", "constrained"))
     asked = parser.parse_args()
     command = [str(asked.file or gguf_file("smollm2")), "--rows", str(asked.rows)]

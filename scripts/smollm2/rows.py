@@ -47,7 +47,10 @@ SMALL_TALK = (
     ("I am bored.", "Would you like to hear a riddle, or read something new?"),
     ("What does 'brevity' mean?", "Brevity means using few words to say something."),
     ("Never mind, forget it.", "No problem. Tell me when you need something."),
-    ("Write a short poem about rain.", "Rain on the roof, a soft grey song; it washes the dust along."),
+    (
+        "Write a short poem about rain.",
+        "Rain on the roof, a soft grey song; it washes the dust along.",
+    ),
 )
 SMALL_TALK_ROWS = 4  # of each, with other tools
 TOOLRL = (
