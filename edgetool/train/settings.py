@@ -31,7 +31,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "importance_sampling_level": ("token", "sequence"),
     "scale_rewards": ("group", "batch", "none"),
     "engine": ENGINES,
-    "gguf_type": ("F16", "BF16", "F32", "Q8_0"),
+    "gguf_type": ("F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0"),
 }
 NO_CALL_TEXT = "No tool fits."
 

@@ -166,10 +166,12 @@ def rival_python(name: str, *requirements: str) -> str:
     return str(python)
 
 
-def make_model(folder: Path, config: dict[str, Any]) -> Path:
-    """A model with random weights and a tokenizer of one word per token, made in a child."""
+def make_model(folder: Path, config: dict[str, Any], tokenizer: Path | None = None) -> Path:
+    """A model with random weights, made in a child; its tokenizer has one word per token where none
+    is named."""
     if not (folder / "tokenizer_config.json").exists():  # written last
         command = [sys.executable, str(HERE / "random_model.py"), str(folder), json.dumps(config)]
+        command += ["--tokenizer", str(tokenizer)] if tokenizer else []
         subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
     return folder
 

@@ -27,7 +27,6 @@ from edgetool.export.export import export_base
 from edgetool.export.weights import TrainedWeights
 from edgetool.gguf_base.base import is_gguf
 from edgetool.llama.engine import Engine
-from edgetool.llama.load import threads_for
 from edgetool.runtime import Sampling
 from edgetool.train.engines import OnToken, Rollouts
 from edgetool.train.policy import Policy
@@ -84,7 +83,7 @@ class LlamaEngine:
                 policy_dtype=dtype,
                 template=rollouts.template,
             )
-        threads = settings.threads or min(threads_for(path, None), torch.get_num_threads())
+        threads = settings.threads or torch.get_num_threads()
         engine = Engine(path, rollouts.tokens, threads, min(rollouts.completions, MAX_SEQUENCES))
         opened = cls(policy, engine, layout, rollouts.folder, exported)
         opened._require_fit(path, rollouts.tokens)
