@@ -54,6 +54,8 @@ class Completion:
                      with a call; None where the call syntax does not show that in one token
     unconstrained    why an arm that constrains could not constrain this row, which is free then
     passes           forward passes behind the prompt; fewer than tokens where some were forced
+    logprobs         [C] natural log-probabilities under softmax(logits / temperature), temperature
+                     1 when greedy, over what a constraint allows; None where nobody asked
     error            the engine's message where it failed; there is no text then
     """
 
@@ -69,6 +71,7 @@ class Completion:
     unconstrained: str | None = None
     error: str | None = None
     passes: int | None = None
+    logprobs: tuple[float, ...] | None = None
 
 
 def failed(message: str, seconds: float = 0.0) -> Completion:

@@ -147,8 +147,10 @@ class WorkerClient:
         Raises UsageError or PromptTooLong for a job that cannot be done, Busy when too many wait,
         and EngineError when the engine failed under it.
         """
-        if job.prompt is not None:
+        if isinstance(job.prompt, str):
             self._room.require_possible([job.prompt])
+        elif job.prompt is not None:
+            self._room.require(job.prompt)
         else:
             self._room.require_possible_messages(job.messages)
         number, inbox = self._open()

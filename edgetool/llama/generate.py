@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
@@ -29,6 +29,8 @@ class Generation:
     budget        tokens it may have
     skip_forced   write tokens that the constraint leaves no choice about without asking the model.
                   The text stays the same; the model might have cut it into other tokens.
+    logprobs      note what each token was drawn with
+    stop_ids      tokens that end it beside the model's own
     lookup        guesses what comes next, for one pass of the model to confirm: what is written
                   stays the same, but for rounding (see BatchGenerator)
     """
@@ -43,6 +45,8 @@ class Generation:
         *,
         skip_forced: bool = False,
         lookup: PromptLookup | None = None,
+        logprobs: bool = False,
+        stop_ids: Collection[int] = (),
     ) -> None:
         self._vocabulary, self._call_token = session.vocabulary, session.call_token
         self._budget, self._sampling = budget, sampling
@@ -51,6 +55,8 @@ class Generation:
         self._lookup = lookup
         self._generator = np.random.default_rng(sampling.seed)
         self._written: list[int] = []
+        self._logprobs: list[float] | None = [] if logprobs else None
+        self._stop_ids = {*self._vocabulary.stop_ids, *stop_ids}
         self._call_mass: float | None = None
         self.pending: list[int] = []
         self.passes = 0  # times that logits were looked at
@@ -95,6 +101,8 @@ class Generation:
         token = choose(allowed, self._sampling, self._generator)
         if self._constraint is not None:
             token = self._constraint.advance(token, self._remaining - 1)
+        if self._logprobs is not None:
+            self._logprobs.append(log_probability(allowed, token, self._sampling.temperature))
         self._write(token)
         self._force()
 
@@ -112,7 +120,7 @@ class Generation:
         self.pending.append(token)
         if self._lookup is not None:
             self._lookup.note(self._vocabulary.pieces[token])
-        self.finished = token in self._vocabulary.stop_ids
+        self.finished = token in self._stop_ids
         self.done = self.finished or self._remaining <= 0
         if self._on_token is not None and not self.finished:
             self._on_token(self._vocabulary.pieces[token])
@@ -133,6 +141,7 @@ class Generation:
             call_mass=self._call_mass,
             unconstrained=held.unconstrained if held is not None else None,
             passes=self.passes,
+            logprobs=None if self._logprobs is None else tuple(self._logprobs),
         )
 
 
@@ -145,6 +154,13 @@ def _alike(one: Sequence[int], other: Sequence[int]) -> int:
 def probability(logits: NDArray[np.float32], token: int) -> float:
     """softmax(logits)[token] for logits [V]."""
     return float(1 / np.exp(logits.astype(np.float64) - float(logits[token])).sum())
+
+
+def log_probability(logits: NDArray[np.float32], token: int, temperature: float) -> float:
+    """log softmax(logits / temperature)[token] for logits [V]; temperature 1 when greedy."""
+    scaled = (logits.astype(np.float64) - float(logits[token])) / (temperature or 1.0)
+    highest = float(scaled.max())
+    return -highest - float(np.log(np.exp(scaled - highest).sum()))
 
 
 class BatchGenerator(Generic[Key]):
@@ -180,10 +196,12 @@ class BatchGenerator(Generic[Key]):
         *,
         skip_forced: bool = False,
         lookup: PromptLookup | None = None,
+        logprobs: bool = False,
+        stop_ids: Collection[int] = (),
     ) -> None:
         """Read a prompt [P] and begin its completion. Needs a free place.
 
-        skip_forced, lookup   see Generation; no guesses where the engine cannot take them back
+        skip_forced, ...   see Generation; no guesses where the engine cannot take them back
 
         Raises PromptTooLong, and EngineError when llama.cpp or the grammar engine fails on it.
         """
@@ -198,6 +216,8 @@ class BatchGenerator(Generic[Key]):
             on_token,
             skip_forced=skip_forced,
             lookup=lookup if self._session.engine.can_retract else None,
+            logprobs=logprobs,
+            stop_ids=stop_ids,
         )
         try:
             generation.begin(self._session.engine.read(prompt_ids, sequence))

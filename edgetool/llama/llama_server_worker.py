@@ -258,6 +258,11 @@ class LlamaServerWorker:
             self._tasks.pop(number, None)
 
     def _body(self, job: Job) -> dict[str, Any]:
+        if job.logprobs or job.stop_ids or isinstance(job.prompt, tuple):
+            raise UsageError(
+                "llama-server is not asked for token ids and log-probabilities; serve the file "
+                "without --llama-server"
+            )
         prompt = self._spelling.prompt_ids(job)
         budget = min(job.sampling.max_completion_length, self._spelling.limit - len(prompt))
         prompter = self._spelling.prompters.of(job)

@@ -18,7 +18,7 @@ import numpy as np
 from edgetool.calls.prompt.prompt import Prompter, encode_pieces
 from edgetool.calls.syntaxes import CallSyntax
 from edgetool.calls.types import Tool
-from edgetool.errors import EdgetoolError
+from edgetool.errors import EdgetoolError, UsageError
 from edgetool.grammar.llguidance import ConstraintMaker, for_llama
 from edgetool.llama.prompt_limit import Room
 from edgetool.llama.protocol import AUTO, NONE, REQUIRED, Job
@@ -96,6 +96,8 @@ class Preparer:
         try:
             session, prompter = self._session, self.prompters.of(job)
             prompt = prompt_ids(job, prompter, session.room, session.text_ids)
+            if strange := [t for t in prompt if not 0 <= t < session.vocabulary.size]:
+                raise UsageError(f"prompt: the model has no token {strange[0]}")
             self._done(Prepared(number, prompt, self._constraint(job, prompter.syntax)))
         except EdgetoolError as error:  # a conversation no prompt can be made of, a hostile schema
             self._done(Prepared(number, [], error=error))
@@ -127,6 +129,8 @@ def prompt_ids(
 
     Raises PromptTooLong, ModelError.
     """
+    if isinstance(job.prompt, tuple):
+        return list(job.prompt)
     if job.prompt is not None:
         room.require_possible([job.prompt])
         return text_ids(job.prompt)

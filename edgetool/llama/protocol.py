@@ -37,8 +37,10 @@ class Job:
     constrained   hold calls to the grammar of the tools
     schema        JSON Schema that the whole completion has to fit instead of a call
     stop          texts that end the completion and are not part of it
-    prompt        a prompt as text instead of messages, read without a template
+    prompt        a prompt as text or token ids instead of messages, read without a template
     thinking      the model thinks before it answers; None: as the server does
+    logprobs      note what each token was drawn with
+    stop_ids      tokens that end the completion beside the model's own
     """
 
     messages: tuple[Message, ...]
@@ -50,8 +52,10 @@ class Job:
     constrained: bool = True
     schema: JsonObject | None = None
     stop: tuple[str, ...] = ()
-    prompt: str | None = None
+    prompt: str | tuple[int, ...] | None = None
     thinking: bool | None = None
+    logprobs: bool = False
+    stop_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,9 +94,12 @@ Event = Delta | Done
 
 def job_from_json(value: JsonObject) -> Job:
     """The job whose `dataclasses.asdict` this is, read back from JSON."""
+    prompt = value["prompt"]
     return Job(
         **{
             **value,
+            "prompt": tuple(prompt) if isinstance(prompt, list) else prompt,
+            "stop_ids": tuple(value["stop_ids"]),
             "messages": tuple(value["messages"]),
             "tools": tuple(Tool(**tool) for tool in value["tools"]),
             "sampling": Sampling(**value["sampling"]),
@@ -104,7 +111,14 @@ def job_from_json(value: JsonObject) -> Job:
 def done_from_json(value: JsonObject) -> Done:
     """The end whose `dataclasses.asdict` this is, read back from JSON."""
     written = value["completion"]
-    completion = Completion(**{**written, "token_ids": tuple(written["token_ids"])})
+    logprobs = written["logprobs"]
+    completion = Completion(
+        **{
+            **written,
+            "token_ids": tuple(written["token_ids"]),
+            "logprobs": None if logprobs is None else tuple(logprobs),
+        }
+    )
     return Done(**{**value, "completion": completion})
 
 

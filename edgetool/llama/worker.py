@@ -238,6 +238,8 @@ class Worker:
                 task.write,
                 skip_forced=skip_forced,
                 lookup=task.lookup,
+                logprobs=task.job.logprobs,
+                stop_ids=task.job.stop_ids,
             )
         except EdgetoolError as error:
             self._say({"job": task.number, **refused(error)})

@@ -333,20 +333,47 @@ class ChatRequest(WritingRequest):
 
 
 class CompletionRequest(WritingRequest):
-    """The body of POST /v1/completions: a prompt as it stands, no template, no tools."""
+    """The body of POST /v1/completions: a prompt as it stands, no template, no tools.
 
-    prompt: str | list[str]
+    Token ids in and, with their log-probabilities, out are vLLM's. Only the token that was drawn
+    has one.
+    """
+
+    prompt: str | list[str] | list[Annotated[int, Field(ge=0)]]
+    logprobs: Literal[False, 0, 1] | None = None
+    return_token_ids: bool | None = False
+    return_tokens_as_token_ids: bool | None = False
+    stop_token_ids: list[int] | None = None
 
     @field_validator("prompt")
     @classmethod
-    def _one(cls, prompt: str | list[str]) -> str:
-        prompts = [prompt] if isinstance(prompt, str) else prompt
-        if len(prompts) != 1 or not prompts[0]:
+    def _one(cls, prompt: str | list[str] | list[int]) -> str | tuple[int, ...]:
+        if not prompt:
+            raise ValueError("give a prompt that is not empty")
+        if isinstance(prompt, str):
+            return prompt
+        if isinstance(prompt[0], int):
+            return tuple(map(int, prompt))
+        if len(prompt) != 1 or not prompt[0]:
             raise ValueError("give one prompt that is not empty; several go in several requests")
-        return prompts[0]
+        return prompt[0]
+
+    @model_validator(mode="after")
+    def _ids_for_words(self) -> CompletionRequest:
+        if self._with_logprobs and self.stream:
+            raise ValueError("logprobs: a stream has none; leave stream out")
+        if self._with_logprobs and not self.return_tokens_as_token_ids:
+            raise ValueError(
+                "logprobs: tokens are named by their ids here; add return_tokens_as_token_ids"
+            )
+        return self
+
+    @property
+    def _with_logprobs(self) -> bool:
+        return self.logprobs is not None and self.logprobs is not False
 
     def _job(self, offered: Sequence[Tool], context: int) -> Job:
-        assert isinstance(self.prompt, str)
+        assert isinstance(self.prompt, str | tuple)
         return Job(
             messages=(),
             sampling=self.sampling(context),
@@ -354,4 +381,6 @@ class CompletionRequest(WritingRequest):
             constrained=False,
             stop=tuple(self.stop or ()),
             prompt=self.prompt,
+            logprobs=self._with_logprobs or bool(self.return_token_ids),
+            stop_ids=tuple(self.stop_token_ids or ()),
         )

@@ -85,7 +85,10 @@ class TextReply:
         self._head = {**_head("cmpl", model), "object": "text_completion"}
 
     def whole(self, choices: Sequence[Choice]) -> JsonObject:
-        shown = [_text(choice.index, choice.text, choice.reason) for choice in choices]
+        shown = [
+            {**_text(choice.index, choice.text, choice.reason), **_tokens(choice)}
+            for choice in choices
+        ]
         return {**self._head, "choices": shown, "usage": usage(choices)}
 
     def opening(self, index: int) -> JsonObject:
@@ -166,6 +169,16 @@ def _new_id() -> str:
 
 def _text(index: int, text: str, reason: str | None) -> JsonObject:
     return {"index": index, "text": text, "logprobs": None, "finish_reason": reason}
+
+
+def _tokens(choice: Choice) -> JsonObject:
+    """Token ids and log-probabilities, as vLLM gives them, where they were asked for."""
+    written = choice.done.completion
+    if written.logprobs is None:
+        return {}
+    names = [f"token_id:{token}" for token in written.token_ids]
+    logprobs = {"tokens": names, "token_logprobs": list(written.logprobs)}
+    return {"token_ids": list(written.token_ids), "logprobs": logprobs}
 
 
 def _head(prefix: str, model: str) -> JsonObject:

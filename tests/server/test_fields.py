@@ -139,15 +139,13 @@ def test_another_value_would_change_the_answer_and_is_refused_by_name(name, valu
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("logprobs", 0),  # of the text endpoint: tell the chosen token's
-        ("logprobs", True),
+        ("top_logprobs", 3),
         ("ignore_eos", True),
         ("echo", 1),
         ("frequency_penalty", False),
         ("skip_special_tokens", False),
         ("guided_json", {"type": "object"}),
         ("repeat_penalty", 1.1),
-        ("stop_token_ids", [2]),
         ("options", {"num_ctx": 4}),
         ("max_token", 5),
     ],

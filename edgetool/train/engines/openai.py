@@ -56,8 +56,9 @@ class OpenAIEngine:
 
     @property
     def _adapter(self) -> str:
-        """A new name for each step: a server may keep what it has loaded under an old one."""
-        return f"edgetool-rollout-{self._loaded}"
+        """A new name for each step, as a server may keep what it has loaded under an old one; the
+        base before the first."""
+        return f"edgetool-rollout-{self._loaded}" if self._loaded else self._model
 
     def load_adapter(self) -> None:
         try:
@@ -100,7 +101,6 @@ class OpenAIEngine:
             "return_token_ids": True,
             "return_tokens_as_token_ids": True,
             "stop_token_ids": list(self.policy.stop_ids),
-            "skip_special_tokens": False,
         }
         if sampling.top_k:
             extra["top_k"] = sampling.top_k
