@@ -29,7 +29,7 @@ _EXTRA_OF = {
     "llguidance": "device",
     "starlette": "device",
     "datasets": "data",
-    "httpx": "data",
+    "httpx": "device",
     "pyarrow": "data",
     "prometheus_client": "device",
     "psutil": "device",

@@ -29,11 +29,12 @@ ALLOWED = {
     "calls": {"errors", "terminal"},
     "runtime": {"calls"},
     "fingerprint": {"calls", "files", "system"},
-    "data": {"errors", "files", "terminal", "calls"},
+    "openai_client": {"errors", "calls"},
+    "data": {"errors", "files", "terminal", "openai_client", "calls"},
     "rewards": {"errors", "calls", "data"},
     "train": {
         "errors", "adapter_config", "architectures", "extras", "files", "activity", "system",
-        "runtime", "calls", "data", "rewards", "gguf_base",
+        "runtime", "openai_client", "calls", "data", "rewards", "gguf_base",
     },
     "export": {
         "errors", "adapter_config", "architectures", "files", "gguf_base", "activity", "system",
@@ -45,7 +46,10 @@ ALLOWED = {
     },
     "server": {"errors", "calls", "runtime", "llama"},
     "chat": {"errors", "calls", "runtime", "grammar", "llama"},
-    "eval": {"errors", "activity", "files", "system", "fingerprint", "calls", "runtime", "data"},
+    "eval": {
+        "errors", "activity", "files", "system", "fingerprint", "openai_client", "calls", "runtime",
+        "data",
+    },
     "config": {"errors", "data", "train"},
     "run_folder": {"errors", "adapter_config", "config", "data", "files", "gguf_base", "train"},
     "fidelity": {

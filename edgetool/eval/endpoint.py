@@ -10,13 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import Any
 
+from edgetool import openai_client
 from edgetool.calls import syntaxes
 from edgetool.calls.json_text import dumps
 from edgetool.calls.prompt.history import with_text
-from edgetool.calls.types import Example
-from edgetool.errors import UsageError
+from edgetool.calls.types import Example, JsonObject
+from edgetool.errors import EngineError, UsageError
 from edgetool.runtime import FREE, Completion, Sampling, failed, row_seed
 
 TOGETHER = 4  # requests on their way at a time
@@ -28,12 +28,7 @@ class EndpointRuntime:
     arms: tuple[str, ...] = (FREE,)
 
     def __init__(self, url: str, model: str, *, together: int = TOGETHER) -> None:
-        import os
-
-        import openai
-
-        key = os.environ.get("OPENAI_API_KEY") or "none"  # local servers ask for none
-        self._client = openai.OpenAI(base_url=url, api_key=key)
+        self._client = openai_client.connect(url, openai_client.environment_key())
         self._model, self._together = model, together
         self.name, self.fingerprint = "endpoint", f"{url} {model}"
         self.syntax = syntaxes.get("hermes")
@@ -56,22 +51,19 @@ class EndpointRuntime:
                 pool.shutdown(wait=True, cancel_futures=True)
 
     def _ask(self, example: Example, sampling: Sampling) -> Completion:
-        import openai
-
         started = time.perf_counter()
         try:
-            answer = self._client.chat.completions.create(**self._request(example, sampling))
-        except openai.OpenAIError as error:
-            return failed(f"{type(error).__name__}: {error}", time.perf_counter() - started)
-        seconds = time.perf_counter() - started
-        if not answer.choices:
-            return failed("the endpoint answered without a choice", seconds)
-        choice, usage = answer.choices[0], answer.usage
+            with openai_client.asking():
+                request = self._request(example, sampling)
+                choice, answer = openai_client.chat(self._client, request)
+            text, written = _text(choice["message"]), _tokens(answer)
+        except EngineError as error:
+            return failed(str(error), time.perf_counter() - started)
+        finished = choice.get("finish_reason") != "length"
         # An endpoint tells how many tokens it wrote, not which.
-        ids = (-1,) * (usage.completion_tokens if usage else 0)
-        return Completion(_text(choice.message), ids, choice.finish_reason != "length", seconds)
+        return Completion(text, (-1,) * written, finished, time.perf_counter() - started)
 
-    def _request(self, example: Example, sampling: Sampling) -> dict[str, Any]:
+    def _request(self, example: Example, sampling: Sampling) -> JsonObject:
         request = {
             "model": self._model,
             "messages": with_text(example.messages),
@@ -84,13 +76,26 @@ class EndpointRuntime:
         return {**request, "tools": tools} if tools else request
 
 
-def _text(message: Any) -> str:
-    """The message as the Hermes syntax writes it, arguments as they were sent, right or not."""
-    calls = [call.function for call in message.tool_calls or [] if call.type == "function"]
-    if not calls:
-        return message.content or ""
+def _text(message: JsonObject) -> str:
+    """The message as the Hermes syntax writes it, arguments as they were sent, right or not.
+
+    Raises EngineError for calls that are not of OpenAI's form.
+    """
+    try:
+        calls = [call["function"] for call in message.get("tool_calls") or ()]
+        made = [(dumps(call["name"]), call.get("arguments") or "{}") for call in calls]
+    except (LookupError, TypeError, AttributeError) as error:
+        raise EngineError(f"the endpoint's tool_calls cannot be read ({error!r})") from error
+    if not made:
+        return str(message.get("content") or "")
     return "\n".join(
-        f'<tool_call>\n{{"name": {dumps(call.name)}, "arguments": {call.arguments or "{}"}}}\n'
-        "</tool_call>"
-        for call in calls
+        f'<tool_call>\n{{"name": {name}, "arguments": {arguments}}}\n</tool_call>'
+        for name, arguments in made
     )
+
+
+def _tokens(answer: JsonObject) -> int:
+    """How many tokens an answer says it has; 0 where it does not say."""
+    usage = answer.get("usage")
+    written = usage.get("completion_tokens") if isinstance(usage, dict) else None
+    return written if isinstance(written, int) else 0

@@ -25,10 +25,14 @@ class Handler(BaseHTTPRequestHandler):
     """Calls for Oslo, a broken call beside it for Rome, prose otherwise; no tools: status 400."""
 
     asked: ClassVar[list[dict]] = []
+    answer: ClassVar[object] = None  # in the place of a completion
 
     def do_POST(self):
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.asked.append(request)
+        if self.answer is not None:
+            self._send(200, self.answer)
+            return
         said = request["messages"][-1]["content"]
         if "fail" in said:
             self._send(400, {"error": {"message": "no"}})
@@ -86,3 +90,19 @@ def test_a_refused_request_costs_its_row(runtime, examples):
 def test_how_an_endpoint_decodes_is_its_own_affair(runtime, examples):
     with pytest.raises(UsageError, match="free only"):
         list(runtime.generate(examples, Sampling(), CONSTRAINED))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [],
+        {"choices": []},
+        {"choices": [{"message": None}]},
+        {"choices": [{"message": {"tool_calls": [{"type": "function"}]}}]},
+        {"choices": [{"message": {"tool_calls": {"a": 1}}}]},
+    ],
+)
+def test_an_answer_that_is_no_completion_costs_its_row(runtime, examples, answer, monkeypatch):
+    monkeypatch.setattr(Handler, "answer", answer)
+    [refused] = in_order(runtime.generate(examples[:1], Sampling()))
+    assert refused.error is not None and not refused.text

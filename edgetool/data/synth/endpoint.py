@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import httpx
-
+from edgetool import openai_client
 from edgetool.calls.json_text import INVALID, dumps, loads
 from edgetool.calls.types import JsonObject, Tool
-from edgetool.errors import EdgetoolError, UsageError
+from edgetool.errors import UsageError
 
 _SYSTEM = (
     "You write what people say to an assistant. You are given a tool and one call's arguments. "
@@ -40,11 +39,11 @@ class Endpoint:
 class Writer:
     """A connection to the endpoint. Use it as a context manager."""
 
-    def __init__(self, endpoint: Endpoint, client: httpx.Client | None = None) -> None:
+    def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
-        key = endpoint.api_key
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._client = client or httpx.Client(timeout=endpoint.timeout, headers=headers)
+        self._client = openai_client.connect(
+            endpoint.url, endpoint.api_key, seconds=endpoint.timeout, retries=0
+        )
 
     def __enter__(self) -> Writer:
         return self
@@ -55,7 +54,7 @@ class Writer:
     def utterances(self, tool: Tool, arguments: JsonObject, count: int, seed: int) -> list[str]:
         """What the endpoint wrote, [] when its words are not the JSON that was asked for.
 
-        Raises EdgetoolError when the endpoint cannot be reached or refuses.
+        Raises EngineError when the endpoint cannot be reached or refuses.
         """
         asked = {"tool": tool.as_openai()["function"], "arguments": arguments, "utterances": count}
         body = {
@@ -67,22 +66,10 @@ class Writer:
             "temperature": self.endpoint.temperature,
             "seed": seed,
         }
-        return read_utterances(self._post(body))[:count]
-
-    def _post(self, body: JsonObject) -> str:
-        url = f"{self.endpoint.url.rstrip('/')}/chat/completions"
-        try:
-            reply = self._client.post(url, json=body)
-            reply.raise_for_status()
-            content = reply.json()["choices"][0]["message"]["content"]
-        except httpx.HTTPStatusError as error:
-            said = error.response.text[:200]
-            raise EdgetoolError(f"{url} answered {error.response.status_code}: {said}") from None
-        except httpx.HTTPError as error:
-            raise EdgetoolError(f"{url} cannot be reached: {error}; is the server up?") from None
-        except (KeyError, IndexError, TypeError, ValueError):
-            raise EdgetoolError(f"{url} did not answer as a chat completion") from None
-        return content if isinstance(content, str) else ""
+        with openai_client.asking(self.endpoint.url):
+            choice, _ = openai_client.chat(self._client, body)
+        content = choice["message"].get("content")
+        return read_utterances(content)[:count] if isinstance(content, str) else []
 
 
 def read_utterances(text: str) -> list[str]:

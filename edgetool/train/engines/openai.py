@@ -10,13 +10,13 @@ log-probabilities of temperature 1: with another, start it with --logprobs-mode 
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
+from edgetool import openai_client
 from edgetool.errors import EngineError
 from edgetool.files import write_error
 from edgetool.runtime import Sampling
@@ -27,7 +27,6 @@ from edgetool.train.settings import OPENAI, RolloutSettings
 
 ADAPTER = "rollout-adapter"  # in the run's folder
 TOGETHER = 64  # requests on their way at a time, to all servers
-SECONDS = 600.0  # that a server may take for one
 TOKEN_ID = "token_id:"  # how vLLM writes a token for return_tokens_as_token_ids
 
 
@@ -37,13 +36,9 @@ class OpenAIEngine:
     name, exact = OPENAI, False
 
     def __init__(self, policy: Policy, settings: RolloutSettings, rollouts: Rollouts) -> None:
-        import openai
-
         self.policy, self._folder = policy, rollouts.folder / ADAPTER
-        key = os.environ.get("OPENAI_API_KEY") or "none"  # local servers ask for none
-        self._clients = {
-            url: openai.OpenAI(base_url=url, api_key=key, timeout=SECONDS) for url in settings.url
-        }
+        key = openai_client.environment_key()
+        self._clients = {url: openai_client.connect(url, key) for url in settings.url}
         self._model, self._loaded = settings.model or self._first_model(), 0
 
     def _first_model(self) -> str:
@@ -142,12 +137,6 @@ def _tokens(choice: Any, url: str) -> tuple[list[int], tuple[float, ...]]:
     return ids, tuple(map(float, values))
 
 
-@contextmanager
-def _naming(url: str) -> Iterator[None]:
-    """Errors of the client are EngineErrors that say which server it was."""
-    import openai
-
-    try:
-        yield
-    except openai.OpenAIError as error:
-        raise EngineError(f"rollout.url {url}: {type(error).__name__}: {error}") from error
+def _naming(url: str) -> AbstractContextManager[None]:
+    """Errors of the client say which server it was."""
+    return openai_client.asking(f"rollout.url {url}")
