@@ -33,16 +33,29 @@ from scripts.mask_demo_rows import NAMES, rename  # noqa: E402
 RUN = ROOT / "runs" / "demo"
 MEASURED = ROOT / "models" / "nano" / "measured"
 FILES = {"base": RUN / "base" / "model.Q8_0.gguf", "trained": RUN / "model.Q8_0.gguf"}
+PARTS = ("demo", "rest", "renamed", "square", "export", "engines")
+ENGINE_STEPS = 30  # of the demo's 60
 REPORTED = 300  # held-out rows of the demo's report, the first of 695
 OWN = "their own"
 SUITES = "bfcl:simple_python,multiple,irrelevance"
-KEPT = ("rows", "differences", "pairs", "squares", "fidelity", "job_seconds", "machine", "versions")
+SAMPLING = ("sampling/kl", "sampling/importance_sampling_ratio/mean")
+KEPT = (
+    "training",
+    "rows",
+    "differences",
+    "pairs",
+    "squares",
+    "fidelity",
+    "job_seconds",
+    "machine",
+    "versions",
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--suites", type=Path, required=True, help="where BFCL v4 is")
-    parser.add_argument("--only", choices=("demo", "rest", "renamed", "square", "export"))
+    parser.add_argument("--only", choices=PARTS)
     asked = parser.parse_args()
     parts = {
         "demo": measure_demo,
@@ -50,6 +63,7 @@ def main() -> None:
         "renamed": measure_renamed,
         "square": lambda work: measure_square(work, asked.suites.resolve()),
         "export": measure_export,
+        "engines": measure_engines,
     }
     for name, measure in parts.items():
         if asked.only in (None, name):
@@ -130,6 +144,32 @@ def measure_export(work: Path) -> None:
         }
         kept["versions"] = receipt["versions"]
     write_text(MEASURED / "export_q4_k_m.json", json.dumps(kept, indent=1) + "\n")
+
+
+def measure_engines(work: Path) -> None:
+    """Half of the demo's training, its rollouts by torch and by llama.cpp, on the held-out rows."""
+    config = ROOT / "edgetool" / "commands" / "demo.yaml"
+    training = {}
+    for engine in ("torch", "llama"):
+        run = work / engine
+        changed = (
+            f"grpo.max_steps={ENGINE_STEPS}",
+            f"rollout.engine={engine}",
+            f"output_dir={run}",
+        )
+        edgetool("train", "--config", config, *(o for c in changed for o in ("--set", c)))
+        edgetool("eval", run, "--arm", "free", "--out", work / "reports" / engine)
+        rows = read_log(run / "metrics.jsonl")
+        training[engine] = {
+            name: round(sum(row[name] for row in rows) / len(rows), 6)
+            for name in ("step_time", "rollout_time", *SAMPLING)
+        }
+    reports = [work / "reports" / engine for engine in training]
+    edgetool("compare", *reports, "--out", work / "engines")
+    report = read(work / "engines" / "report.json")
+    for row, engine in zip(report["rows"], training, strict=True):
+        row["model"] = engine
+    keep("engines", {**report, "training": training})
 
 
 def edgetool(*arguments: str | Path) -> None:

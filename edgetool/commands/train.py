@@ -97,7 +97,10 @@ def run_training(
             template = RunFolder(folder).kept_template or config.template
             rollouts = Rollouts(folder, tokens, completions, config.load_in_4bit, template)
             panel.activity.begin(f"opening the rollout engine '{config.rollout.engine}'")
-            return open_engine(policy, config.rollout, rollouts, options["ranks"])
+            engine = open_engine(policy, config.rollout, rollouts, options["ranks"])
+            if engine.about:
+                panel.note(engine.about)
+            return engine
 
         return grpo(policy, examples, weighted, config.grpo, open_engine=opened, **options)
 

@@ -1,14 +1,15 @@
 """Rollouts by torch against llama.cpp: tokens a second, and how far the engine is from the trainer.
 
-    python scripts/bench/rollout.py                        # nano, SmolLM2-135M, a 0.5B shape
+    python scripts/bench/rollout.py                        # all
     python scripts/bench/rollout.py --model nano --repeats 1 --json build/rollout.json
 
 B prompts with G completions of exactly C tokens each, the adapter not zero. The engines write in
 turn, each `repeats` times after a first time that does not count; figures are medians. Seconds
 include what llama.cpp needs to take the step's adapter. mean |Δ| is of the log-probabilities that
 the engine says it drew with, against the training pass over the same tokens; KL and ratio are what
-training shows of them. SmolLM2 is what `scripts/real_model smollm2` fetches; the 0.5B shape has
-random weights and is not rounded to 4 bits; its distances mean little.
+training shows of them. SmolLM2 is what `scripts/real_model smollm2` fetches, and smollm2.gguf its
+file as it is. The 0.5B shape has random weights and is not rounded to 4 bits; its distances mean
+little.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ from edgetool.train.settings import ENGINE_CAP, LoraSettings, RolloutSettings
 from edgetool.train.update import completion_logps
 from scripts.bench import sides
 
-SMOLLM2 = sides.ROOT / "build" / "real_models" / "smollm2" / "model"
+SMOLLM2 = sides.ROOT / "build" / "real_models" / "smollm2"
+SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SHAPE = {  # Qwen2.5-0.5B
     "vocab_size": 151936,
     "hidden_size": 896,
@@ -53,12 +55,13 @@ SHAPE = {  # Qwen2.5-0.5B
     "max_position_embeddings": 4096,
     "tie_word_embeddings": True,
 }
-RANDOM = "0.5b"
-MODELS = ("nano", "smollm2", RANDOM)
+RANDOM, GGUF = "0.5b", "smollm2.gguf"
+MODELS = ("nano", "smollm2", GGUF, RANDOM)
 TORCH = "torch"
 ENGINES = (TORCH, "F16", "Q8_0", "Q4_K_M")  # llama.cpp's by the type of its file
 GENERATIONS, COMPLETION, PROMPT = 8, 48, 400
-PROMPTS = {"nano": 4, "smollm2": 1, RANDOM: 1}
+OWN = "its own"  # the base is a file, and llama.cpp has the same
+PROMPTS = {"nano": 4}  # others have one
 DEVIATION = 0.01  # B of the adapter is drawn with it, as after some steps
 
 
@@ -84,12 +87,13 @@ def measure(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     _stir(policy)
     prompts = _prompts(policy, name)
     seeds = [[completion_seed(0, p, g) for g in range(GENERATIONS)] for p in range(len(prompts))]
-    spent: dict[str, list[float]] = {kind: [] for kind in ENGINES}
+    kinds = (TORCH, OWN) if name == GGUF else ENGINES
+    spent: dict[str, list[float]] = {kind: [] for kind in kinds}
     distances: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as work:
         engines = {
             kind: _opened(policy, kind, prompts, Path(work) / kind, settings.load_in_4bit)
-            for kind in ENGINES
+            for kind in kinds
         }
         for repeat in range(options.repeats + 1):
             for kind, engine in engines.items():
@@ -111,7 +115,7 @@ def measure(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     tokens = sum(map(len, seeds)) * COMPLETION
     return [
         {**about, "engine": kind, **_speed(spent[kind], tokens), **distances[kind]}
-        for kind in ENGINES
+        for kind in kinds
     ]
 
 
@@ -132,7 +136,8 @@ def _opened(
     load_in_4bit: bool,
 ) -> RolloutEngine:
     """torch, or llama.cpp with the policy's base in a file of this type."""
-    settings = RolloutSettings() if kind == TORCH else RolloutSettings("llama", gguf_type=kind)
+    made = {} if kind == OWN else {"gguf_type": kind}
+    settings = RolloutSettings() if kind == TORCH else RolloutSettings("llama", **made)
     tokens = max(map(len, prompts)) + COMPLETION
     rollouts = Rollouts(folder, tokens, len(prompts) * GENERATIONS, load_in_4bit)
     return open_engine(policy, settings, rollouts)
@@ -163,16 +168,16 @@ def _distance(
 def _folder(name: str) -> Path:
     if name == "nano":
         return Path(locate("nano"))
-    if name == "smollm2":
+    if name in ("smollm2", GGUF):
         if not SMOLLM2.is_dir():
             sys.exit("rollout: type `scripts/real_model smollm2` first")
-        return SMOLLM2
+        return SMOLLM2 / (SMOLLM2_FILE if name == GGUF else "model")
     return sides.make_model(sides.BUILD / "qwen2-0.5b", SHAPE, Path(locate("nano")))
 
 
 def _prompts(policy: Policy, name: str) -> list[list[int]]:
     """Rows of the demo as the model's template shows them; random ids for random weights."""
-    count = PROMPTS[name]
+    count = PROMPTS.get(name, 1)
     if name == RANDOM:
         rng = random.Random(0)
         return [rng.choices(range(10, SHAPE["vocab_size"]), k=PROMPT) for _ in range(count)]
@@ -189,12 +194,12 @@ def _stir(policy: Policy) -> None:
                 matrix.copy_(torch.randn(matrix.shape, generator=generator) * DEVIATION)
 
 
-_HEAD = "model    engine  dtype     prompt     s  token/s  mean |delta|       KL   ratio"
+_HEAD = "model        engine  dtype     prompt     s  token/s  mean |delta|       KL   ratio"
 
 
 def _line(row: dict[str, Any]) -> str:
     return (
-        f"{row['model']:<8} {row['engine']:<7} {row['dtype']:<8} {sum(row['shape']['P']):>7} "
+        f"{row['model']:<12} {row['engine']:<7} {row['dtype']:<8} {sum(row['shape']['P']):>7} "
         f"{row['seconds']:>5.2f} {row['tokens_per_second']:>8.1f} "
         f"{row['mean_abs_difference']:>13.5f} {row['kl']:>8.5f} {row['ratio']:>7.4f}"
     )

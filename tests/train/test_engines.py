@@ -20,11 +20,12 @@ from edgetool.train import grpo_step
 from edgetool.train.distributed import Ranks
 from edgetool.train.engines import RolloutEngine, Rollouts, TorchEngine, llama, open_engine
 from edgetool.train.grpo_step import Stepper
+from edgetool.train.load import load_policy
 from edgetool.train.loop import train
 from edgetool.train.policy import Policy
 from edgetool.train.rollout import RolloutCompletion, completion_seed
 from edgetool.train.rows import prepare_rows
-from edgetool.train.settings import GRPOSettings, RolloutSettings
+from edgetool.train.settings import GRPOSettings, LoraSettings, RolloutSettings
 from edgetool.train.update import DriftError
 from tests.train.conftest import EXACT, stir
 
@@ -127,6 +128,20 @@ def test_the_file_made_for_an_engine_goes_with_it(policy: Policy, tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == [llama.BASE]
     engine.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_base_that_is_a_file_is_opened_as_it_is(gguf: Path, tmp_path: Path) -> None:
+    policy = load_policy(gguf, LoraSettings(r=4), EXACT)
+    stir(policy, scale=0.2)
+    engine = open_engine(policy, LLAMA, Rollouts(tmp_path, 128, 9))
+    assert list(tmp_path.iterdir()) == []
+    assert engine.about.startswith("llama.cpp writes the completions, 9 at a time, with model.F16")
+    engine.load_adapter()
+    for one, other in zip(flat(written(TorchEngine(policy))), flat(written(engine)), strict=True):
+        assert one.token_ids == other.token_ids
+        assert one.logprobs == pytest.approx(other.logprobs, abs=2e-3)
+    engine.close()
+    assert gguf.exists()
 
 
 def test_a_file_of_another_base_is_refused(policy: Policy, nano_gguf: Path, tmp_path: Path) -> None:

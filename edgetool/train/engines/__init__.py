@@ -27,10 +27,12 @@ class RolloutEngine(Protocol):
 
     name    one of settings.ENGINES
     exact   draws from what the training pass computes, but for rounding
+    about   what to say of it before a run; "" for nothing
     """
 
     name: str
     exact: bool
+    about: str
 
     def load_adapter(self) -> None:
         """Write with the policy's adapter as it is now. Raises OSError where it cannot be kept."""
@@ -55,7 +57,7 @@ class RolloutEngine(Protocol):
 class TorchEngine:
     """The policy itself."""
 
-    name, exact = "torch", True
+    name, exact, about = TORCH, True, ""
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy

@@ -27,6 +27,7 @@ from edgetool.export.export import export_base
 from edgetool.export.weights import TrainedWeights
 from edgetool.gguf_base.base import is_gguf
 from edgetool.llama.engine import Engine
+from edgetool.llama.memory import footprint, readable
 from edgetool.runtime import Sampling
 from edgetool.train.engines import OnToken, Rollouts
 from edgetool.train.policy import Policy
@@ -59,6 +60,11 @@ class LlamaEngine:
     ) -> None:
         self.policy, self.engine, self.layout = policy, engine, layout
         self._folder, self._exported = folder, exported
+        needed = footprint(engine.path).needed(engine.context, engine.sequences)
+        self.about = (
+            f"llama.cpp writes the completions, {engine.sequences} at a time, with "
+            f"{engine.path.name}; it takes about {readable(needed)} beside the policy"
+        )
 
     @classmethod
     def open(cls, policy: Policy, settings: RolloutSettings, rollouts: Rollouts) -> LlamaEngine:

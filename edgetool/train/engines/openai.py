@@ -40,6 +40,7 @@ class OpenAIEngine:
         key = openai_client.environment_key()
         self._clients = {url: openai_client.connect(url, key) for url in settings.url}
         self._model, self._loaded = settings.model or self._first_model(), 0
+        self.about = f"{', '.join(settings.url)} write the completions, with {self._model}"
 
     def _first_model(self) -> str:
         url, client = next(iter(self._clients.items()))
