@@ -1,7 +1,8 @@
 """runs/<name>: what a training run leaves behind and later commands pick up.
 
 config.yaml       the resolved configuration
-run.json          which command trained it, on which base and in which dtype, and what it began with
+run.json          which command trained it, on which base (of a GGUF file its SHA-256, too) and in
+                  which dtype, and what it began with
 init_adapter/     a copy of the adapter it began with, if it did not begin with a new one
 chat_template.jinja  the chat template it is trained with, which its files get, too
 adapter/          the trained LoRA adapter
@@ -22,8 +23,10 @@ from typing import TYPE_CHECKING, Any
 from edgetool.adapter_config import CONFIG, WEIGHTS
 from edgetool.config import Config, load_config
 from edgetool.data.sources import DEMO
-from edgetool.errors import UsageError
-from edgetool.files import building_folder, read_log, write_text
+from edgetool.errors import ModelError, UsageError
+from edgetool.files import building_folder, read_log, sha256_of, write_text
+from edgetool.gguf_base.adapter import BaseFile
+from edgetool.gguf_base.base import is_gguf
 from edgetool.train.settings import StepSettings
 
 if TYPE_CHECKING:
@@ -67,6 +70,8 @@ class RunFolder:
             "verb": verb,
             "init_adapter": origin,
         }
+        if is_gguf(base):
+            facts["base_sha256"] = sha256_of(Path(base))
         write_text(run.path / "run.json", json.dumps(facts, indent=2) + "\n")
         return run
 
@@ -98,6 +103,17 @@ class RunFolder:
     def facts(self) -> dict[str, Any]:
         facts: dict[str, Any] = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
         return facts
+
+    def require_base(self, base: str) -> None:
+        """Raises ModelError where the GGUF file it was trained on is another one than `base`."""
+        facts = self.facts
+        named = facts.get("base_sha256")
+        if named and is_gguf(base) and (found := BaseFile.of(Path(base))).sha256 != named:
+            its = BaseFile(Path(facts["base"]).name, named)
+            raise ModelError(
+                f"{self.path}: was trained on {its}, and {base} is {found}; give that file, or "
+                "train anew"
+            )
 
     @property
     def verb(self) -> str:
@@ -176,6 +192,7 @@ def open_policy(run: RunFolder, *, trained: bool, thinking: bool | None = None) 
     from edgetool.train.load import load_policy
 
     adapter = run.adapter if trained else None
+    run.require_base(run.facts["base"])
     loading = loading_of(run.config, run.settings, run.template)
     if thinking is not None:
         loading = replace(loading, thinking=thinking)

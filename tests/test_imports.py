@@ -23,7 +23,7 @@ ALLOWED = {
     "activity": set(),
     "extras": set(),
     "gguf_header": {"errors"},
-    "gguf_base": {"errors", "architectures", "gguf_header", "calls"},
+    "gguf_base": {"errors", "architectures", "calls", "files", "gguf_header"},
     "system": set(),
     "terminal": set(),
     "calls": {"errors", "terminal"},

@@ -26,6 +26,7 @@ from edgetool.run_folder import RunFolder
 from edgetool.system import tune
 
 if TYPE_CHECKING:
+    from edgetool.export.gguf.quantize import Quant
     from edgetool.fidelity.survey import Subject
 
 PLAIN = ("--quant", "--merge-into")  # what --converter leaves to choose
@@ -65,6 +66,10 @@ def export(
     adapter_only: Annotated[
         bool, typer.Option("--adapter-only", help="LoRA as GGUF, for a base GGUF you have.")
     ] = False,
+    merged: Annotated[
+        bool,
+        typer.Option("--merged", help="Of a run on a GGUF file: one file in that file's types."),
+    ] = False,
     beside: Annotated[
         Path | None, typer.Option(metavar="BASE.gguf", help="Try --adapter-only out with it.")
     ] = None,
@@ -94,7 +99,7 @@ def export(
 ) -> None:
     options = ExportOptions(
         quants=quant or (), out=out, merge_into=merge_into, data=data, rows=rows,
-        imatrix=imatrix, max_drop=max_drop, adapter_only=adapter_only, beside=beside,
+        imatrix=imatrix, max_drop=max_drop, adapter_only=adapter_only, merged=merged, beside=beside,
         ollama=ollama or ollama_template, ollama_template=ollama_template,
         lm_studio=lmstudio, warm=warm, template=template, converter=converter,
         publisher=publisher,
@@ -113,6 +118,7 @@ class ExportOptions:
     imatrix     rows for an importance matrix
     max_drop    points of exact match a file may lose against the adapter
     adapter_only, beside   only the adapter as GGUF, and a base GGUF to try it out with
+    merged      of a run on a GGUF file: one file with each tensor in the type it has there
     ollama      write a Modelfile, too
     ollama_template   with a TEMPLATE, for an Ollama that runs no chat templates itself
     lm_studio   its models folder, to put the files into under `publisher` (None: ours)
@@ -129,6 +135,7 @@ class ExportOptions:
     imatrix: str | None = None
     max_drop: float | None = None
     adapter_only: bool = False
+    merged: bool = False
     beside: Path | None = None
     ollama: bool = False
     ollama_template: bool = False
@@ -172,7 +179,7 @@ def _written() -> tuple[str, ...]:
 def _export(
     subject: Subject, out: Path, options: ExportOptions, tools: Sequence[Tool], console: Console
 ) -> list[ExportedFile]:
-    from edgetool.commands.export_adapter import run_adapter_only
+    from edgetool.commands.export_adapter import finish_beside, run_adapter_only, write_adapter
     from edgetool.commands.export_converter import run_converted
     from edgetool.commands.export_shipping import check_ollama, ship, warm_files
     from edgetool.export.export import QUANT
@@ -180,8 +187,9 @@ def _export(
     from edgetool.fidelity.survey import held_out, survey
 
     if options.converter:
-        quants = options.quants or (QUANT,)
-        files = run_converted(options.converter, subject, out, quants, options.merge_into, console)
+        files = run_converted(
+            options.converter, subject, out, options.quants or (QUANT,), options.merge_into, console
+        )
         _say_dropped(read_receipt(out / FILE).get("dropped", ()), console)
         return files
     rows = held_out(subject, options.data, options.rows)
@@ -191,14 +199,20 @@ def _export(
         check_ollama(subject, template=options.ollama_template)
     if not rows.examples:
         console.print(f"not measured: {rows.why}")
+    quants = _quants(subject, options)
+    lora = write_adapter(subject, out, console) if subject.beside_base else None
     found = survey(
         subject, rows, console, out=out, merge_into=options.merge_into,
         imatrix_rows=options.imatrix, max_drop=options.max_drop,
     )  # fmt: skip
+    if lora:
+        finish_beside(subject, out, lora, found, console)
+        if not quants:
+            return [lora]
     files = _write(
         subject,
         out,
-        options.quants or (QUANT,),
+        quants,
         found.merge_into,
         importance=found.importance.weights if found.importance else None,
         judge=found.judge if rows.examples else None,
@@ -222,15 +236,50 @@ def _export(
     return files
 
 
-def _require_sense(options: ExportOptions) -> None:
-    """Raises UsageError for options that would be ignored beside others."""
-    from edgetool.commands.export_converter import require_no_others
+def _quants(subject: Subject, options: ExportOptions) -> list[str | Quant]:
+    """What whole files are written as; none where an adapter goes beside its base.
 
-    files_only = {
+    Raises UsageError for options that are about such files, and for files that are not wanted.
+    """
+    from edgetool.export.export import QUANT
+    from edgetool.export.gguf.quantize import quant_like
+    from edgetool.gguf_base.base import is_gguf
+    from edgetool.gguf_base.reader import read_gguf
+
+    if options.merged and not subject.beside_base:
+        raise UsageError(
+            "--merged is for a run on a GGUF file; an export of any other is merged anyway"
+        )
+    own = [quant_like(read_gguf(subject.base))] if options.merged else []
+    if own or options.quants:
+        return [*own, *options.quants]
+    if not is_gguf(subject.base):
+        return [QUANT]
+    if subject.run is None:
+        raise UsageError(f"{subject.base} is a GGUF file already; name another --quant for it")
+    for name, given in _of_files(options).items():
+        if given:
+            raise UsageError(
+                f"{name} is about whole models, and this run's adapter goes beside "
+                f"{subject.base}; add --merged, or a --quant, for a file of its own"
+            )
+    return []
+
+
+def _of_files(options: ExportOptions) -> dict[str, Any]:
+    """Options that are about whole files, as they were given."""
+    return {
         "--quant": options.quants, "--merge-into": options.merge_into,
         "--imatrix": options.imatrix, "--max-drop": options.max_drop is not None,
         "--ollama": options.ollama, "--lmstudio": options.lm_studio, "--warm": options.warm,
     }  # fmt: skip
+
+
+def _require_sense(options: ExportOptions) -> None:
+    """Raises UsageError for options that would be ignored beside others."""
+    from edgetool.commands.export_converter import require_no_others
+
+    files_only = _of_files(options) | {"--merged": options.merged}
     if options.converter:
         require_no_others(
             {name: given for name, given in files_only.items() if name not in PLAIN}
@@ -299,7 +348,7 @@ def export_run(
 
 
 def _write(
-    subject: Subject, out: Path, quants: Sequence[str], merge_into: str, **measured: Any
+    subject: Subject, out: Path, quants: Sequence[str | Quant], merge_into: str, **measured: Any
 ) -> list[ExportedFile]:
     """`export_gguf` of a subject; `measured`: its arguments that come of a survey."""
     from edgetool.export.export import export_gguf

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,9 @@ from edgetool.export.adapter_gguf import RECEIPT, export_adapter
 from edgetool.export.parity import llama_logits, summarize
 from edgetool.export.receipt import ExportedFile, Source, record_fidelity, write_receipt
 from edgetool.export.tokenizer.probes import PROBES
-from edgetool.fidelity.survey import HeldOut, Subject
+from edgetool.fidelity.receipt_table import receipt_table
+from edgetool.fidelity.survey import HeldOut, Subject, Survey
+from edgetool.gguf_base.adapter import require_base
 
 if TYPE_CHECKING:
     from edgetool.train.policy import Policy
@@ -26,14 +28,8 @@ def run_adapter_only(
 ) -> ExportedFile:
     """Writes adapter.gguf and its receipt; with a base GGUF, the two are compared with the merged
     model, logit by logit. Raises UsageError for a model that has no adapter."""
-    if subject.adapter is None:
-        raise UsageError("--adapter-only needs a run: a plain model has no adapter")
-    file = export_adapter(
-        subject.base, subject.adapter, out, finetune=subject.finetune, template=subject.template
-    )
-    source = Source(subject.base, subject.adapter, "base", subject.policy_dtype)
-    receipt = write_receipt(out, source, [file], name=RECEIPT)
-    console.print(f"{file.path}  {file.size / 2**20:.1f} MB  sha256 {file.sha256[:12]}…")
+    file = write_adapter(subject, out, console)
+    receipt = _vouch(subject, out, file)
     if subject.merge_into != "base":
         console.print(
             "it was trained on NF4-rounded weights; beside a base GGUF it computes what "
@@ -59,10 +55,48 @@ def run_adapter_only(
     return file
 
 
+def write_adapter(subject: Subject, out: Path, console: Console) -> ExportedFile:
+    """adapter.gguf. Raises UsageError for a model that has no adapter."""
+    if subject.adapter is None:
+        raise UsageError("--adapter-only needs a run: a plain model has no adapter")
+    file = export_adapter(
+        subject.base, subject.adapter, out, finetune=subject.finetune, template=subject.template
+    )
+    console.print(f"{file.path}  {file.size / 2**20:.1f} MB  sha256 {file.sha256[:12]}…")
+    return file
+
+
+def _vouch(
+    subject: Subject, out: Path, file: ExportedFile, notes: Mapping[str, Any] | None = None
+) -> Path:
+    """adapter.receipt.json: which base, by its SHA-256, and what was measured."""
+    assert subject.adapter is not None, "it has just been written"
+    source = Source(subject.base, subject.adapter, "base", subject.policy_dtype)
+    return write_receipt(out, source, [file], notes, name=RECEIPT)
+
+
+def finish_beside(
+    subject: Subject, out: Path, file: ExportedFile, found: Survey, console: Console
+) -> None:
+    """The receipt of an adapter beside its GGUF base, and what to type next."""
+    measured = {"measured": [result.as_json() for result in found.before]}
+    _vouch(subject, out, file, {**found.notes, **measured})
+    if found.before:
+        console.print(receipt_table(found.before))
+    chosen = subject.chat_template()
+    named = f" --template {subject.template}" if chosen.replaced and subject.template else ""
+    console.print(
+        f"{subject.base} stays as it is; next: edgetool serve {subject.base} --adapter "
+        f"{file.path}{named}",
+        markup=False,
+    )
+
+
 def _compare(subject: Subject, lora: Path, rows: HeldOut, beside: Path) -> dict[str, Any]:
     """llama.cpp with both files against transformers with the adapter merged into the base."""
     from edgetool.fidelity import stages
 
+    require_base(lora, beside)
     policy = stages.load_plain(subject)
     prompts = _prompts(policy, rows)
     stages.fill(policy, subject.weights("base"))

@@ -14,6 +14,7 @@ from edgetool.export.converter import export_converted, find_script
 from edgetool.export.receipt import ExportedFile
 from edgetool.export.weights import MERGE_TARGETS
 from edgetool.fidelity.survey import Subject
+from edgetool.gguf_base.base import is_gguf
 
 
 def run_converted(
@@ -30,6 +31,8 @@ def run_converted(
         raise UsageError(
             f"--merge-into {target}: with --converter one of {' and '.join(MERGE_TARGETS)}"
         )
+    if is_gguf(subject.base):
+        raise UsageError(f"--converter: {subject.base} is a GGUF file already; leave it out")
     script = find_script(path)
     with console.status(f"{script.name}: {subject.base.name}"):
         files, mismatches = export_converted(

@@ -20,6 +20,7 @@ from edgetool.catalogue import NANO, locate
 from edgetool.errors import UsageError
 from edgetool.files import require_writable, sha256_of
 from edgetool.fingerprint import fingerprint
+from edgetool.gguf_base.adapter import require_base
 from edgetool.runtime import ARMS, CONSTRAINED, FREE, NAMES_ONLY, Runtime
 
 if TYPE_CHECKING:
@@ -55,6 +56,11 @@ def gguf_of(target: str) -> Path:
 
 def _of_folder(folder: Path) -> Path:
     found = sorted(file for file in folder.glob("*.gguf") if file.name != ADAPTER)
+    if not found and (folder / ADAPTER).is_file():
+        raise UsageError(
+            f"{folder} holds {ADAPTER} alone, which goes beside its base; give the base's file, "
+            f"with --adapter {folder / ADAPTER}"
+        )
     if not found:
         raise UsageError(f"{folder} holds no GGUF file; type: {_export_command(folder)}")
     chosen = min(found, key=_rank)
@@ -135,6 +141,8 @@ def open_runtimes(
         raise UsageError(f"--adapter {adapter}: goes with a GGUF file, and {target} is none")
     if adapter and not adapter.is_file():
         raise UsageError(f"--adapter {adapter}: no such file")
+    if adapter:
+        require_base(adapter, path)
     if template and (re.match(r"https?://", target) or (path / "run.json").is_file()):
         raise UsageError(
             f"--template {template}: goes with a GGUF file or a model folder; a run keeps the "

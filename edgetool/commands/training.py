@@ -138,10 +138,17 @@ def _loaded(
     say_left_out(Path(base), panel.console)
     panel.note(f"call syntax: {describe(prompter.syntax, prompter.template)}")
     if start:
+        _require_base(start, base)
         start_from(policy, start, panel.note)
         if said := _of_another_template(start, prompter.template):
             panel.note(said)
     return policy
+
+
+def _require_base(adapter: Path, base: str) -> None:
+    """Raises ModelError where an adapter's run, or this one when it goes on, had another file."""
+    if (run := RunFolder.around(adapter)) is not None:
+        run.require_base(base)
 
 
 def _of_another_template(adapter: Path, template: str) -> str | None:

@@ -18,6 +18,8 @@ from edgetool.export.receipt import ExportedFile
 from edgetool.export.safetensors_io import Floats
 from edgetool.export.weights import TrainedWeights
 from edgetool.files import building_files, require_space, sha256_of, writing
+from edgetool.gguf_base.adapter import FILE_KEY, SHA256_KEY, BaseFile
+from edgetool.gguf_base.base import is_gguf
 from edgetool.gguf_base.layout import to_ggml_layout
 
 FILE = "adapter.gguf"
@@ -47,7 +49,8 @@ def export_adapter(
         require_space(out_dir, FLOAT32 * sum(_size(pair) for pair in pairs.values()))
         with building_files([out_dir / FILE]) as (part,):
             matrices = {name: (pair.down.read(), pair.up.read()) for name, pair in pairs.items()}
-            layout.write(part, matrices, alpha)
+            own = BaseFile.of(base) if is_gguf(base) else None
+            layout.write(part, matrices, alpha, own)
     target = out_dir / FILE
     counts = {"F32": 2 * len(pairs)}
     return ExportedFile(target, KIND, target.stat().st_size, sha256_of(target), counts)
@@ -71,9 +74,16 @@ class AdapterLayout:
         return cls(plan, {source: name for name, source in plan.sources.items()})
 
     def write(
-        self, path: Path, matrices: Mapping[str, tuple[Floats, Floats]], alpha: float
+        self,
+        path: Path,
+        matrices: Mapping[str, tuple[Floats, Floats]],
+        alpha: float,
+        base: BaseFile | None = None,
     ) -> None:
-        """Write A [r, in] and B [out, r] of each tensor, by its transformers name."""
+        """Write A [r, in] and B [out, r] of each tensor, by its transformers name.
+
+        base   the GGUF file it goes beside, where there is only one
+        """
         from gguf import GGUFWriter
 
         plan = self.plan
@@ -83,6 +93,9 @@ class AdapterLayout:
             writer.add_name(plan.metadata.name)
             writer.add_string("adapter.type", "lora")
             writer.add_float32("adapter.lora.alpha", alpha)
+            if base:
+                writer.add_string(FILE_KEY, base.name)
+                writer.add_string(SHA256_KEY, base.sha256)
             for source, (down, up) in matrices.items():
                 name = self.names[source]
                 writer.add_tensor(f"{name}.lora_a", down)

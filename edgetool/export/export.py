@@ -35,6 +35,7 @@ from edgetool.files import (
     sha256_of,
     writing,
 )
+from edgetool.gguf_base.base import is_gguf
 
 QUANT = "Q4_K_M"
 REFERENCE = "F16"  # written for a measurement, and removed when nobody asked for it
@@ -61,7 +62,7 @@ def export_gguf(
     base: Path,
     adapter: Path | None,
     out_dir: Path,
-    quants: Sequence[str] = (QUANT,),
+    quants: Sequence[str | Quant] = (QUANT,),
     *,
     merge_into: str = MERGE_INTO,
     policy_dtype: str = "float32",
@@ -87,8 +88,8 @@ def export_gguf(
     thinking        it was trained to think before it answers
     stem            files are `<stem>.<quant>.gguf`; None: named by GGUF's naming convention
     importance      float32 [columns] by GGUF tensor name, see `imatrix`
-    judge           measures the files, an F16 one among them, before they get their names; one it
-                    rejects is kept as `<name>.rejected`
+    judge           measures the files before they get their names, an F16 one among them unless
+                    the base is a GGUF file; one it rejects is kept as `<name>.rejected`
     notes           further entries of the receipt
     working         shows somebody how far the writing is
 
@@ -110,7 +111,7 @@ def export_gguf(
     )
     with writing(out_dir):
         out_dir.mkdir(parents=True, exist_ok=True)
-        wanted = _with_reference(chosen) if judge else chosen
+        wanted = _with_reference(chosen) if judge and not is_gguf(base) else chosen
         targets = {quant: out_dir / _file_name(plan, quant, stem) for quant in wanted}
         written = _written(out_dir, targets, plan, weights, importance or {}, working)
         with written as (parts, counts):
@@ -151,11 +152,12 @@ def export_base(
     return layout
 
 
-def choose(names: Sequence[str]) -> list[Quant]:
-    """Quantizations by name, each once. Raises UsageError for none or an unknown one."""
+def choose(names: Sequence[str | Quant]) -> list[Quant]:
+    """Quantizations, each once. Raises UsageError for none or an unknown name."""
     if not names:
         raise UsageError("no quantization asked for; name one with --quant, Q4_K_M for instance")
-    return list({quant.name: quant for quant in map(get_quant, names)}.values())
+    found = [name if isinstance(name, Quant) else get_quant(name) for name in names]
+    return list({quant.name: quant for quant in found}.values())
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -51,13 +51,21 @@ def _torch_logits(policy: Policy) -> Callable[[Ids, Ids], Floats]:
 
 
 @contextmanager
-def gguf_stage(path: Path, name: str, context: int) -> Iterator[Stage]:
-    """A GGUF file in llama.cpp, with room for `context` tokens."""
+def gguf_stage(
+    path: Path, name: str, context: int, lora: Path | None = None, **prompting: Any
+) -> Iterator[Stage]:
+    """A GGUF file in llama.cpp, with room for `context` tokens.
+
+    lora        an adapter's GGUF file, put on it
+    prompting   template, call_syntax and thinking, where they are not the file's
+    """
     from edgetool.llama.runtime import GGUFRuntime
     from edgetool.llama.session import LlamaSession
 
     started = time.perf_counter()
-    with LlamaSession(path, context=context) as session:
+    with LlamaSession(
+        path, context=context, adapter=str(lora) if lora else None, **prompting
+    ) as session:
         seconds = time.perf_counter() - started
 
         def logits(prompt: Ids, completion: Ids) -> Floats:
@@ -66,7 +74,8 @@ def gguf_stage(path: Path, name: str, context: int) -> Iterator[Stage]:
             return np.stack(rows)
 
         runtime = GGUFRuntime(session, f"gguf:{name}")
-        yield Stage(name, runtime, logits, session.limit, path.stat().st_size, seconds)
+        size = path.stat().st_size + (lora.stat().st_size if lora else 0)
+        yield Stage(name, runtime, logits, session.limit, size, seconds)
 
 
 def load_plain(subject: Subject) -> Policy:

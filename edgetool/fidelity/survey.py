@@ -20,7 +20,7 @@ from edgetool.calls.types import Example
 from edgetool.catalogue import locate
 from edgetool.data import sources
 from edgetool.errors import UsageError
-from edgetool.export import imatrix
+from edgetool.export import adapter_gguf, imatrix
 from edgetool.export.export import REFERENCE, Judgement
 from edgetool.export.gguf.writer import Plan
 from edgetool.export.imatrix import ImportanceMatrix
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 HELD_OUT_ROWS = 200  # of which one is half a point
 IMATRIX_ROWS = 512
+BESIDE = "base + adapter"  # a stage
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,11 @@ class Subject:
         found = locate(path)
         base = check_exportable(found, template) if exportable else resolve(found)
         return cls(base, None, None, "base", template=template)
+
+    @property
+    def beside_base(self) -> bool:
+        """It is an adapter that goes beside the GGUF file it was trained on."""
+        return self.adapter is not None and is_gguf(self.base)
 
     def policy(self) -> Policy:
         from edgetool.fidelity import stages
@@ -151,7 +157,10 @@ def held_out(subject: Subject, data: str | None, rows: int | None) -> HeldOut:
 
 @dataclass
 class Survey:
-    """What was found, stage by stage; `judge` is given to the export."""
+    """What was found, stage by stage; `judge` is given to the export.
+
+    merged   what the adapter computes once it is added: merged in torch, or beside its GGUF base
+    """
 
     merge_into: str
     rows: HeldOut
@@ -174,13 +183,19 @@ class Survey:
             found["imatrix"] = self.imatrix_note
         return found
 
+    @property
+    def before(self) -> list[StageResult]:
+        """The stages before any file."""
+        found = (self.reference and self.reference.result, self.merged)
+        return [result for result in found if result]
+
     def judge(self, files: Mapping[str, Path]) -> Judgement:
         """Measure every file, the reference first, and reject what loses too much."""
         from edgetool.fidelity import stages
 
         reference = self.reference
         assert reference is not None, "only a survey with held-out rows judges"
-        self.results = [reference.result, *([self.merged] if self.merged else [])]
+        self.results = self.before
         for name in sorted(files, key=lambda quant: quant != REFERENCE):
             with (
                 busy(self.console, f"{name}: {len(self.rows.examples)} rows"),
@@ -196,8 +211,21 @@ class Survey:
             if result.other_prompts:
                 named = ", ".join(result.other_prompts)
                 self.console.print(f"{result.step}: prompts with other token ids, first: {named}")
-        measured = {"measured": [result.as_json() for result in self.results]}
-        return Judgement(rejected, measured | {"max_drop": self.max_drop})
+        measured: dict[str, Any] = {"measured": [result.as_json() for result in self.results]}
+        measured["max_drop"] = self.max_drop
+        if self.merged and self.merged.step == BESIDE:
+            measured["ship"] = self._which_to_ship(files)
+        return Judgement(rejected, measured)
+
+    def _which_to_ship(self, files: Mapping[str, Path]) -> dict[str, Any]:
+        """The base with its adapter, or a merged file that loses fewer rows."""
+        candidates = [result for result in self.results if result.step in (BESIDE, *files)]
+        best = choose({result.step: result for result in candidates})
+        lost = ", ".join(f"{name} loses {one.lost}" for name, one in best.results.items())
+        self.console.print(
+            f"ship {best.chosen}: of the adapter's right rows {lost}; decided by {best.by}"
+        )
+        return {"chosen": best.chosen, "by": best.by}
 
     def _drop(self, result: StageResult) -> float:
         """Points of exact match lost against the adapter."""
@@ -227,7 +255,9 @@ def survey(
     found = Survey(merge_into or subject.merge_into, rows, max_drop, console)
     if rows.examples or imatrix_rows:
         _with_policy(subject, found, out, imatrix_rows)
-    if rows.examples and subject.adapter:
+    if rows.examples and subject.beside_base:
+        _with_beside(subject, found, out / adapter_gguf.FILE)
+    elif rows.examples and subject.adapter:
         _with_merged(subject, found, merge_into)
     return found
 
@@ -321,6 +351,23 @@ def _with_merged(subject: Subject, found: Survey, merge_into: str | None) -> Non
         found.merge_into = found.choice.chosen
         found.console.print(found.choice.summary)
     found.merged = results[found.merge_into]
+
+
+def _with_beside(subject: Subject, found: Survey, lora: Path) -> None:
+    """The base as it is in llama.cpp, with the adapter's file on it."""
+    from edgetool.fidelity import stages
+
+    assert found.reference is not None, "the policy came first"
+    prompting = {
+        "template": subject.template, "call_syntax": subject.call_syntax,
+        "thinking": subject.thinking,
+    }  # fmt: skip
+    context = found.reference.context
+    with (
+        busy(found.console, f"{BESIDE}: {len(found.rows.examples)} rows"),
+        stages.gguf_stage(subject.base, BESIDE, context, lora, **prompting) as stage,
+    ):
+        found.merged = found.reference.measure(stage)
 
 
 def _targets(subject: Subject, merge_into: str | None) -> Sequence[str]:

@@ -48,7 +48,7 @@ def test_of_several_files_the_choice_is_said(tmp_path, capsys, names, chosen):
 
 def test_an_adapter_is_no_model(tmp_path):
     folder = folder_with(tmp_path, "adapter.gguf")
-    with pytest.raises(UsageError, match="holds no GGUF file; type: edgetool export"):
+    with pytest.raises(UsageError, match=r"holds adapter.gguf alone, which goes beside its base"):
         gguf_of(str(folder))
 
 

@@ -6,10 +6,12 @@ of the layers and of every third between, and the output matrix.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edgetool.errors import UsageError
+from edgetool.gguf_base.reader import GgufHeader
 
 # Types for rows that are no multiple of 256, the K-quants' block size.
 FALLBACK = {"Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0", "IQ4_XS": "IQ4_NL"}
@@ -23,12 +25,14 @@ class Quant:
     """A file's quantization: enum llama_ftype, the usual type, and the type where more bits go.
 
     better   None: no tensor in the layers differs
+    types    of every tensor by its name, as another file has them; None: by llama.cpp's recipe
     """
 
     name: str
     file_type: int
     usual: str
     better: str | None = None
+    types: Mapping[str, str] | None = field(default=None, compare=False, repr=False)
 
     @property
     def quantized(self) -> bool:
@@ -49,6 +53,26 @@ QUANTS: Mapping[str, Quant] = {
         Quant("IQ4_XS", 30, "IQ4_XS", "Q5_K"),
     )
 }
+
+
+# enum llama_ftype of files that others quantized
+FILE_TYPES = {
+    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K",
+    11: "Q3_K_S", 12: "Q3_K_M", 13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S",
+    17: "Q5_K_M", 18: "Q6_K", 21: "Q2_K_S", 25: "IQ4_NL", 30: "IQ4_XS", 32: "BF16",
+}  # fmt: skip
+
+
+def quant_like(header: GgufHeader) -> Quant:
+    """The quantization of a file, tensor by tensor."""
+    kinds = {name: tensor.kind for name, tensor in header.tensors.items()}
+    number = header.fields.get("general.file_type")
+    sizes: Counter[str] = Counter()
+    for tensor in header.tensors.values():
+        sizes[tensor.kind] += tensor.size
+    usual = sizes.most_common(1)[0][0]
+    number = number if number in FILE_TYPES else 0
+    return Quant(FILE_TYPES[number] if number else usual, number, usual, types=kinds)
 
 
 def get_quant(name: str) -> Quant:

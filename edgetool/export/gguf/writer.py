@@ -51,6 +51,8 @@ class Plan:
 
         weighed   there is an importance matrix
         """
+        if quant.types is not None:
+            return {name: quant.types.get(name, "F32") for name in self.tensors}
         tied = "output.weight" not in self.tensors
         queries = self.shape.head_count // self.shape.head_count_kv
         return {
