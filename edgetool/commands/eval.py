@@ -21,6 +21,7 @@ from rich.progress import (
 )
 
 from edgetool.calls.types import Example
+from edgetool.commands.about import about
 from edgetool.commands.chat_template import say_template
 from edgetool.commands.common import TemplateOption, ThinkingOption, console, group
 from edgetool.commands.targets import Held, hashes, open_runtimes
@@ -29,12 +30,17 @@ from edgetool.errors import DataError, UsageError
 from edgetool.eval import suites
 from edgetool.eval.cache import CompletionCache
 from edgetool.eval.evaluate import ArmResult, RowResult, evaluate
+from edgetool.eval.metrics import summarize
+from edgetool.eval.report.report import write_report
+from edgetool.eval.report.summary import plural
+from edgetool.eval.report.tables import rich_table
+from edgetool.eval.results import results_folder
 from edgetool.files import require_writable, writing
 from edgetool.run_folder import RunFolder
 from edgetool.runtime import Runtime, Sampling
 from edgetool.system import tune
 
-KEPT_FILE = "completions.jsonl"
+CACHE_FILE = "completions.jsonl"
 
 app = group()
 
@@ -122,8 +128,6 @@ def load_for(
 
     Where neither is named, a target in a run folder is measured on that run's validation rows.
     """
-    from edgetool.eval.report.summary import plural
-
     run = None if data or chosen else RunFolder.around(Path(target))
     if run is None:
         return load(data, chosen, root, count), data
@@ -185,82 +189,64 @@ def run_eval(
 
     An evaluation that was interrupted goes on where it was, row by row; `fresh` begins anew.
     """
-    from edgetool.commands.about import about
-    from edgetool.eval.metrics import summarize
-    from edgetool.eval.report.report import write_report
-    from edgetool.eval.report.tables import rich_table
-    from edgetool.eval.results import results_folder
-
     tune()
-    asked = asked or {}
     started = time.perf_counter()
     folder = out or results_folder(target)
     require_writable(folder)
     for category, reasons in rows.skipped.items():
-        _tell_skipped(category, reasons, console)
+        _say_skipped(category, reasons, console)
     if fresh:
-        (folder / KEPT_FILE).unlink(missing_ok=True)
-    templates: dict[str, str] = {}
-    with writing(folder), CompletionCache(folder / KEPT_FILE) as cache, _told_how_to_go_on(console):
-        finished = [
-            arm
-            for held in _saying_templates(
-                open_runtimes(
-                    target, base=base, model=model, template=template, thinking=thinking,
-                    adapter=adapter,
-                ),
-                templates,
-                console,
-            )
-            for category, examples in rows.by_category.items()
-            for arm in run_arms(
-                held.runtime, examples, held.model, arms, sampling, console,
-                samples=samples, category=category, cache=cache,
-            )
-        ]  # fmt: skip
+        (folder / CACHE_FILE).unlink(missing_ok=True)
+    config = {"target": target, **(asked or {}), "samples": samples, **asdict(sampling)}
+    opened = open_runtimes(
+        target, base=base, model=model, template=template, thinking=thinking, adapter=adapter
+    )
+    with writing(folder), CompletionCache(folder / CACHE_FILE) as cache:
+        finished = _all_arms(opened, rows, arms, sampling, samples, cache, config, console)
     console.print(rich_table([summarize(arm) for arm in finished]))
     path = write_report(
         folder,
         arms=finished,
         job_seconds=time.perf_counter() - started,
         metrics=run.metrics() if (run := RunFolder.around(Path(target))) else [],
-        config={
-            "target": target,
-            **asked,
-            **templates,
-            "samples": samples,
-            **asdict(sampling),
-        },
+        config=config,
         fidelity={},
         examples=rows.all,
         skipped=rows.skipped,
-        hashes={**hashes(target), **(hashes(str(adapter)) if adapter else {})},
-        about=about(target, asked.get("data"), asked.get("suites", ()), model),
+        hashes=hashes(target, adapter),
+        about=about(target, config.get("data"), config.get("suites", ()), model),
     )
     console.print(f"report: {path.with_suffix('.html')}")
     return path
 
 
-def _saying_templates(
-    runtimes: Iterable[Held], templates: dict[str, str], console: Console
-) -> Iterator[Held]:
-    """The runtimes; what took the place of a model's own template is said once, and kept in
-    `templates` for the report."""
-    for held in runtimes:
-        used = held.template
-        if used is not None and used.note and "chat_template" not in templates:
-            say_template(used, console)
-            templates["chat_template"] = used.name
-        yield held
-
-
-@contextmanager
-def _told_how_to_go_on(console: Console) -> Iterator[None]:
+def _all_arms(
+    opened: Iterable[Held],
+    rows: Rows,
+    arms: Sequence[str],
+    sampling: Sampling,
+    samples: int,
+    cache: CompletionCache,
+    config: dict[str, Any],
+    console: Console,
+) -> list[ArmResult]:
+    """Every runtime on every category. A template that took another's place goes into `config`."""
+    finished: list[ArmResult] = []
     try:
-        yield
+        for held in opened:
+            used = held.template
+            if used is not None and used.note and "chat_template" not in config:
+                say_template(used, console)
+                config["chat_template"] = used.name
+            for category, examples in rows.by_category.items():
+                finished += run_arms(
+                    held.runtime, examples, held.model, arms, sampling, console,
+                    samples=samples, category=category, cache=cache,
+                )  # fmt: skip
     except KeyboardInterrupt:
         console.print("stopped; the same command goes on with the rows that are left")
         raise
+    return finished
 
 
 def run_arms(
@@ -291,12 +277,12 @@ def run_arms(
                 cache=cache,
                 on_row=on_row,
             )
-        console.print(f"{label}: {_told(done)}")
+        console.print(f"{label}: {_summary(done)}")
         finished.append(done)
     return finished
 
 
-def _told(done: ArmResult) -> str:
+def _summary(done: ArmResult) -> str:
     exact = sum(row.verdict.exact for row in done.results)
     free = sum(row.unconstrained is not None for row in done.results)
     broken = sum(row.error is not None for row in done.results)
@@ -308,7 +294,7 @@ def _told(done: ArmResult) -> str:
     return ", ".join(notes)
 
 
-def _tell_skipped(category: str, reasons: Sequence[str], console: Console) -> None:
+def _say_skipped(category: str, reasons: Sequence[str], console: Console) -> None:
     if reasons:
         console.print(f"{category}: {len(reasons)} rows cannot be scored and are left out:")
         for reason in reasons[: DataError.SHOWN]:

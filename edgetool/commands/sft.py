@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetool.commands import common
@@ -17,14 +16,14 @@ from edgetool.commands.common import (
     with_template,
 )
 from edgetool.commands.train_options import (
+    ConfigOptions,
     DataOption,
     DryRunOption,
     ModelOption,
     SeedOption,
-    Told,
-    configured,
-    interruptible,
+    train_or_check,
 )
+from edgetool.run_folder import SFT
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,17 +47,11 @@ def sft(
     template: TemplateOption = None,
     dry_run: DryRunOption = False,
 ) -> None:
-    told = Told(config, with_template(set_, template), model, data, seed)
-    resolved = configured("sft", told, common.console())
-    if dry_run:
-        with loading():
-            from edgetool.commands.dry_run import run_dry
+    def start(resolved: Config) -> TrainResult:
+        return run_sft(resolved, resume=resume)
 
-        run_dry(resolved, common.console(), "sft", resume=resume)
-        return
-    with interruptible():
-        if run_sft(resolved, resume=resume).interrupted:
-            raise KeyboardInterrupt
+    options = ConfigOptions(config, with_template(set_, template), model, data, seed)
+    train_or_check(SFT, options, start, dry_run=dry_run, resume=resume)
 
 
 def run_sft(config: Config, console: Console | None = None, *, resume: bool = False) -> TrainResult:
@@ -68,16 +61,12 @@ def run_sft(config: Config, console: Console | None = None, *, resume: bool = Fa
     """
     shown = console or common.console()
     with loading(shown):
-        from edgetool.commands.training import adapter_to_start_from, run_method
-        from edgetool.run_folder import SFT
+        from edgetool.commands.training import run_method
         from edgetool.train.progress import SFT_VIEW, Panel
-        from edgetool.train.run_lock import RunLock
         from edgetool.train.sft import fine_tune
 
     def method(policy: Policy, examples: Sequence[Example], **options: Any) -> TrainResult:
         return fine_tune(policy, examples, config.sft, **options)
 
     panel = Panel(shown, config.sft.logging_steps, SFT_VIEW)
-    with RunLock(Path(config.output_dir), panel.note):
-        start = adapter_to_start_from(config, SFT, resume, None)
-        return run_method(config, SFT, config.sft, method, panel, resume, start)
+    return run_method(config, SFT, method, panel, resume=resume)

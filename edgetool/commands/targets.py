@@ -231,14 +231,16 @@ def _endpoint(url: str, model: str | None, base: bool) -> Runtime:
     return EndpointRuntime(url, model)
 
 
-def hashes(target: str) -> dict[str, str]:
-    """SHA-256 of the files that a target's figures depend on, by name."""
+def hashes(target: str, adapter: Path | None = None) -> dict[str, str]:
+    """SHA-256 of the files that a target's figures depend on, by name.
+
+    adapter   a file beside a GGUF file
+    """
     path = Path(target)
     if path.is_file():
-        return {path.name: sha256_of(path)}
-    files = _weights(path) if path.is_dir() else []
-    adapter = path / "adapter"
-    return {str(file.relative_to(path)): sha256_of(file) for file in [*files, *_weights(adapter)]}
+        return {file.name: sha256_of(file) for file in (path, adapter) if file}
+    files = [*_weights(path), *_weights(path / "adapter")]
+    return {str(file.relative_to(path)): sha256_of(file) for file in files}
 
 
 def _weights(folder: Path) -> list[Path]:

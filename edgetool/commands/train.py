@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from edgetool.commands import common
 from edgetool.commands.common import (
@@ -19,14 +17,15 @@ from edgetool.commands.common import (
     with_template,
 )
 from edgetool.commands.train_options import (
+    ConfigOptions,
     DataOption,
     DryRunOption,
+    InitAdapterOption,
     ModelOption,
     SeedOption,
-    Told,
-    configured,
-    interruptible,
+    train_or_check,
 )
+from edgetool.run_folder import TRAIN, RunFolder
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,24 +47,15 @@ def train(
     seed: SeedOption = None,
     set_: SetOption = None,
     resume: ResumeOption = False,
-    init_adapter: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="Start from this run's adapter, or this adapter."),
-    ] = None,
+    init_adapter: InitAdapterOption = None,
     template: TemplateOption = None,
     dry_run: DryRunOption = False,
 ) -> None:
-    told = Told(config, with_template(set_, template), model, data, seed)
-    resolved = configured("train", told, common.console())
-    if dry_run:
-        with loading():
-            from edgetool.commands.dry_run import run_dry
+    def start(resolved: Config) -> TrainResult:
+        return run_training(resolved, resume=resume, init_adapter=init_adapter)
 
-        run_dry(resolved, common.console(), init_adapter=init_adapter, resume=resume)
-        return
-    with interruptible():
-        if run_training(resolved, resume=resume, init_adapter=init_adapter).interrupted:
-            raise KeyboardInterrupt
+    options = ConfigOptions(config, with_template(set_, template), model, data, seed)
+    train_or_check(TRAIN, options, start, dry_run=dry_run, resume=resume, init_adapter=init_adapter)
 
 
 def run_training(
@@ -82,12 +72,10 @@ def run_training(
     shown = console or common.console()
     with loading(shown):
         from edgetool.commands.reward import weighted_rewards
-        from edgetool.commands.training import adapter_to_start_from, run_method
-        from edgetool.run_folder import TRAIN, RunFolder
+        from edgetool.commands.training import run_method
         from edgetool.train.engines import Rollouts, open_engine
         from edgetool.train.loop import train as grpo
         from edgetool.train.progress import Panel
-        from edgetool.train.run_lock import RunLock
 
     weighted = weighted_rewards(config.rewards)
 
@@ -105,6 +93,4 @@ def run_training(
         return grpo(policy, examples, weighted, config.grpo, open_engine=opened, **options)
 
     panel = Panel(shown, config.grpo.logging_steps)
-    with RunLock(Path(config.output_dir), panel.note):
-        start = adapter_to_start_from(config, TRAIN, resume, init_adapter)
-        return run_method(config, TRAIN, config.grpo, method, panel, resume, start)
+    return run_method(config, TRAIN, method, panel, resume=resume, init_adapter=init_adapter)

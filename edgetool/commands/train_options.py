@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from edgetool.catalogue import NANO
+from edgetool.commands.common import console, loading
 from edgetool.commands.init import DEMO_REWARDS
 from edgetool.config import Config, build_config, override_values, read_values
 from edgetool.data.held_out import hold_out
 from edgetool.data.sources import DEMO
 from edgetool.errors import UsageError
 from edgetool.run_folder import SFT
+
+if TYPE_CHECKING:
+    from edgetool.train.loop import TrainResult
 
 RUNS = "runs"
 INTERRUPTED = 130  # what a shell reports of a command that Ctrl-C ended
@@ -38,17 +41,14 @@ DryRunOption = Annotated[
 ]
 
 
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Ctrl-C ends the command with a shell's exit code for it."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None
+InitAdapterOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Start from this run's adapter, or this adapter."),
+]
 
 
 @dataclass(frozen=True)
-class Told:
+class ConfigOptions:
     """The options of the command line that make a configuration.
 
     config      a YAML file
@@ -63,35 +63,60 @@ class Told:
     seed: int | None = None
 
 
-def configured(verb: str, told: Told, console: Console) -> Config:
+def train_or_check(
+    verb: str,
+    options: ConfigOptions,
+    train: Callable[[Config], TrainResult],
+    *,
+    dry_run: bool,
+    resume: bool,
+    init_adapter: Path | None = None,
+) -> None:
+    """Train as `train` does, or only check. Ctrl-C ends it with a shell's exit code for it."""
+    config = configured(verb, options, console())
+    if dry_run:
+        with loading():
+            from edgetool.commands.dry_run import run_dry
+
+        run_dry(config, console(), verb, init_adapter=init_adapter, resume=resume)
+        return
+    try:
+        interrupted = train(config).interrupted
+    except KeyboardInterrupt:
+        interrupted = True
+    if interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+def configured(verb: str, options: ConfigOptions, console: Console) -> Config:
     """The configuration of a run. What was not given and is not a plain default is said.
 
     Without a file, rows to measure on are held out of the user's own, see `hold_out`.
 
     Raises UsageError when nothing says what to train, and what `load_config` raises.
     """
-    if told.config is None and told.model is None and told.data is None:
+    if options.config is None and options.model is None and options.data is None:
         raise UsageError(
             f"nothing says what to train: type `edgetool {verb} --config my.yaml` "
             f"(`edgetool init my.yaml` writes one) or `edgetool {verb} --model {NANO} --data "
             "rows.jsonl`"
         )
-    values: dict[str, Any] = {} if told.config is None else read_values(told.config)
-    if told.model:
-        values["model"] = told.model
-    if told.data:
-        _put(values, "data", "train", told.data)
-    if told.seed is not None:
-        _put(values, "sft" if verb == SFT else "grpo", "seed", told.seed)
-    override_values(values, told.overrides)
-    if told.config is None:
+    values: dict[str, Any] = {} if options.config is None else read_values(options.config)
+    if options.model:
+        values["model"] = options.model
+    if options.data:
+        _put(values, "data", "train", options.data)
+    if options.seed is not None:
+        _put(values, "sft" if verb == SFT else "grpo", "seed", options.seed)
+    override_values(values, options.overrides)
+    if options.config is None:
         _complete(verb, values, console)
-    elif told.data:
+    elif options.data:
         rows = values.get("data")
-        kept = rows.get("validation", DEMO) if isinstance(rows, dict) else rows
-        said = f"--data takes data.train's place; data.validation stays {kept}"
-        console.print(said, markup=False)
-    return build_config(values, str(told.config or "command line"))
+        held_out = rows.get("validation", DEMO) if isinstance(rows, dict) else rows
+        note = f"--data takes data.train's place; data.validation stays {held_out}"
+        console.print(note, markup=False)
+    return build_config(values, str(options.config or "command line"))
 
 
 def _put(values: dict[str, Any], section: str, key: str, value: Any) -> None:

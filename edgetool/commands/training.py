@@ -16,11 +16,7 @@ from edgetool.adapter_config import WEIGHTS
 from edgetool.calls.prompt.thinking import describe
 from edgetool.catalogue import locate, require_trainable
 from edgetool.commands.chat_template import say_left_out, say_template
-from edgetool.commands.plan import (
-    Comparison,
-    check_memory,
-    look_ahead,
-)
+from edgetool.commands.plan import Comparison, check_memory, look_ahead
 from edgetool.config import Config
 from edgetool.data import sources
 from edgetool.errors import ModelError, UsageError
@@ -37,7 +33,7 @@ from edgetool.train.loop import AnyReport, OnStep, TrainResult, require_fresh
 from edgetool.train.memory.device import shape_of
 from edgetool.train.policy import Policy
 from edgetool.train.progress import Panel
-from edgetool.train.settings import GRPOSettings, StepSettings
+from edgetool.train.run_lock import RunLock
 
 
 def adapter_to_start_from(
@@ -76,55 +72,52 @@ def _same_weights(one: Path, other: Path) -> bool:
 def run_method(
     config: Config,
     verb: str,
-    settings: StepSettings,
     method: Callable[..., TrainResult],
     panel: Panel,
+    *,
     resume: bool,
-    start: Path | None,
+    init_adapter: Path | None = None,
 ) -> TrainResult:
     """Check everything that can be checked cheaply, then load the model and train.
 
     Under torchrun every rank does this, and the first one speaks and writes.
     """
-    tune()
-    require_trainable(config.model)
-    if config.backend == "unsloth":
-        unsloth.require()  # before anything it patches is imported
-    kept = RunFolder(Path(config.output_dir)).kept_template if resume else None
-    template = kept or config.template
-    base = str(check_exportable(locate(config.model), template))
-    examples = sources.load_for_training(config.data.train, config.data.train_rows)
-    output_dir, console = Path(config.output_dir), panel.console
-    with joined() as ranks:
-        console.quiet = not ranks.first
-        device = ranks.device if ranks.size > 1 else None
-        loading = loading_of(config, settings, template, device)
-        on_step: OnStep = panel.show
-        if isinstance(settings, GRPOSettings):
-            on_step = _watched(panel, config, base, loading)
-        with panel:
-            policy = _loaded(config, base, loading, panel, start)
-            if ranks.first:
-                with writing(output_dir, "--set output_dir=FOLDER"):
-                    sweep(output_dir, "config.yaml", "run.json", "init_adapter", TEMPLATE)
-                    RunFolder.create(
-                        config, base, policy_dtype(policy), verb, start,
-                        template=policy.prompter.template,
+    run = RunFolder(Path(config.output_dir))
+    with RunLock(run.path, panel.note):
+        start = adapter_to_start_from(config, verb, resume, init_adapter)
+        tune()
+        require_trainable(config.model)
+        if config.backend == "unsloth":
+            unsloth.require()  # before anything it patches is imported
+        template = (run.kept_template if resume else None) or config.template
+        base = str(check_exportable(locate(config.model), template))
+        examples = sources.load_for_training(config.data.train, config.data.train_rows)
+        with joined() as ranks:
+            panel.console.quiet = not ranks.first
+            settings = config.sft if verb == SFT else config.grpo
+            device = ranks.device if ranks.size > 1 else None
+            loading = loading_of(config, settings, template, device)
+            on_step = panel.show if verb == SFT else _watched(panel, config, base, loading)
+            with panel:
+                policy = _loaded(config, base, loading, panel, start)
+                if ranks.first:
+                    _create(config, base, policy, verb, start)
+                with _saying_how_to_go_on(run, verb, panel.note):
+                    result = method(
+                        policy, examples, output_dir=run.path, resume=resume, on_step=on_step,
+                        on_note=panel.note, ranks=ranks, activity=panel.activity,
                     )  # fmt: skip
-            with _saying_how_to_go_on(RunFolder(output_dir), verb, panel.note):
-                result = method(
-                    policy,
-                    examples,
-                    output_dir=output_dir,
-                    resume=resume,
-                    on_step=on_step,
-                    on_note=panel.note,
-                    ranks=ranks,
-                    activity=panel.activity,
-                )
-    if ranks.first:
-        say_how_it_ended(result, RunFolder(output_dir), console)
-    return result
+        if ranks.first:
+            say_how_it_ended(result, run, panel.console)
+        return result
+
+
+def _create(config: Config, base: str, policy: Policy, verb: str, start: Path | None) -> None:
+    """The run's folder, where training may now write."""
+    output_dir, template = Path(config.output_dir), policy.prompter.template
+    with writing(output_dir, "--set output_dir=FOLDER"):
+        sweep(output_dir, "config.yaml", "run.json", "init_adapter", TEMPLATE)
+        RunFolder.create(config, base, policy_dtype(policy), verb, start, template=template)
 
 
 def _loaded(
@@ -132,7 +125,8 @@ def _loaded(
 ) -> Policy:
     """The policy with the adapter it begins with; what was chosen for it is said."""
     panel.activity.begin(f"loading {config.model}")
-    policy = _load(config, base, loading)
+    load = unsloth.load_policy if config.backend == "unsloth" else load_policy
+    policy = load(base, config.lora, loading)
     prompter = policy.prompter
     say_template(prompter.choice, panel.console)
     say_left_out(Path(base), panel.console)
@@ -140,8 +134,8 @@ def _loaded(
     if start:
         _require_base(start, base)
         start_from(policy, start, panel.note)
-        if said := _of_another_template(start, prompter.template):
-            panel.note(said)
+        if note := _of_another_template(start, prompter.template):
+            panel.note(note)
     return policy
 
 
@@ -196,12 +190,6 @@ def _watched(panel: Panel, config: Config, base: str, loading: LoadSettings) -> 
     return on_step
 
 
-def _load(config: Config, base: str, loading: LoadSettings) -> Policy:
-    if config.backend == "unsloth":
-        return unsloth.load_policy(base, config.lora, loading)
-    return load_policy(base, config.lora, loading)
-
-
 def policy_dtype(policy: Policy) -> str:
     """The dtype the policy computes in, by the name export knows it by."""
     return str(policy.causal.dtype).removeprefix("torch.")
@@ -230,9 +218,10 @@ def say_how_it_ended(result: TrainResult, run: RunFolder, console: Console) -> N
     if result.interrupted:
         say(f"stopped after step {result.steps} and saved; go on with: {run.resume_command}")
         return
-    spent = duration(sum(row["step_time"] for row in rows)) if _every_step(rows, result) else ""
+    every_step = len(rows) == result.steps
+    spent = f" in {duration(sum(row['step_time'] for row in rows))}" if every_step else ""
     steps = f"{result.steps} step{'' if result.steps == 1 else 's'}"
-    say(f"trained {steps}{f' in {spent}' if spent else ''}{_course(rows, run.verb)}")
+    say(f"trained {steps}{spent}{_course(rows, run.verb)}")
     say(f"written: {run.path}/adapter, with metrics.jsonl and config.yaml beside it")
     say(f"held-out rows are not measured yet: edgetool eval {run.path} --base")
     say(f"next: edgetool export {run.path} --gguf")
@@ -241,10 +230,6 @@ def say_how_it_ended(result: TrainResult, run: RunFolder, console: Console) -> N
             f"or go on with GRPO: edgetool train --config {run.path}/config.yaml --init-adapter "
             f"{run.path} --set output_dir={run.path}-grpo"
         )
-
-
-def _every_step(rows: Sequence[Mapping[str, Any]], result: TrainResult) -> bool:
-    return len(rows) == result.steps
 
 
 def _course(rows: Sequence[Mapping[str, Any]], verb: str) -> str:
@@ -256,11 +241,9 @@ def _course(rows: Sequence[Mapping[str, Any]], verb: str) -> str:
         f"{name} {form.format(_mean(rows[:size], key))} -> {form.format(_mean(rows[-size:], key))}"
         for key, (name, form) in SHOWN[verb].items()
     ]
-    which = (
-        f"means of the first and the last {size} logged steps"
-        if size > 1
-        else ("the first and the last logged step")
-    )
+    which = "the first and the last logged step"
+    if size > 1:
+        which = f"means of the first and the last {size} logged steps"
     return f": {', '.join(parts)} ({which})"
 
 
