@@ -120,9 +120,9 @@ def cards() -> tuple[Card, ...]:
 
 def find(model: str) -> Card | None:
     """The card of a name or a hub id, whatever its case."""
-    wanted = model.lower()
+    name = model.lower()
     for card in cards():
-        if wanted in (card.name.lower(), (card.hub or "").lower()):
+        if name in (card.name.lower(), (card.hub or "").lower()):
             return card
     return None
 

@@ -108,8 +108,8 @@ def main() -> None:
             UsageError(f"this command needs {error.name}; type: {install_command(extra)}"), verbose
         )
     except OSError as error:
-        told = f"{error.filename or 'the system'}: {error.strerror or error}"
-        _end(write_error(error) or EdgetoolError(told), verbose)
+        message = f"{error.filename or 'the system'}: {error.strerror or error}"
+        _end(write_error(error) or EdgetoolError(message), verbose)
 
 
 def _take_verbose(arguments: list[str]) -> bool:

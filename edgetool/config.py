@@ -228,8 +228,8 @@ def key_hint(key: str, prefix: str, known: Sequence[str]) -> str:
     known   the keys that it has
     """
     section = prefix.rstrip(".")
-    if told := advice(key, section):
-        return told
+    if hint := advice(key, section):
+        return hint
     if homes := homes_of(key):
         return f"write {homes}"
     if near := difflib.get_close_matches(key, known, n=1, cutoff=0.6):

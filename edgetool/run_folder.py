@@ -77,13 +77,13 @@ class RunFolder:
 
     def _keep(self, init_adapter: Path | None) -> str | None:
         """Copy the adapter a run begins with; returns where it came from."""
-        kept = self.path / "init_adapter"
+        copy = self.path / "init_adapter"
         if init_adapter is None:
-            shutil.rmtree(kept, ignore_errors=True)  # of a start that came to nothing
+            shutil.rmtree(copy, ignore_errors=True)  # of a start that came to nothing
             return None
-        if init_adapter == kept:
+        if init_adapter == copy:
             return str(self.facts["init_adapter"])
-        with building_folder(kept) as part:
+        with building_folder(copy) as part:
             for file in (CONFIG, WEIGHTS):
                 shutil.copyfile(init_adapter / file, part / file)
         return str(init_adapter.resolve())
@@ -128,8 +128,8 @@ class RunFolder:
     @property
     def init_adapter(self) -> Path | None:
         """The adapter it began with; None for a new one."""
-        kept = self.path / "init_adapter"
-        return kept if kept.is_dir() else None
+        copy = self.path / "init_adapter"
+        return copy if copy.is_dir() else None
 
     @property
     def template(self) -> str | None:
@@ -143,8 +143,8 @@ class RunFolder:
     @property
     def kept_template(self) -> str | None:
         """That file, None for a run that has not begun."""
-        kept = self.path / TEMPLATE
-        return str(kept) if kept.is_file() else None
+        file = self.path / TEMPLATE
+        return str(file) if file.is_file() else None
 
     @property
     def adapter(self) -> Path:

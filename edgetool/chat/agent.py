@@ -81,8 +81,8 @@ class Turn:
     def as_json(self) -> JsonObject:
         done: list[JsonObject] = [one.as_json() for one in self.ran]
         calls = done + [call.as_json() for call in self.calls[len(done) :]]
-        said = {"calls": calls, "text": self.answer.text, "problem": self.problem}
-        return {**said, "faults": list(self.faults)} if self.faults else said
+        values = {"calls": calls, "text": self.answer.text, "problem": self.problem}
+        return {**values, "faults": list(self.faults)} if self.faults else values
 
 
 class Functions:

@@ -33,7 +33,7 @@ app = group(__doc__)
 def bench_device(
     model: ModelArgument,
     rows: Annotated[int, typer.Option(help="Demo rows to answer.")] = 20,
-    max_completion_length: Annotated[int, typer.Option(help="Tokens.")] = 96,
+    max_completion_length: Annotated[int, typer.Option(help="Most tokens of an answer.")] = 96,
     template: TemplateOption = None,
     json_: JsonOption = False,
 ) -> None:

@@ -17,9 +17,9 @@ def say_template(choice: ChatTemplate | None, console: Console) -> None:
         console.print(choice.note, markup=False)
 
 
-def look_at_template(model: str, wanted: str | None, console: Console) -> ChatTemplate | None:
+def look_at_template(model: str, template: str | None, console: Console) -> ChatTemplate | None:
     """`template_of`, and the line about it: also where there is nothing to look at yet."""
-    chosen, card = template_of(model, wanted), catalogue.find(model)
+    chosen, card = template_of(model, template), catalogue.find(model)
     say_template(chosen, console)
     if chosen is None and not (card and card.call_syntax):
         console.print(
@@ -38,11 +38,11 @@ def say_left_out(model: Path, console: Console) -> None:
         console.print(line, markup=False)
 
 
-def template_of(model: str, wanted: str | None = None) -> ChatTemplate | None:
+def template_of(model: str, template: str | None = None) -> ChatTemplate | None:
     """The chat template that prompts of a model are made with; nothing is downloaded.
 
-    model    a card's name, a folder or a hub id
-    wanted   as `template_choice.choose` is asked for one
+    model      a card's name, a folder or a hub id
+    template   as `template_choice.choose` is asked for one
 
     None where the model is not here yet, or only its sizes. Raises ModelError where no template
     shows its tools.
@@ -51,9 +51,9 @@ def template_of(model: str, wanted: str | None = None) -> ChatTemplate | None:
 
     path = cached(locate(model))
     if path is None:
-        if wanted not in (None, OWN):
-            choose(None, wanted, where=model)  # a name that nobody knows is refused at once
+        if template not in (None, OWN):
+            choose(None, template, where=model)  # a name that nobody knows is refused at once
         return None
     folder = ModelFolder.open(path)
-    known = folder.own_template or folder.tokenizer_config or wanted
-    return folder.choose_template(wanted) if known else None
+    known = folder.own_template or folder.tokenizer_config or template
+    return folder.choose_template(template) if known else None

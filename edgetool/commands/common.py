@@ -13,6 +13,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from edgetool.export.receipt import ExportedFile
+
 LOG_WIDTH = 132
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, such as runs/my.")]
@@ -37,7 +39,7 @@ TemplateOption = Annotated[
         help="Chat template: own; chatml, gemma, ...; or a file. Own if it shows tools, else ours.",
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ThinkingOption = Annotated[
     bool, typer.Option("--thinking", help="Let the model think before it answers.")
 ]
@@ -45,7 +47,8 @@ ConfigOption = Annotated[
     Path | None, typer.Option(metavar="YAML", help="model, data, rewards, output_dir.")
 ]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override; may be repeated.")
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=C", help="Override one key; may be repeated."),
 ]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")]
 
@@ -94,3 +97,8 @@ def prepare(folder: Path, console: Console, *names: str) -> None:
     require_writable(folder)
     if swept := sweep(folder, *names):
         console.print(f"{folder}: removed what a killed process left of {', '.join(swept)}")
+
+
+def say_file(file: ExportedFile, console: Console) -> None:
+    """The line about a file that was written."""
+    console.print(f"{file.path}  {file.size / 2**20:.1f} MB  sha256 {file.sha256[:12]}…")

@@ -95,14 +95,17 @@ def _in(name: str, section: str) -> bool:
 
 
 def _keys(kind: Any, prefix: str) -> Iterator[Key]:
-    hints, told = get_type_hints(kind), described(kind)
+    hints, descriptions = get_type_hints(kind), described(kind)
     for field in dataclasses.fields(kind):
         type_ = hints[field.name]
         if dataclasses.is_dataclass(type_):
             yield from _keys(type_, f"{prefix}{field.name}.")
             continue
         yield Key(
-            prefix + field.name, _in_words(field.name, type_), _default(field), told[field.name]
+            prefix + field.name,
+            _in_words(field.name, type_),
+            _default(field),
+            descriptions[field.name],
         )
         if field.name == "rewards":
             yield from _keys(RewardSettings, "rewards.NAME.")

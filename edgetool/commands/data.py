@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgetool.commands.common import group
+from edgetool.commands.common import JsonOption, group
 
 if TYPE_CHECKING:
     from edgetool.data.mix import Ingredient
@@ -39,8 +39,10 @@ def convert(
     ] = False,
     config: Annotated[str | None, typer.Option(help="Configuration of a hub data set.")] = None,
     split: Annotated[str, typer.Option(help="Split of a hub data set.")] = "train",
-    limit: Annotated[int | None, typer.Option(min=1, help="Only so many records.")] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; every core's.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many records.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes; one a core by default.")
+    ] = None,
 ) -> None:
     """Rows of a known data set -> canonical rows.
 
@@ -102,20 +104,20 @@ def stats(
     against: Annotated[
         Path | None, typer.Option(metavar="ROWS.jsonl", help="Count what both files have.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Count rows, tools, calls, repeats; leaks between two files."""
     from edgetool.data.rows import stream_rows
     from edgetool.data.stats import gather, leaks
 
     gathered = gather(stream_rows(rows))
-    told: dict[str, Any] = gathered.as_json()
+    counts: dict[str, Any] = gathered.as_json()
     if against:
-        told["in_both"] = leaks(gathered, gather(stream_rows(against)))
+        counts["in_both"] = leaks(gathered, gather(stream_rows(against)))
     if as_json:
-        print(json.dumps(told, ensure_ascii=False, indent=1))
+        print(json.dumps(counts, ensure_ascii=False, indent=1))
         return
-    for name, value in told.items():
+    for name, value in counts.items():
         shown = value
         if isinstance(value, dict):
             shown = "  ".join(f"{key} {inner}" for key, inner in value.items())
@@ -142,8 +144,8 @@ def split(
         print(f"{out / name}.jsonl: {summary.rows[name]} rows")
     if summary.tools_removed or summary.left_out:
         print(
-            f"{summary.tools_removed} tools of other parts were taken off the offer; "
-            f"{summary.left_out} rows had none left and are in no part"
+            f"{summary.tools_removed} tools that belong to other parts were removed from rows; "
+            f"{summary.left_out} rows had no other tool and are in no part"
         )
 
 
@@ -153,7 +155,7 @@ def mix(
         list[str], typer.Argument(metavar="ROWS.jsonl[=PART]...", help="PART is a weight.")
     ],
     out: OutOption,
-    rows: Annotated[int | None, typer.Option(min=1, help="In all.")] = None,
+    rows: Annotated[int | None, typer.Option(min=1, help="Rows in all.")] = None,
     counts: Annotated[bool, typer.Option("--counts", help="PART is a number of rows.")] = False,
     irrelevance: Annotated[
         float, typer.Option(min=0, max=1, help="Share of rows whose tool is taken away.")
@@ -197,8 +199,8 @@ def mask(
 @app.command()
 def show(
     rows: RowsArgument,
-    count: Annotated[int, typer.Option("--rows", min=1, help="So many.")] = 3,
-    skip: Annotated[int, typer.Option(min=0, help="Leave out the first so many.")] = 0,
+    count: Annotated[int, typer.Option("--rows", min=1, help="How many.")] = 3,
+    skip: Annotated[int, typer.Option(min=0, help="Skip this many first.")] = 0,
     row_id: Annotated[str | None, typer.Option("--id", help="Only the row with this id.")] = None,
 ) -> None:
     """Print rows for people to read."""
@@ -214,8 +216,8 @@ def show(
         print("\n".join(lines_of(row)) + "\n")
         shown += 1
     if not shown:
-        wanted = f"with the id '{row_id}'" if row_id else f"after the first {skip}"
-        raise UsageError(f"{rows} has no row {wanted}")
+        which = f"with the id '{row_id}'" if row_id else f"after the first {skip}"
+        raise UsageError(f"{rows} has no row {which}")
 
 
 @app.command()
@@ -231,7 +233,7 @@ def synth(
     irrelevance: Annotated[
         float, typer.Option(min=0, max=1, help="Share of rows whose tool is not offered.")
     ] = 0.15,
-    offered: Annotated[int, typer.Option(min=1, help="At most so many tools a row.")] = 4,
+    offered: Annotated[int, typer.Option(min=1, help="At most this many tools a row.")] = 4,
     seed: SeedOption = 0,
 ) -> None:
     """Make rows for your own tools, offline or with a model."""
@@ -251,7 +253,7 @@ def synth(
     print(f"{out}: {made.written} rows", end="")
     print(f"; {made.rejected} rejected, see {rejected}" if made.rejected else "")
     if made.written < rows:
-        print(f"the tools gave no more than {made.written} different rows", file=sys.stderr)
+        print(f"only {made.written} different rows can be made of these tools", file=sys.stderr)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from rich.text import Text
 
 from edgetool.activity import busy, silently
 from edgetool.commands.common import JsonOption, TemplateOption, console, group
+from edgetool.errors import EdgetoolError
 from edgetool.extras import install_command, own_environment
 from edgetool.system import quiet_bitsandbytes, version
 
@@ -243,14 +244,14 @@ def _broken_pins(package: str) -> list[str]:
     broken = []
     for line in importlib.metadata.requires(package) or () if version(package) else ():
         try:
-            wanted = Requirement(line)
+            pin = Requirement(line)
         except InvalidRequirement:
             continue
-        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+        if pin.marker is not None and not pin.marker.evaluate({"extra": ""}):
             continue
-        here = version(wanted.name)
-        if here is not None and not wanted.specifier.contains(here, prereleases=True):
-            broken.append(f"{wanted.name} {here} is not {wanted.specifier}")
+        here = version(pin.name)
+        if here is not None and not pin.specifier.contains(here, prereleases=True):
+            broken.append(f"{pin.name} {here} is not {pin.specifier}")
     return broken
 
 
@@ -263,8 +264,8 @@ def security() -> Check:
     ]
     if not old:
         return Check(name, OK, f"{', '.join(FIXED_IN)} have the known ones or are not installed")
-    wanted = " ".join(f"'{line.split()[0]}>={FIXED_IN[line.split()[0]][0]}'" for line in old)
-    return Check(name, FAIL, "; ".join(old), f"pip install --upgrade {wanted}")
+    newer = " ".join(f"'{line.split()[0]}>={FIXED_IN[line.split()[0]][0]}'" for line in old)
+    return Check(name, FAIL, "; ".join(old), f"pip install --upgrade {newer}")
 
 
 def _number(text: str) -> tuple[int, ...]:
@@ -281,8 +282,7 @@ def hub() -> Check:
     """Offline is fine for model folders; a hub id needs the network or the cache."""
     if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
         return Check("hub", OK, "offline, because HF_HUB_OFFLINE is set")
-    missing = _missing("hub", "huggingface_hub", "export")
-    if missing is not None:
+    if (missing := _missing("hub", "huggingface_hub", "export")) is not None:
         return missing
     from huggingface_hub.constants import ENDPOINT
 
@@ -300,19 +300,16 @@ def hub() -> Check:
     return Check("hub", OK, f"{host} answers")
 
 
-def chat_template(model: str, wanted: str | None = None) -> Check:
+def chat_template(model: str, template: str | None = None) -> Check:
     """Whether tools reach the prompts of a model, by its own chat template or another.
 
-    wanted   as `template_choice.choose` is asked for one
+    template   as `template_choice.choose` is asked for one
     """
     name = f"chat template of {model}"
-    missing = _missing(name, "transformers", "train")
-    if missing is not None:
+    if (missing := _missing(name, "transformers", "train")) is not None:
         return missing
-    from edgetool.errors import EdgetoolError
-
     try:
-        prompter = _prompter(model, wanted)
+        prompter = _prompter(model, template)
     except EdgetoolError as error:
         return Check(name, FAIL, str(error).split("\n")[0], _mend(model))
     used = prompter.choice
@@ -329,23 +326,14 @@ def _mend(model: str) -> str:
     return f"edgetool models {model}"
 
 
-def _prompter(model: str, wanted: str | None) -> Prompter:
+def _prompter(model: str, template: str | None) -> Prompter:
     from edgetool.catalogue import locate
     from edgetool.train.load import hf_prompter, load_tokenizer
 
     folder = locate(model)
-    return hf_prompter(load_tokenizer(folder), folder, None, wanted)
+    return hf_prompter(load_tokenizer(folder), folder, None, template)
 
 
 CHECKS: tuple[Callable[[], Check], ...] = (
-    python,
-    torch_build,
-    four_bit,
-    vram,
-    disk,
-    llama_cpp,
-    grammar,
-    unsloth,
-    security,
-    hub,
-)
+    python, torch_build, four_bit, vram, disk, llama_cpp, grammar, unsloth, security, hub,
+)  # fmt: skip

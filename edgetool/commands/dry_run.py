@@ -174,8 +174,8 @@ class _Dry:
 
         path = self.tried(lambda: cached(locate(self.config.model)))
         if path is None:
-            said = f"{self.config.model} is not on this machine yet: no prompt was made"
-            self.say("prompts", said)
+            note = f"{self.config.model} is not on this machine yet: no prompt was made"
+            self.say("prompts", note)
             return None
         loading = loading_of(self.config, self.settings, self.config.template)
         known = {str(problem) for problem in self.problems}
@@ -226,13 +226,13 @@ class _Dry:
             limit, key = found, "max_prompt_length"
             lengths = [len(row.prompt) for row in rows]
         over = [row for row, length in zip(rows, lengths, strict=True) if length > limit]
-        kept = [row for row, length in zip(rows, lengths, strict=True) if length <= limit]
+        short = [row for row, length in zip(rows, lengths, strict=True) if length <= limit]
         self.say("too long", f"{len(over)} of {len(rows)} rows over {limit} tokens{_named(over)}")
-        if over and (not kept or self.settings.too_long == "refuse"):
+        if over and (not short or self.settings.too_long == "refuse"):
             self.problems.append(
                 EdgetoolError(f"{len(over)} rows are too long; raise {key} or shorten them")
             )
-        return kept
+        return short
 
     def say_steps(self, rows: int) -> None:
         """How often the run will see its rows."""
@@ -307,9 +307,9 @@ class _Dry:
         distinct = {str(problem): problem for problem in self.problems}
         if len(distinct) == 1:
             raise self.problems[0]
-        told = "\n".join(distinct)
+        text = "\n".join(distinct)
         usage = any(isinstance(problem, UsageError) for problem in self.problems)
-        raise (UsageError if usage else EdgetoolError)(told)
+        raise (UsageError if usage else EdgetoolError)(text)
 
 
 def _problems(count: int) -> str:

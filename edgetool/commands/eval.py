@@ -53,24 +53,27 @@ def eval_(
     data: Annotated[
         str | None,
         typer.Option(
-            help="demo, rows.jsonl or BFCL_v4_<category>.json; a run's own rows by default."
+            help="Rows: demo, rows.jsonl or BFCL_v4_<category>.json; a run's own rows by default."
         ),
     ] = None,
     suite: Annotated[
-        list[str] | None, typer.Option(help="bfcl:simple_python,multiple; may be repeated.")
+        list[str] | None,
+        typer.Option(help="A suite, such as bfcl:simple_python,multiple; may be repeated."),
     ] = None,
     suite_root: Annotated[
         Path | None, typer.Option(envvar="EDGETOOL_SUITES", help="Where the suites' files are.")
     ] = None,
     arm: Annotated[
         list[str] | None,
-        typer.Option(help="free, constrained, names_only, gbnf; may be repeated."),
+        typer.Option(help="Decoding: free, constrained, names_only, gbnf; may be repeated."),
     ] = None,
     base: Annotated[bool, typer.Option("--base", help="Evaluate the base model too.")] = False,
-    rows: Annotated[int | None, typer.Option(help="Only the first so many rows.")] = None,
-    max_completion_length: Annotated[int | None, typer.Option(help="Tokens.")] = None,
+    rows: Annotated[int | None, typer.Option(help="At most this many rows.")] = None,
+    max_completion_length: Annotated[
+        int | None, typer.Option(help="Most tokens of a completion.")
+    ] = None,
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
-    seed: Annotated[int, typer.Option()] = 0,
+    seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
     samples: Annotated[int, typer.Option(help="Completions a row, for pass@k.")] = 1,
     model: Annotated[str | None, typer.Option(help="An endpoint's name for its model.")] = None,
     thinking: ThinkingOption = False,
@@ -79,7 +82,7 @@ def eval_(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the report.")] = None,
     template: TemplateOption = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Forget kept completions.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Write every completion anew.")] = False,
 ) -> None:
     sampling = Sampling(temperature=temperature, seed=seed)
     if max_completion_length is not None:

@@ -15,7 +15,7 @@ from edgetool.activity import busy
 from edgetool.calls.prompt.thinking import THINKING_KEY, switch_of
 from edgetool.calls.types import Tool
 from edgetool.commands.chat_template import say_left_out, say_template
-from edgetool.commands.common import TemplateOption, console, group, prepare
+from edgetool.commands.common import TemplateOption, console, group, prepare, say_file
 from edgetool.data.tool_files import load_tools
 from edgetool.errors import EdgetoolError, UsageError
 from edgetool.export import card
@@ -54,7 +54,7 @@ def export(
         typer.Option(help="Held-out rows to measure on; the configuration's by default."),
     ] = None,
     rows: Annotated[
-        int | None, typer.Option(help="Only the first so many (200); 0 measures nothing.")
+        int | None, typer.Option(help="At most this many rows (200); 0 measures nothing.")
     ] = None,
     imatrix: Annotated[
         str | None,
@@ -71,9 +71,12 @@ def export(
         typer.Option("--merged", help="Of a run on a GGUF file: one file in that file's types."),
     ] = False,
     beside: Annotated[
-        Path | None, typer.Option(metavar="BASE.gguf", help="Try --adapter-only out with it.")
+        Path | None,
+        typer.Option(metavar="BASE.gguf", help="Compare --adapter-only with this base GGUF."),
     ] = None,
-    ollama: Annotated[bool, typer.Option("--ollama", help="Write a Modelfile, too.")] = False,
+    ollama: Annotated[
+        bool, typer.Option("--ollama", help="Write a Modelfile for Ollama, too.")
+    ] = False,
     ollama_template: Annotated[
         bool,
         typer.Option(
@@ -85,7 +88,7 @@ def export(
         Path | None, typer.Option(metavar="FOLDER", help="LM Studio's models folder.")
     ] = None,
     publisher: Annotated[
-        str | None, typer.Option(help="Whose models they are, for --lmstudio.")
+        str | None, typer.Option(help="The publisher that LM Studio shows.")
     ] = None,
     template: TemplateOption = None,
     warm: Annotated[
@@ -181,9 +184,8 @@ def _export(
 ) -> list[ExportedFile]:
     from edgetool.commands.export_adapter import finish_beside, run_adapter_only, write_adapter
     from edgetool.commands.export_converter import run_converted
-    from edgetool.commands.export_shipping import check_ollama, ship, warm_files
+    from edgetool.commands.export_shipping import check_ollama
     from edgetool.export.export import QUANT
-    from edgetool.export.lm_studio import PUBLISHER
     from edgetool.fidelity.survey import held_out, survey
 
     if options.converter:
@@ -219,8 +221,24 @@ def _export(
         notes={**found.notes, "chat_template": subject.chat_template().name},
         working=partial(busy, console),
     )
+    _finish(files, subject, out, options, tools, console)
+    return files
+
+
+def _finish(
+    files: Sequence[ExportedFile],
+    subject: Subject,
+    out: Path,
+    options: ExportOptions,
+    tools: Sequence[Tool],
+    console: Console,
+) -> None:
+    """Say what was written, and what there is to know of it; then all that goes beside it."""
+    from edgetool.commands.export_shipping import ship, warm_files
+    from edgetool.export.lm_studio import PUBLISHER
+
     for file in files:
-        console.print(f"{file.path}  {file.size / 2**20:.1f} MB  sha256 {file.sha256[:12]}…")
+        say_file(file, console)
     _say_thinking(files[0].path, console)
     receipt = read_receipt(out / FILE)
     _say_tokens(receipt.get("tokens"), console)
@@ -233,7 +251,6 @@ def _export(
     if tools:
         warm_files([file.path for file in files if not file.rejected], tools, console)
     _require_none_rejected(files, options)
-    return files
 
 
 def _quants(subject: Subject, options: ExportOptions) -> list[str | Quant]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from edgetool.commands.common import say_file
 from edgetool.errors import UsageError
 from edgetool.export.adapter_gguf import RECEIPT, export_adapter
 from edgetool.export.parity import llama_logits, summarize
@@ -62,7 +63,7 @@ def write_adapter(subject: Subject, out: Path, console: Console) -> ExportedFile
     file = export_adapter(
         subject.base, subject.adapter, out, finetune=subject.finetune, template=subject.template
     )
-    console.print(f"{file.path}  {file.size / 2**20:.1f} MB  sha256 {file.sha256[:12]}…")
+    say_file(file, console)
     return file
 
 

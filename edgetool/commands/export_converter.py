@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from edgetool.commands.common import say_file
 from edgetool.commands.export_shipping import write_card
 from edgetool.errors import UsageError
 from edgetool.export.converter import export_converted, find_script
@@ -47,7 +48,7 @@ def run_converted(
         )
     write_card(subject, out, console)
     for file in files:
-        console.print(f"{file.path}  {file.size / 2**20:.1f} MB  sha256 {file.sha256[:12]}…")
+        say_file(file, console)
     console.print("not measured: another script wrote them; try them out with edgetool eval")
     if mismatches:
         console.print(

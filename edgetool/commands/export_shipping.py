@@ -29,7 +29,7 @@ def warm_files(paths: Sequence[Path], tools: Sequence[Tool], console: Console) -
         with LlamaSession(path) as session:
             prefilled = prefill(session, tools)
         if prefilled is None:
-            console.print(f"{path.name}: these tools are too short to be worth keeping")
+            console.print(f"{path.name}: the prompt of these tools is too short to be cached")
         else:
             size = prefilled.path.stat().st_size / 2**20
             console.print(f"{prefilled.path}  {prefilled.tokens} tokens of tools  {size:.1f} MB")

@@ -39,7 +39,7 @@ def init(
         str | None, typer.Option(help="A card's name, a folder or a hub id; nano by default.")
     ] = None,
     data: Annotated[str | None, typer.Option(help="Rows to train on; demo by default.")] = None,
-    vram: Annotated[int, typer.Option(help="GiB of the GPU it is for.")] = 8,
+    vram: Annotated[int, typer.Option(help="GPU memory in GiB.")] = 8,
     template: TemplateOption = None,
     recipe: Annotated[str | None, typer.Option(help="slm-tool-use: arXiv:2509.04518.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgetool.calls.prompt.template_choice import way_out
-from edgetool.commands.common import ModelArgument, console, group
+from edgetool.commands.common import JsonOption, ModelArgument, console, group
 from edgetool.commands.targets import gguf_of
 from edgetool.export.inspect import Inspection, inspect_gguf
 from edgetool.terminal import printable
@@ -23,8 +23,8 @@ app = group()
 @app.command(help=__doc__)
 def inspect(
     model: ModelArgument,
-    json_: Annotated[bool, typer.Option("--json", help="For other programs.")] = False,
-    tensors: Annotated[bool, typer.Option("--tensors", help="Every tensor, too.")] = False,
+    json_: JsonOption = False,
+    tensors: Annotated[bool, typer.Option("--tensors", help="List every tensor, too.")] = False,
 ) -> None:
     run_inspect(gguf_of(model), console(), as_json=json_, tensors=tensors)
 
@@ -46,21 +46,21 @@ def run_inspect(path: Path, console: Console, *, as_json: bool, tensors: bool) -
 
 
 def _metadata(found: Inspection) -> Table:
-    table = _table("Metadata", "key", "value")
+    table = Table("key", "value", title="Metadata", title_justify="left")
     for key, value in found.metadata.items():
         table.add_row(Text(printable(key)), Text(printable(str(value))))
     return table
 
 
 def _types(found: Inspection) -> Table:
-    table = _table("Tensors", "type", "tensors", "MB")
+    table = Table("type", "tensors", "MB", title="Tensors", title_justify="left")
     for kind, entry in found.types.items():
         table.add_row(kind, str(entry["tensors"]), f"{entry['bytes'] / 1e6:,.2f}")
     return table
 
 
 def _tensors(found: Inspection) -> Table:
-    table = _table("Every tensor", "name", "type", "shape", "MB")
+    table = Table("name", "type", "shape", "MB", title="Every tensor", title_justify="left")
     for tensor in found.tensors:
         shape = " x ".join(map(str, tensor.shape))
         name = Text(printable(tensor.name))
@@ -71,14 +71,9 @@ def _tensors(found: Inspection) -> Table:
 def _tools(found: Inspection) -> str:
     if found.tools.renders:
         return f"tools render; call syntax: {printable(str(found.tools.call_syntax))}"
-    said = f"tools do not render: {printable(str(found.tools.why))}"
+    problem = f"tools do not render: {printable(str(found.tools.why))}"
     if found.tools.replacement:
-        return f"{said}; run, serve and eval use edgetool's own {found.tools.replacement} template"
-    return f"{said}; {way_out()}"
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    for column in columns:
-        table.add_column(column)
-    return table
+        return (
+            f"{problem}; run, serve and eval use edgetool's own {found.tools.replacement} template"
+        )
+    return f"{problem}; {way_out()}"

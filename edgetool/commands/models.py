@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 import yaml
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from edgetool import catalogue
@@ -68,9 +68,9 @@ def _not_exportable(card: Card) -> str | None:
 
 
 def _table(cards: tuple[Card, ...]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for title in ("model", "parameters", "licence", "calls", "fits 8 GB", "fits 12 GB", "trains"):
-        table.add_column(title, justify="right" if title == "parameters" else "left")
+    numbers = Column("parameters", justify="right")
+    columns = ("model", numbers, "licence", "calls", "fits 8 GB", "fits 12 GB", "trains")
+    table = Table(*columns, box=None, padding=(0, 2, 0, 0))
     for card in cards:
         count = f"{card.parameters / 1e6:,.0f} M" if card.parameters else "–"
         calls = card.call_syntax or DETECTED

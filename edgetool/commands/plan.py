@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import yaml
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from edgetool import catalogue
 from edgetool.catalogue import Recommended
@@ -44,7 +44,7 @@ app = group()
 @app.command(help=__doc__)
 def plan(
     model: Annotated[str, typer.Argument(help="A card's name, a folder or a hub id.")],
-    vram: Annotated[float, typer.Option(help="GiB of the GPU.")] = 8,
+    vram: Annotated[float, typer.Option(help="GPU memory in GiB.")] = 8,
     template: TemplateOption = None,
     json_: JsonOption = False,
 ) -> None:
@@ -104,10 +104,7 @@ def recommendation(model: str, vram: float) -> Recommended | None:
 
 def table_of(planned: Plan) -> Table:
     """Each part in MiB, and the sums."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("part")
-    table.add_column("held")
-    table.add_column("MiB", justify="right")
+    table = Table("part", "held", right("MiB"), box=None, padding=(0, 2, 0, 0))
     for part in planned.parts:
         table.add_row(part.name, part.when, f"{part.bytes / MIB:,.0f}")
     table.add_row("", "")
@@ -115,10 +112,15 @@ def table_of(planned: Plan) -> Table:
     return table
 
 
+def right(heading: str) -> Column:
+    """A column of numbers."""
+    return Column(heading, justify="right")
+
+
 def _lengths(groups: Sequence[tuple[int, int, int]]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), title="What fits, one prompt at a time")
-    for name in ("prompt tokens", "completion tokens", "completions a group, at most"):
-        table.add_column(name, justify="right")
+    columns = map(right, ("prompt tokens", "completion tokens", "completions a group, at most"))
+    title = "What fits, one prompt at a time"
+    table = Table(*columns, box=None, padding=(0, 2, 0, 0), title=title)
     for prompt, completion, size in groups:
         table.add_row(str(prompt), str(completion), str(size or "none"))
     return table
@@ -227,11 +229,11 @@ def check_memory(outlook: Outlook) -> str | None:
     if not outlook.tight:
         return None
     fit = largest_fit(outlook.setup)
-    told = f"{outlook.plan.total_mb:,} MiB planned, {outlook.free_mb:,.0f} MiB free"
+    memory = f"{outlook.plan.total_mb:,} MiB planned, {outlook.free_mb:,.0f} MiB free"
     if fit is None:
-        raise UsageError(f"not enough memory: {told}; {_other_model(outlook.setup)}")
+        raise UsageError(f"not enough memory: {memory}; {_other_model(outlook.setup)}")
     changes = " ".join(f"--set grpo.{name}={value}" for name, value in fitted(fit.grpo).items())
-    return f"memory may not do: {told}; what fits: the same command with {changes}"
+    return f"memory may be too small: {memory}; to fit it, add {changes}"
 
 
 class Comparison:

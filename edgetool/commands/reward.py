@@ -160,12 +160,12 @@ def _taught_to(config: Config, console: Console) -> str | None:
     return syntaxes.detect(chosen.text).NAME if chosen else None
 
 
-def _row(data: str, wanted: str | None) -> Example:
+def _row(data: str, row_id: str | None) -> Example:
     examples = sources.load(data, "validation")
-    found = [example for example in examples if wanted in (None, example.id)]
+    found = [example for example in examples if row_id in (None, example.id)]
     if not found:
         ids = ", ".join(example.id for example in examples[:5])
-        raise UsageError(f"{data} has no row '{wanted}'; its first: {ids}")
+        raise UsageError(f"{data} has no row '{row_id}'; its first: {ids}")
     return found[0]
 
 

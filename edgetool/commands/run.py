@@ -54,11 +54,11 @@ def run(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Run every call without asking.")] = False,
     rounds: Annotated[
-        int | None, typer.Option(min=1, help="Rounds of calls --exec runs for a question.")
+        int | None, typer.Option(min=1, help="Most rounds of calls for a question.")
     ] = None,
     as_json: JsonOption = False,
-    free: Annotated[bool, typer.Option("--free", help="Without the grammar.")] = False,
-    system: Annotated[str | None, typer.Option(help="What comes before the question.")] = None,
+    free: Annotated[bool, typer.Option("--free", help="Decode without the grammar.")] = False,
+    system: Annotated[str | None, typer.Option(help="System prompt.")] = None,
     thinking: ThinkingOption = False,
     max_completion_length: Annotated[
         int | None, typer.Option(min=1, help="Tokens of an answer.")
@@ -181,7 +181,7 @@ class _Talk:
             sampling=Sampling(max_completion_length=limit),
             on_text=(lambda text: print(_safe(text), end="", flush=True)) if self._live else None,
         )
-        self._begun = len(self._chat.messages)
+        self._opening = len(self._chat.messages)
 
     def chat(self) -> bool:
         """Turns until the input ends; whether a call was made in any."""
@@ -205,7 +205,7 @@ class _Talk:
             case slash_commands.TOOLS:
                 _note("\n" + _safe(slash_commands.tools_text(self._chat.tools)))
             case slash_commands.CLEAR:
-                del self._chat.messages[self._begun :]
+                del self._chat.messages[self._opening :]
                 _note("the conversation is forgotten")
             case _:
                 _note(slash_commands.unknown(_safe(command)))
@@ -235,7 +235,7 @@ class _Talk:
         if turn.problem == CUT:
             _note("the completion was cut; allow it more with --max-completion-length")
         elif turn.problem:
-            _note(f"the completion is not clean: {turn.problem}")
+            _note(f"the completion has a problem: {turn.problem}")
         for one in turn.faults:
             _note(_safe(f"the call does not fit its tool's schema: {one}"))
         if turn.limit:

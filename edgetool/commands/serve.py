@@ -1,12 +1,12 @@
 """An OpenAI-compatible server for one GGUF file.
 
-With --engine llama-server the calls are held by llama.cpp's own grammar: schemas it cannot
-hold are refused, an answer may be cut at max_tokens, no token is written without asking the
-model or guessed from your words, and the tools' prompt is not kept on disk.
+With --engine llama-server, llama.cpp's own grammar constrains the calls. It refuses schemas that
+it cannot express, and an answer may be cut at max_tokens. Forced tokens are not skipped, prompt
+lookup is off, and the tools' prompt is not cached on disk.
 
-An engine that ends or hangs is replaced: meanwhile /health and all requests answer 503 and
-say when to ask again. One that cannot be started any more ends the server with exit code 1,
-so that systemd or docker may start it anew.
+An engine that ends or hangs is started again. Meanwhile /health and all requests answer 503 and
+say when to retry. When it cannot be started again, the server ends with exit code 1, so that
+systemd or docker can restart it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 OWN = "llama.cpp"
 KEY_VARIABLE = "EDGETOOL_API_KEY"
-_HOW_TO_OFFER = "a request is offered those it brings (--offer-tools: these, where it brings none)"
+_HOW_TO_OFFER = "a request uses the tools it sends; with --offer-tools, these if it sends none"
 
 app = group()
 
@@ -59,7 +59,8 @@ def serve(
         int | None, typer.Option(help="Tokens a prompt and its completion may have.")
     ] = None,
     api_key: Annotated[
-        str | None, typer.Option(envvar="EDGETOOL_API_KEY", help="Asked of every request.")
+        str | None,
+        typer.Option(envvar="EDGETOOL_API_KEY", help="Key that every request must send."),
     ] = None,
     engine: Annotated[
         str | None,
@@ -138,15 +139,22 @@ def run_serve(
                 writer, model.stem, offered, api_key=api_key, offer_tools=offer_tools
             )
             url = address(host, listening.getsockname()[1])
-            if note := writer.chat_template.note:
-                print(note)
-            print(f"call syntax: {writer.syntax}{writer.thinking_modes.note()}")
-            if binary is not None:
-                print(f"engine: {binary}; what it cannot hold to a grammar is refused")
-            if offered and not offer_tools:
-                print(f"tools on the page: {names_of(offered)}; {_HOW_TO_OFFER}")
-            print(welcome(url, front, locked=bool(api_key)), flush=True)
+            _announce(front, writer, url, binary, locked=bool(api_key))
             _run(front, writer, listening)
+
+
+def _announce(
+    front: ChatServer, writer: WorkerClient, url: str, binary: Path | None, *, locked: bool
+) -> None:
+    """What is served, and how to ask it."""
+    if note := writer.chat_template.note:
+        print(note)
+    print(f"call syntax: {writer.syntax}{writer.thinking_modes.note()}")
+    if binary is not None:
+        print(f"engine: {binary}; schemas that its grammar cannot express are refused")
+    if front.tools and not front.offered:
+        print(f"tools on the page: {names_of(front.tools)}; {_HOW_TO_OFFER}")
+    print(welcome(url, front, locked=locked), flush=True)
 
 
 def _run(front: ChatServer, writer: WorkerClient, listening: socket.socket) -> None:

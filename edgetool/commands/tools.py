@@ -24,7 +24,7 @@ app = group(__doc__)
 def lint_tools(
     path: Annotated[Path, typer.Argument(metavar="TOOLS", help="JSON, or a Python file.")],
     syntax: Annotated[
-        str | None, typer.Option(help="Compile its grammars only; of all call syntaxes by default.")
+        str | None, typer.Option(help="Compile this call syntax's grammars only; all by default.")
     ] = None,
 ) -> None:
     """Name what small models or grammars will stumble over.

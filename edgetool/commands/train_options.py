@@ -114,7 +114,7 @@ def configured(verb: str, options: ConfigOptions, console: Console) -> Config:
     elif options.data:
         rows = values.get("data")
         held_out = rows.get("validation", DEMO) if isinstance(rows, dict) else rows
-        note = f"--data takes data.train's place; data.validation stays {held_out}"
+        note = f"--data replaces data.train; data.validation stays {held_out}"
         console.print(note, markup=False)
     return build_config(values, str(options.config or "command line"))
 

@@ -55,14 +55,14 @@ def adapter_to_start_from(
             f"{folder} was made by `edgetool {run.verb}`, and `edgetool {verb}` cannot go on with "
             f"it; type `{run.resume_command}`, or {elsewhere}"
         )
-    kept = run.init_adapter
-    if given and not (kept and _same_weights(kept, find_adapter(given))):
-        began = run.facts["init_adapter"] if kept else "a new adapter"
+    own = run.init_adapter
+    if given and not (own and _same_weights(own, find_adapter(given))):
+        began = run.facts["init_adapter"] if own else "a new adapter"
         raise UsageError(
             f"--init-adapter {given}: {folder} began with {began}; leave the option out to go on "
             f"with it, or {elsewhere}"
         )
-    return kept
+    return own
 
 
 def _same_weights(one: Path, other: Path) -> bool:
@@ -159,10 +159,10 @@ def _saying_how_to_go_on(run: RunFolder, verb: str, say: Callable[[str], None]) 
     try:
         yield
     except KeyboardInterrupt:
-        kept = newest(run.path / "checkpoints")
+        checkpoint = newest(run.path / "checkpoints")
         say(
-            f"ended at once; go on after {kept} with: {run.resume_command}"
-            if kept
+            f"ended at once; go on after {checkpoint} with: {run.resume_command}"
+            if checkpoint
             else f"ended at once, before anything was saved; `edgetool {verb}` starts again"
         )
         raise

@@ -11,7 +11,6 @@ import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
 from typing import TextIO
 
 from edgetool.calls.json_text import dumps
@@ -38,12 +37,7 @@ class CompletionCache:
     def __enter__(self) -> CompletionCache:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._file is not None:
             self._file.close()
 

@@ -74,9 +74,9 @@ def comparison_tables(facts: Mapping[str, Any]) -> list[Table]:
 
 
 def _pair_table(pairs: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(title="Differences in exact match, on the same rows", title_justify="left")
-    for column in ("category", "arm", "from", "to", "points [95 % CI]", "McNemar p", "rows"):
-        table.add_column(column)
+    columns = ("category", "arm", "from", "to", "points [95 % CI]", "McNemar p", "rows")
+    title = "Differences in exact match, on the same rows"
+    table = Table(*columns, title=title, title_justify="left")
     for pair in pairs:
         where = (pair["category"] or "own rows", pair["arm"], pair["before"], pair["after"])
         if "not_comparable" in pair:
@@ -92,10 +92,9 @@ def _pair_table(pairs: Sequence[Mapping[str, Any]]) -> Table:
 
 def _square_table(square: Mapping[str, Any], names: Mapping[str, str]) -> Table:
     where = " · ".join(filter(None, (square.get("category"), square["runtime"])))
-    table = Table(title=f"Training x decoding, exact match: {where}", title_justify="left")
     held, cells = square["arm"], square["cells"]
-    for column in ("", "free", held, "gain"):
-        table.add_column(column)
+    title = f"Training x decoding, exact match: {where}"
+    table = Table("", "free", held, "gain", title=title, title_justify="left")
     for model in (BASE, TRAINED):
         free, constrained = cells[f"{model}/free"], cells[f"{model}/{held}"]
         gain = points(100 * (constrained - free))

@@ -149,24 +149,24 @@ def calibration(rows: Sequence[RowResult]) -> dict[str, Any] | None:
     if not pairs:
         return None
     bins: list[list[tuple[float, bool]]] = [[] for _ in range(BINS)]
-    for mass, wanted in pairs:
-        bins[min(int(mass * BINS), BINS - 1)].append((mass, wanted))
-    told = [
+    for mass, expected in pairs:
+        bins[min(int(mass * BINS), BINS - 1)].append((mass, expected))
+    filled = [
         {
             "from": number / BINS,
             "n": len(inside),
             "mean": _mean([mass for mass, _ in inside]),
-            "wants_call": counted(wanted for _, wanted in inside),
+            "wants_call": counted(expected for _, expected in inside),
         }
         for number, inside in enumerate(bins)
         if inside
     ]
     gaps = [
-        abs(sum(mass for mass, _ in inside) - sum(wanted for _, wanted in inside))
+        abs(sum(mass for mass, _ in inside) - sum(expected for _, expected in inside))
         for inside in bins
     ]
-    brier = _mean([(mass - wanted) ** 2 for mass, wanted in pairs])
-    return {"bins": told, "brier": brier, "error": sum(gaps) / len(pairs), "n": len(pairs)}
+    brier = _mean([(mass - expected) ** 2 for mass, expected in pairs])
+    return {"bins": filled, "brier": brier, "error": sum(gaps) / len(pairs), "n": len(pairs)}
 
 
 def counted(hits: Iterable[bool]) -> dict[str, Any]:

@@ -42,8 +42,7 @@ def paired_difference(before: ArmResult, after: ArmResult) -> Difference:
 
     Raises UsageError when the two did not see the same rows, or saw none.
     """
-    first, second = _exact_by_id(before), _exact_by_id(after)
-    _require_same(before, after)
+    first, second = _same_rows(before, after)
     better = tuple(i for i in first if second[i] and not first[i])
     worse = tuple(i for i in first if first[i] and not second[i])
     both = sum(first[i] and second[i] for i in first)
@@ -78,7 +77,7 @@ def constraint_effect(free: ArmResult, held: ArmResult) -> list[ClassChange]:
 
     Raises UsageError when the two did not see the same rows.
     """
-    _require_same(free, held)
+    _same_rows(free, held)
     before = {row.id: kinds_of(row) for row in free.results}
     after = {row.id: kinds_of(row) for row in held.results}
     changes = []
@@ -123,11 +122,11 @@ def interaction(arms: Sequence[ArmResult], held: str = CONSTRAINED) -> Interacti
     Raises UsageError when the four did not see the same rows.
     """
     by_cell = {(arm.model, arm.arm): _exact_by_id(arm) for arm in arms}
-    wanted = [(m, a) for m in (BASE, TRAINED) for a in (FREE, held)]
-    if not all(by_cell.get(cell) for cell in wanted):
+    places = [(m, a) for m in (BASE, TRAINED) for a in (FREE, held)]
+    if not all(by_cell.get(cell) for cell in places):
         return None
-    base_free, base_held, trained_free, trained_held = (by_cell[cell] for cell in wanted)
-    if any(by_cell[cell].keys() != base_free.keys() for cell in wanted):
+    base_free, base_held, trained_free, trained_held = (by_cell[cell] for cell in places)
+    if any(by_cell[cell].keys() != base_free.keys() for cell in places):
         raise UsageError("the four arms of the 2x2 did not see the same rows; evaluate them again")
     gains = [(trained_held[i] - base_held[i]) - (trained_free[i] - base_free[i]) for i in base_free]
     n = len(gains)
@@ -136,7 +135,7 @@ def interaction(arms: Sequence[ArmResult], held: str = CONSTRAINED) -> Interacti
     half = Z95 * error if any(gains) else wilson(0, n)[1]
     fixed = [i for i in base_free if trained_free[i] and not base_free[i]]
     return Interaction(
-        cells={cell: sum(by_cell[cell].values()) / n for cell in wanted},
+        cells={cell: sum(by_cell[cell].values()) / n for cell in places},
         points=100 * mean,
         ci95=(100 * (mean - half), 100 * (mean + half)),
         fixed=len(fixed),
@@ -144,13 +143,15 @@ def interaction(arms: Sequence[ArmResult], held: str = CONSTRAINED) -> Interacti
     )
 
 
-def _require_same(before: ArmResult, after: ArmResult) -> None:
+def _same_rows(before: ArmResult, after: ArmResult) -> tuple[dict[str, bool], dict[str, bool]]:
+    """Whether each row is right in both arms, by id. Raises UsageError for other rows."""
     first, second = _exact_by_id(before), _exact_by_id(after)
     if first.keys() != second.keys() or not first:
         raise UsageError(
             f"cannot pair {before.label} ({len(first)} rows) with {after.label} ({len(second)} "
             "rows): they did not see the same rows; evaluate both on the same --data"
         )
+    return first, second
 
 
 def _exact_by_id(arm: ArmResult) -> dict[str, bool]:

@@ -151,8 +151,8 @@ def _elsewhere(target: str) -> list[Path]:
     """Where --out put evaluations of a target, the newest first: near here, or near the model."""
     near = (Path(), Path(target).parent)
     files = {f.resolve(): f for place in near for depth in DEPTHS for f in place.glob(depth)}
-    wanted = _identity(target)
-    mine = [file for file in files.values() if _target_of(file) == wanted]
+    identity = _identity(target)
+    mine = [file for file in files.values() if _target_of(file) == identity]
     return [file.parent for file in sorted(mine, key=lambda f: -f.stat().st_mtime)]
 
 

@@ -127,10 +127,10 @@ class Reference:
         if len({example.id for example in examples}) < len(examples):
             raise UsageError("two held-out rows share an id; give every row its own")
         seen = _observe(stage, examples, sampling)
-        kept = _keep_log_probs(stage, seen)
+        log_probs = _keep_log_probs(stage, seen)
         losses = _gold_losses(stage, seen, gold)
         result = _result(stage, seen, seen, [], perplexity(losses))
-        return cls(examples, sampling, gold, result, seen, kept)
+        return cls(examples, sampling, gold, result, seen, log_probs)
 
     @property
     def context(self) -> int:
@@ -182,7 +182,7 @@ class _Recorder:
 
 def _keep_log_probs(stage: Stage, seen: _Seen) -> dict[int, Floats]:
     """Of the first rows, as many as REFERENCE_BYTES hold."""
-    kept: dict[int, Floats] = {}
+    by_row: dict[int, Floats] = {}
     total = 0
     for number, ids in sorted(seen.written.items()):
         if len(seen.prompts[number]) + len(ids) > stage.limit:
@@ -191,8 +191,8 @@ def _keep_log_probs(stage: Stage, seen: _Seen) -> dict[int, Floats]:
         total += log_probs.nbytes
         if total > REFERENCE_BYTES:
             break
-        kept[number] = log_probs
-    return kept
+        by_row[number] = log_probs
+    return by_row
 
 
 def _gold_losses(stage: Stage, seen: _Seen, gold: Sequence[Ids]) -> list[Doubles]:

@@ -43,8 +43,8 @@ def imported(name: str, load_it: Callable[[], Any]) -> Any:
     try:
         return load_it()
     except Exception as error:  # somebody else's code: importing it may raise anything
-        said = f"{type(error).__name__}: {error}"
-        raise UsageError(f"reward '{name}' cannot be imported: {said}") from error
+        reason = f"{type(error).__name__}: {error}"
+        raise UsageError(f"reward '{name}' cannot be imported: {reason}") from error
 
 
 def _from_file(place: str) -> ModuleType:

@@ -45,10 +45,10 @@ class RewardWeights:
         A step in which it had nothing to say at all does not count.
         """
         for i, schedule in enumerate(self._schedules):
-            said = [row[i] for row in scores if not math.isnan(row[i])]
-            if schedule is None or self._fallen[i] or not said:
+            known = [row[i] for row in scores if not math.isnan(row[i])]
+            if schedule is None or self._fallen[i] or not known:
                 continue
-            recent = [*self._recent[i], math.fsum(said) / len(said)][-schedule.window :]
+            recent = [*self._recent[i], math.fsum(known) / len(known)][-schedule.window :]
             full = len(recent) == schedule.window
             self._fallen[i] = full and math.fsum(recent) / len(recent) >= schedule.until
             self._recent[i] = [] if self._fallen[i] else recent

@@ -95,8 +95,8 @@ def score(
     faults = [str(entry) for entry in found if isinstance(entry, RewardFault)]
     scores = tuple(math.nan if isinstance(entry, RewardFault) else entry for entry in found)
     in_force = [reward.weight for reward in rewards] if weights is None else weights
-    said = [(w, s) for w, s in zip(in_force, scores, strict=True) if not math.isnan(s)]
-    total = sum(w * s for w, s in said) if said and not faults else math.nan
+    known = [(w, s) for w, s in zip(in_force, scores, strict=True) if not math.isnan(s)]
+    total = sum(w * s for w, s in known) if known and not faults else math.nan
     verdict = judge_example(parsed, example)
     return Scored(text, verdict, scores, total, faults[0] if faults else None)
 
@@ -125,21 +125,16 @@ def score_together(
 
 
 def _by_itself(reward: WeightedReward, parsed: Parsed, example: Example) -> Found:
+    where = f"reward '{reward.name}' on row '{example.id}'"
     try:
-        return call_reward(reward.name, reward.function, parsed, example)
+        return _number(where, _guarded(where, TIME_LIMIT, lambda: reward.function(parsed, example)))
     except RewardFault as fault:
         return fault
 
 
-def call_reward(name: str, function: RewardFunction, parsed: Parsed, example: Example) -> float:
-    """The function's score. Raises RewardFault whatever it does wrong."""
-    where = f"reward '{name}' on row '{example.id}'"
-    return _number(where, _guarded(where, TIME_LIMIT, lambda: function(parsed, example)))
-
-
 def call_batch(
     name: str, function: RewardFunction, attempts: Sequence[Attempt], state: TrainerState
-) -> list[float | RewardFault]:
+) -> list[Found]:
     """The scores of a function with TRL's signature, NaN where it has nothing to say, and a fault
     where a score is no number.
 
@@ -154,7 +149,7 @@ def call_batch(
     ]
 
 
-def _number_or_fault(name: str, example: Example, value: Any) -> float | RewardFault:
+def _number_or_fault(name: str, example: Example, value: Any) -> Found:
     try:
         return _number(f"reward '{name}' on row '{example.id}'", value)
     except RewardFault as fault:

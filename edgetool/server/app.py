@@ -23,7 +23,7 @@ from edgetool.calls.types import JsonObject, Tool
 from edgetool.errors import EdgetoolError
 from edgetool.llama.protocol import Delta, Job, Writer
 from edgetool.server.bodies import read_request
-from edgetool.server.completions import Choice, OnDelta, Said, unless, write_choices
+from edgetool.server.completions import Choice, OnDelta, Piece, unless, write_choices
 from edgetool.server.errors import SERVER_ERROR, Failure, failure
 from edgetool.server.listen import is_loopback
 from edgetool.server.metrics import MEDIA_TYPE, Counted, Metrics, Watch
@@ -187,10 +187,10 @@ class ChatServer:
     ) -> list[Choice]:
         """Do the jobs and count them."""
 
-        async def counted(index: int, said: Sequence[Said], delta: Delta | None) -> None:
-            watch.begun()
+        async def counted(index: int, pieces: Sequence[Piece], delta: Delta | None) -> None:
+            watch.first_token()
             if on_delta is not None:
-                await on_delta(index, said, delta)
+                await on_delta(index, pieces, delta)
 
         with self.metrics.in_progress.track_inprogress():
             choices = await write_choices(self.writer, jobs, counted)

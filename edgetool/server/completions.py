@@ -20,9 +20,9 @@ from edgetool.server.tool_call_deltas import CallPart, PartStream
 LENGTH, CALLS, STOP = "length", "tool_calls", "stop"
 
 Result = TypeVar("Result")
-Said = str | CallPart
+Piece = str | CallPart
 # Called at each step: the choice's number, what became certain, and what was written.
-OnDelta = Callable[[int, Sequence[Said], Delta | None], Awaitable[None]]
+OnDelta = Callable[[int, Sequence[Piece], Delta | None], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Reading:
         self.words: list[str] = []
         self.calls: list[ToolCall] = []
 
-    def feed(self, text: str) -> list[Said]:
+    def feed(self, text: str) -> list[Piece]:
         """What is certain now that `text` was written."""
         self._fed += len(text)
         if self._stream is None:
@@ -76,25 +76,25 @@ class Reading:
             parts = self._parts.feed(new)
         return self._note(events, parts)
 
-    def finish(self, done: Done) -> list[Said]:
+    def finish(self, done: Done) -> list[Piece]:
         """What only the end made certain."""
-        said = self.feed(done.completion.text[self._fed :])
+        pieces = self.feed(done.completion.text[self._fed :])
         if self._stream is not None:
             self._stream.finish(finished=done.completion.finished)
             # Half a call that the grammar began is no prose, and what can be told of it was told.
             half = self._parts is not None and self._stream.opened >= 0
             rest = [e for e in self._stream.rest if not (half and isinstance(e, str))]
-            said += self._note(rest, [])
-        return said
+            pieces += self._note(rest, [])
+        return pieces
 
-    def _note(self, events: Sequence[str | ToolCall], parts: Sequence[CallPart]) -> list[Said]:
+    def _note(self, events: Sequence[str | ToolCall], parts: Sequence[CallPart]) -> list[Piece]:
         """Keep what was said and give out what is new: words, then calls."""
         words = [event for event in events if isinstance(event, str) and event]
         self.words += words
-        told = self._parts.begun if self._parts is not None else 0
+        started = self._parts.started if self._parts is not None else 0
         whole: list[CallPart] = []
         for call in (event for event in events if isinstance(event, ToolCall)):
-            if len(self.calls) >= told:  # no part of it was given out
+            if len(self.calls) >= started:  # no part of it was given out
                 whole.append(CallPart(len(self.calls), call.name, dumps(call.arguments)))
             self.calls.append(call)
         if self._parallel:
@@ -122,9 +122,9 @@ async def _write(writer: Writer, job: Job, index: int, on_delta: OnDelta | None)
             if isinstance(event, Done):
                 break
             drafted += event.drafted
-            said = reading.feed(event.text)
+            pieces = reading.feed(event.text)
             if on_delta is not None:
-                await on_delta(index, said, event)
+                await on_delta(index, pieces, event)
         else:
             raise EngineError(
                 "the engine stopped before the end of the completion; send the request again"

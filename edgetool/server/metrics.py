@@ -80,17 +80,17 @@ class Watch:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics, self._started = metrics, time.perf_counter()
-        self._begun = False
+        self._has_begun = False
 
-    def begun(self) -> None:
+    def first_token(self) -> None:
         """Something of the answer is written; only the first call counts."""
-        if not self._begun:
-            self._begun = True
+        if not self._has_begun:
+            self._has_begun = True
             self._metrics.first_seconds.observe(time.perf_counter() - self._started)
 
     def over(self, choices: Sequence[Choice]) -> None:
         """The answer is whole. One that says nothing has its stop token for a first one."""
-        self.begun()
+        self.first_token()
         self._metrics.seconds.observe(time.perf_counter() - self._started)
         self._metrics.count(choices)
 

@@ -84,7 +84,7 @@ class StreamOptions(Strict):
 
 class SchemaSpec(Strict):
     # `schema` is a name pydantic has for itself
-    wanted: JsonObject = Field(alias="schema")
+    definition: JsonObject = Field(alias="schema")
     name: str | None = None
     strict: bool | None = None
 
@@ -108,7 +108,7 @@ class ResponseFormat(Strict):
     @property
     def _given(self) -> JsonObject | None:
         wrapped = self.json_schema if self.type == "json_schema" else None
-        return self.bare if wrapped is None else wrapped.wanted
+        return self.bare if wrapped is None else wrapped.definition
 
     def schema_of(self) -> JsonObject | None:
         """The schema the completion has to fit. Raises ToolError for one that is none."""

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from edgetool.calls.json_text import dumps
 from edgetool.calls.types import JsonObject, ToolCall
 from edgetool.llama.protocol import Delta
-from edgetool.server.completions import Choice, Said
+from edgetool.server.completions import Choice, Piece
 from edgetool.server.tool_call_deltas import CallPart
 
 # Mistral's chat templates take no other id back; to all others any is as good.
@@ -53,11 +53,11 @@ class ChatReply:
         """The first chunk of a choice."""
         return self._chunk(index, {"role": "assistant", "content": ""})
 
-    def piece(self, index: int, said: Sequence[Said]) -> JsonObject:
+    def piece(self, index: int, pieces: Sequence[Piece]) -> JsonObject:
         """The chunk that says some words, or parts of calls."""
-        words = "".join(one for one in said if isinstance(one, str))
+        words = "".join(one for one in pieces if isinstance(one, str))
         delta: JsonObject = {"content": words} if words else {}
-        parts = [_part(one) for one in said if isinstance(one, CallPart)]
+        parts = [_part(one) for one in pieces if isinstance(one, CallPart)]
         if parts:
             delta["tool_calls"] = parts
         return self._chunk(index, delta)
@@ -94,8 +94,8 @@ class TextReply:
     def opening(self, index: int) -> JsonObject:
         return self._chunk(index, "")
 
-    def piece(self, index: int, said: Sequence[Said]) -> JsonObject:
-        return self._chunk(index, "".join(one for one in said if isinstance(one, str)))
+    def piece(self, index: int, pieces: Sequence[Piece]) -> JsonObject:
+        return self._chunk(index, "".join(one for one in pieces if isinstance(one, str)))
 
     def closing(self, choice: Choice) -> JsonObject:
         return self._chunk(choice.index, "", choice.reason)

@@ -13,7 +13,7 @@ from edgetool.calls.json_text import dumps
 from edgetool.calls.types import JsonObject
 from edgetool.errors import EdgetoolError
 from edgetool.llama.protocol import Delta
-from edgetool.server.completions import Choice, OnDelta, Said, unless
+from edgetool.server.completions import Choice, OnDelta, Piece, unless
 from edgetool.server.errors import failure
 from edgetool.server.responses import Reply, trace
 
@@ -59,14 +59,14 @@ class EventStream(Response):
             await self._say(failure(error).body)
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _on_delta(self, index: int, said: Sequence[Said], delta: Delta | None) -> None:
+    async def _on_delta(self, index: int, pieces: Sequence[Piece], delta: Delta | None) -> None:
         await self._open(index)
         before = self._unsaid.pop(index, Delta("", 0))
         written = before if delta is None else _joined(before, delta)
-        if not said:
+        if not pieces:
             self._unsaid[index] = written
             return
-        await self._say({**self._reply.piece(index, said), "edgetool": trace(written)})
+        await self._say({**self._reply.piece(index, pieces), "edgetool": trace(written)})
 
     async def _open(self, index: int) -> None:
         if index not in self._opened:

@@ -33,7 +33,7 @@ class PartStream:
     """
 
     def __init__(self) -> None:
-        self.begun = 0  # calls a part of which was given out
+        self.started = 0  # calls a part of which was given out
         self._text, self._at = "", 0
         self._inside = False  # of a call's arguments
         self._depth, self._quoted, self._escaped = 0, False, False
@@ -47,7 +47,7 @@ class PartStream:
             if name is None:
                 break
             end = self._end_of_arguments()
-            parts.append(CallPart(self.begun - 1, name, self._text[self._at : end]))
+            parts.append(CallPart(self.started - 1, name, self._text[self._at : end]))
             self._at = end
         return parts
 
@@ -57,7 +57,7 @@ class PartStream:
         if head is None:
             return None
         self._at, self._inside = head.end(), True
-        self.begun += 1
+        self.started += 1
         return str(loads(head[1]))
 
     def _end_of_arguments(self) -> int:

@@ -11,7 +11,7 @@ from edgetool.eval.report.svg import moving_average
 
 def drawn(counts):
     """Dots by class."""
-    text = dots(counts, name="d", title="Rows", told="told")
+    text = dots(counts, name="d", title="Rows", description="told")
     found = re.findall(r'<path class="row (\w+)" stroke-width="[\d.]+" d="(.*?)"', text)
     return {kind: path.count("M") for kind, path in found}
 

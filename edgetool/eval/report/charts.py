@@ -35,11 +35,11 @@ def share_bars(entries: Sequence[Mapping[str, Any]], *, name: str, title: str) -
         parts.append(Markup(form).format(scale(0.0), y, value, low, y, high))
         parts.append(label(names - 8, y + 4, entry["label"], "end", "tick"))
         parts.append(label(WIDTH, y + 4, f"{100 * entry['value']:.1f}", "end", "value"))
-    told = "; ".join(
+    description = "; ".join(
         f"{e['label']}: {100 * e['value']:.1f} ({100 * e['low']:.1f} to {100 * e['high']:.1f})"
         for e in entries
     )
-    return drawing(name, title, told, parts, _height(entries))
+    return drawing(name, title, description, parts, _height(entries))
 
 
 def time_ranges(entries: Sequence[tuple[str, Sequence[float]]], *, name: str, title: str) -> Markup:
@@ -65,8 +65,8 @@ def time_ranges(entries: Sequence[tuple[str, Sequence[float]]], *, name: str, ti
         parts.append(Markup(form).format(p5, y, p95, p25, y, p75, p50, y))
         parts.append(label(names - 8, y + 4, text, "end", "tick"))
         parts.append(label(WIDTH, y + 4, f"{spread[2]:.0f}", "end", "value"))
-    told = "; ".join(f"{text}: median {spread[2]:.0f} ms" for text, spread in found)
-    return drawing(name, title, told, parts, _height(found))
+    description = "; ".join(f"{text}: median {spread[2]:.0f} ms" for text, spread in found)
+    return drawing(name, title, description, parts, _height(found))
 
 
 def reliability(found: Mapping[str, Any], *, name: str, title: str) -> Markup:
@@ -93,19 +93,19 @@ def reliability(found: Mapping[str, Any], *, name: str, title: str) -> Markup:
     parts.append(
         label(to_x(0.5), TOP + SIDE + BOTTOM - 2, "model's probability", "middle", "label")
     )
-    told = "; ".join(
+    description = "; ".join(
         f"{100 * part['mean']:.0f} % said, {100 * part['wants_call']['value']:.0f} % of "
         f"{part['n']} rows"
         for part in found["bins"]
     )
-    return drawing(name, title, told, parts, TOP + SIDE + BOTTOM + 4)
+    return drawing(name, title, description, parts, TOP + SIDE + BOTTOM + 4)
 
 
-def dots(counts: Mapping[str, int], *, name: str, title: str, told: str) -> Markup:
+def dots(counts: Mapping[str, int], *, name: str, title: str, description: str) -> Markup:
     """A dot for each row, those of one outcome together; above DOTS rows, one for several.
 
     counts   rows by outcome, in the order they are drawn
-    told     the same in words
+    description   the same in words
     """
     total = sum(counts.values())
     each = rows_a_dot(total)
@@ -122,7 +122,7 @@ def dots(counts: Mapping[str, int], *, name: str, title: str, told: str) -> Mark
             parts.append(Markup(form).format(kind, 0.72 * pitch, moves))
         if moves and kind in HOLLOW:
             parts.append(Markup(form).format("hole", 0.5 * pitch, moves))
-    return drawing(name, title, told, parts, pitch * math.ceil(number / across))
+    return drawing(name, title, description, parts, pitch * math.ceil(number / across))
 
 
 def rows_a_dot(total: int) -> int:

@@ -39,11 +39,13 @@ def outcome_dots(found: Headline, names: Names) -> dict[str, Any] | None:
     if names:  # neither came before the other
         words = {**words, RIGHT: "right in both", WRONG: "wrong in both"}
     legend = [(kind, count, words[kind]) for kind, count in found.counts.items()]
-    told = ", ".join(f"{count} {text}" for _, count, text in legend) + "."
+    description = ", ".join(f"{count} {text}" for _, count, text in legend) + "."
     return {
         "legend": legend,
         "each": charts.rows_a_dot(sum(found.counts.values())),
-        "svg": charts.dots(found.counts, name="dots", title="Every request", told=told),
+        "svg": charts.dots(
+            found.counts, name="dots", title="Every request", description=description
+        ),
     }
 
 

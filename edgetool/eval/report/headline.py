@@ -62,12 +62,12 @@ def headline(
     names = facts.get("names") or {}
     called = ", ".join(names.get(model, model) for model in models)
     rows = len(exact_by_row(leading(here, models[0])))
-    told = tested(facts, runtime, called, rows, examples)
+    about = tested(facts, runtime, called, rows, examples)
     if BASE in models and TRAINED in models:
-        return _change(facts, here, told)
+        return _change(facts, here, about)
     if len(models) == 1:
-        return _single(facts, here, told)
-    return _several(here, models, told)
+        return _single(facts, here, about)
+    return _several(here, models, about)
 
 
 def leading(arms: Sequence[ArmResult], model: str) -> list[ArmResult]:
@@ -77,7 +77,7 @@ def leading(arms: Sequence[ArmResult], model: str) -> list[ArmResult]:
     return [arm for arm in own if arm.arm == kind]
 
 
-def _change(facts: Facts, here: Sequence[ArmResult], told: list[tuple[str, str]]) -> Headline:
+def _change(facts: Facts, here: Sequence[ArmResult], about: list[tuple[str, str]]) -> Headline:
     base, trained = leading(here, BASE), leading(here, TRAINED)
     counts = counted(outcomes(base, trained))
     n, was = sum(counts.values()), counts[RIGHT] + counts[BROKEN]
@@ -97,7 +97,7 @@ def _change(facts: Facts, here: Sequence[ArmResult], told: list[tuple[str, str]]
         arms=_other_arms(here),
         trend="same" if was == now else ("better" if now > was else "worse"),
         counts=counts,
-        tested=told,
+        tested=about,
     )
 
 
@@ -112,7 +112,7 @@ def _flips(
     )
 
 
-def _single(facts: Facts, here: Sequence[ArmResult], told: list[tuple[str, str]]) -> Headline:
+def _single(facts: Facts, here: Sequence[ArmResult], about: list[tuple[str, str]]) -> Headline:
     own = leading(here, here[0].model)
     exact = list(exact_by_row(own).values())
     right, n = sum(exact), len(exact)
@@ -128,17 +128,17 @@ def _single(facts: Facts, here: Sequence[ArmResult], told: list[tuple[str, str]]
         sure=f"95 % interval {100 * low:.1f} to {100 * high:.1f} %.",
         arms=_other_arms(here),
         counts={RIGHT: right, WRONG: n - right},
-        tested=told,
+        tested=about,
     )
 
 
 def _several(
-    here: Sequence[ArmResult], models: Sequence[str], told: list[tuple[str, str]]
+    here: Sequence[ArmResult], models: Sequence[str], about: list[tuple[str, str]]
 ) -> Headline:
     rows = {model: list(exact_by_row(leading(here, model)).values()) for model in models}
     each = [(m, shares(sum(exact), sum(exact), len(exact))[0]) for m, exact in rows.items()]
     title = f"{plural(len(models), 'model')}, side by side"
-    return Headline(title, title, None, None, ("", ""), "", "", "", each=each, tested=told)
+    return Headline(title, title, None, None, ("", ""), "", "", "", each=each, tested=about)
 
 
 def shares(before: int, after: int, n: int) -> tuple[str, str]:
@@ -208,9 +208,9 @@ def markdown(found: Headline, facts: Facts) -> str:
     figure = " → ".join(filter(None, (found.before, found.after)))
     first = f"**{found.model}. {WHAT}: {figure}**" if figure else f"**{found.title}**"
     each = [f"{name}: {share}." for name, share in found.each]
-    said = " ".join(filter(None, (*each, found.sentence, found.sure, found.arms)))
-    told = "\n".join(f"- {name}: {_code(name, text)}" for name, text in found.tested)
-    parts = (first, said, told, markdown_table(facts["rows"]))
+    sentences = " ".join(filter(None, (*each, found.sentence, found.sure, found.arms)))
+    listed = "\n".join(f"- {name}: {_code(name, text)}" for name, text in found.tested)
+    parts = (first, sentences, listed, markdown_table(facts["rows"]))
     return "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
 
 

@@ -146,8 +146,8 @@ def errors(facts: Row, runtime: str) -> list[dict[str, Any]]:
             for change in facts["constraint"]
             if change["runtime"] == runtime and change.get("category", "") == category
         ]
-        told = [fixed_by_grammar({**c, "model": named(facts, c["model"])}) for c in changes]
-        found = {"arms": here, "lines": lines, "changes": changes, "told": told}
+        sentences = [fixed_by_grammar({**c, "model": named(facts, c["model"])}) for c in changes]
+        found = {"arms": here, "lines": lines, "changes": changes, "sentences": sentences}
         tables.append({"category": category, **found})
     return tables
 

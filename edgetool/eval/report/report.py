@@ -183,8 +183,8 @@ def squares(arms: Sequence[ArmResult]) -> list[dict[str, Any]]:
 
 def _free_rows(arms: Sequence[ArmResult], model: str, runtime: str) -> list[RowResult]:
     """The rows a model wrote free in a runtime, in all categories."""
-    wanted = (model, runtime, FREE)
-    return [row for a in arms if (a.model, a.runtime, a.arm) == wanted for row in a.results]
+    key = (model, runtime, FREE)
+    return [row for a in arms if (a.model, a.runtime, a.arm) == key for row in a.results]
 
 
 def rows_hash(examples: Sequence[Example]) -> str:

@@ -20,8 +20,8 @@ def main_runtime(arms: Sequence[ArmResult]) -> str:
     """The runtime a report leads with: GGUF Q8_0, else another GGUF, else the first; of those
     equally preferred, the one with most arms."""
     names = list(dict.fromkeys(arm.runtime for arm in arms))
-    for wanted in PREFERRED:
-        found = [name for name in names if name.startswith(wanted)]
+    for prefix in PREFERRED:
+        found = [name for name in names if name.startswith(prefix)]
         if found:
             return max(found, key=lambda name: sum(arm.runtime == name for arm in arms))
     return ""
@@ -34,10 +34,10 @@ def summary(facts: Mapping[str, Any], runtime: str, arms: Sequence[ArmResult]) -
     categories = list(dict.fromkeys(row.get("category", "") for row in here))
     lines = []
     for category in categories:
-        told = _category(facts, runtime, category)
+        sentences = _category(facts, runtime, category)
         where = f"{category or 'Own rows'}: " if len(categories) > 1 else ""
-        lines.append(where + told[0])
-        lines += told[1:]
+        lines.append(where + sentences[0])
+        lines += sentences[1:]
     lines.append(_trouble(arms))
     lines.append(f"The whole job took {duration(facts['job_seconds'])}.")
     return [line for line in lines if line]

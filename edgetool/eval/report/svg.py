@@ -60,14 +60,14 @@ def line_chart(
         _path(smooth, to_x, to_y, "curve"),
         *(_square(point, to_x, to_y) for point in held_out),
     ]
-    return drawing(name, title, _line_told(points, smooth, held_out, x, y), body)
+    return drawing(name, title, _line_described(points, smooth, held_out, x, y), body)
 
 
 def _finite(points: Sequence[Point]) -> list[Point]:
     return [p for p in points if all(map(math.isfinite, p))]
 
 
-def _line_told(
+def _line_described(
     points: Sequence[Point], smooth: Sequence[Point], held_out: Sequence[Point], x: str, y: str
 ) -> str:
     first, last = smooth[0], smooth[-1]
@@ -117,8 +117,10 @@ def slope_chart(
     free, held = ([100 * cells[m, arm] for m in MODELS] for arm in (first, second))
     body.append(_slope(first, "free", free, held, to_x, to_y))
     body.append(_slope(second, "constrained", held, free, to_x, to_y))
-    told = "; ".join(f"{model}, {arm}: {100 * v:.1f} %" for (model, arm), v in cells.items()) + "."
-    return drawing(name, title, told, body)
+    description = (
+        "; ".join(f"{model}, {arm}: {100 * v:.1f} %" for (model, arm), v in cells.items()) + "."
+    )
+    return drawing(name, title, description, body)
 
 
 def _slope(
@@ -216,11 +218,11 @@ def label(x: float, y: float, text: str, anchor: str, kind: str) -> Markup:
 
 
 def drawing(
-    name: str, title: str, told: str, body: Sequence[Markup], height: float = HEIGHT
+    name: str, title: str, description: str, body: Sequence[Markup], height: float = HEIGHT
 ) -> Markup:
     """A picture with its title and what it tells, for screen readers."""
     head = Markup(
         '<svg class="chart" viewBox="0 0 {} {}" role="img" aria-labelledby="{}-t {}-d">'
         '<title id="{}-t">{}</title><desc id="{}-d">{}</desc>'
-    ).format(WIDTH, height, name, name, name, title, name, told)
+    ).format(WIDTH, height, name, name, name, title, name, description)
     return head + Markup("").join(body) + Markup("</svg>")

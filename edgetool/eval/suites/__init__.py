@@ -53,11 +53,11 @@ def load(spec: str, root: Path | None) -> dict[str, Loaded]:
     Raises UsageError for an unknown suite or category, naming the known ones, and for a suite whose
     files are not found.
     """
-    name, _, wanted = spec.partition(":")
+    name, _, listed = spec.partition(":")
     suite = _get(name)
     folder = _locate(suite, root)
     known = suite.categories(folder)
-    chosen = [part for part in wanted.split(",") if part] or list(known)
+    chosen = [part for part in listed.split(",") if part] or list(known)
     unknown = [category for category in chosen if category not in known]
     if unknown:
         raise UsageError(

@@ -24,8 +24,8 @@ def categories(folder: Path) -> tuple[str, ...]:
 def load(folder: Path, category: str) -> Loaded:
     rows = bfcl.load(folder, category)
     reasons = {row.id: reason for row in rows if (reason := _missing(row, category))}
-    kept = tuple(row for row in rows if row.id not in reasons)
-    return Loaded(kept, tuple(f"{name}: {reason}" for name, reason in reasons.items()))
+    scorable = tuple(row for row in rows if row.id not in reasons)
+    return Loaded(scorable, tuple(f"{name}: {reason}" for name, reason in reasons.items()))
 
 
 def _missing(row: Example, category: str) -> str | None:

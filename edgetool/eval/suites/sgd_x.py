@@ -140,13 +140,13 @@ def _keys(values: Row, names: Mapping[str, str]) -> JsonObject:
 
 def _accepting(call: JsonObject, frame: Row, turns: Sequence[Row], service: _Service) -> JsonObject:
     """The call with what else is right: an argument as it was said, or left to its default."""
-    said = _keys(_said(turns, frame["service"]), service.slots)
+    spellings = _keys(_spellings(turns, frame["service"]), service.slots)
     listed = {slot["name"] for slot in service.schema["slots"] if slot.get("is_categorical")}
     method = service.intents[frame["service_call"]["method"]]
     intent = next(one for one in service.schema["intents"] if one["name"] == method)
     arguments: Mapping[str, Any] = call["arguments"]
     others = {
-        name: [text for text in said.get(name, ()) if text != value]
+        name: [text for text in spellings.get(name, ()) if text != value]
         for name, value in arguments.items()
         if name not in listed
     }
@@ -158,7 +158,7 @@ def _accepting(call: JsonObject, frame: Row, turns: Sequence[Row], service: _Ser
     }
 
 
-def _said(turns: Sequence[Row], service: str) -> Row:
+def _spellings(turns: Sequence[Row], service: str) -> Row:
     """The user's last state in a service: how each slot's value was spelled so far."""
     for turn in reversed(turns):
         for frame in turn.get("frames", ()):
