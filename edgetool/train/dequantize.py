@@ -8,15 +8,16 @@ gives where its compiler fuses no multiplication with an addition.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor
 
 from edgetool.gguf_base.reader import BLOCKS
+from edgetool.train.memory.estimate import EXPANDED_AT_ONCE
 
 # kvalues_iq4nl, ggml-common.h
 IQ4_VALUES = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
-CHUNK = 1 << 22  # values expanded at once; on the way a value takes about 20 bytes
 
 
 def dequantize(packed: Tensor, kind: str, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -26,9 +27,13 @@ def dequantize(packed: Tensor, kind: str, dtype: torch.dtype = torch.float32) ->
     """
     values, size = BLOCKS[kind]
     blocks = packed.reshape(-1, size)
-    step = max(1, CHUNK // values)
-    parts = [_EXPAND[kind](part).to(dtype) for part in blocks.split(step)]
-    return (parts[0] if len(parts) == 1 else torch.cat(parts)).reshape(len(packed), -1)
+    step = max(1, EXPANDED_AT_ONCE // values)
+    if len(blocks) <= step:
+        return _EXPAND[kind](blocks).to(dtype).reshape(len(packed), -1)
+    out = torch.empty(len(blocks), values, dtype=dtype, device=packed.device)
+    for first in range(0, len(blocks), step):
+        out[first : first + step] = _EXPAND[kind](blocks[first : first + step])
+    return out.reshape(len(packed), -1)
 
 
 def _half(blocks: Tensor, at: int) -> Tensor:
@@ -145,8 +150,13 @@ def _q6_k(blocks: Tensor) -> Tensor:
 
 
 def _iq4_values(quants: Tensor) -> Tensor:
-    table = torch.tensor(IQ4_VALUES, dtype=torch.float32, device=quants.device)
-    return table[quants.int()]
+    return _iq4_table(quants.device)[quants.int()]
+
+
+@cache
+def _iq4_table(device: torch.device) -> Tensor:
+    """Made once: a CUDA graph cannot record a copy from the host."""
+    return torch.tensor(IQ4_VALUES, dtype=torch.float32, device=device)
 
 
 def _iq4_nl(blocks: Tensor) -> Tensor:

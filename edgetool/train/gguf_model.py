@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from edgetool.architectures import check_config, is_linear
+from edgetool.calls.syntaxes import SYNTAX_KEY
 from edgetool.errors import ModelError
 from edgetool.gguf_base.base import BaseTensor, GgufBase, open_base
 from edgetool.train.dequantize import dequantize
@@ -33,6 +34,7 @@ def config_of(file: str) -> Any:
 
 
 def tokenizer_of(file: str) -> Any:
+    """Its tokenizer. Raises ModelError as `open_base`."""
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
@@ -41,7 +43,10 @@ def tokenizer_of(file: str) -> Any:
     template = settings.pop("chat_template", None)
     if isinstance(template, list):
         template = {entry["name"]: entry["template"] for entry in template}
-    made = Tokenizer.from_str(json.dumps(files["tokenizer.json"]))
+    try:
+        made = Tokenizer.from_str(json.dumps(files["tokenizer.json"]))
+    except Exception as error:  # the package raises nothing narrower
+        raise ModelError(f"{file}: its tokenizer makes no sense: {error}") from error
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, name_or_path=file, **settings)
     tokenizer.chat_template = template
     return tokenizer
@@ -51,6 +56,12 @@ def generation_of(file: str) -> Any:
     from transformers import GenerationConfig
 
     return GenerationConfig(**open_base(Path(file)).files["generation_config.json"])
+
+
+def named_syntax(file: str) -> str | None:
+    """The call syntax that a file of ours names where its template teaches another."""
+    found = open_base(Path(file)).header.fields.get(SYNTAX_KEY)
+    return found if isinstance(found, str) else None
 
 
 def load_gguf(

@@ -29,6 +29,7 @@ from edgetool.train.gguf_model import (
     config_of,
     generation_of,
     load_gguf,
+    named_syntax,
     tokenizer_of,
 )
 from edgetool.train.memory.model_shape import Shape
@@ -369,7 +370,8 @@ def hf_prompter(
     """The Prompter of a Hugging Face tokenizer.
 
     model         its folder or id, for messages
-    call_syntax   a name from `calls.syntaxes`; None: the one the chat template teaches
+    call_syntax   a name from `calls.syntaxes`; None: the one a GGUF file names, or the chat
+                  template teaches
     template      as `template_choice.choose` is asked for one
     thinking      the model is to think before it answers
 
@@ -377,6 +379,7 @@ def hf_prompter(
     `with_thinking` does.
     """
     chosen, markers = chat_template(tokenizer, model, template), marker_ids(tokenizer)
+    call_syntax = call_syntax or (named_syntax(model) if is_gguf(model) else None)
     syntax = syntaxes.get(call_syntax) if call_syntax else syntaxes.detect(chosen.text)
     names = {key: str(value) for key, value in tokenizer.special_tokens_map.items()}
 

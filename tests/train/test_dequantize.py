@@ -51,7 +51,7 @@ def test_a_large_matrix_is_expanded_in_parts(monkeypatch: pytest.MonkeyPatch) ->
 
     packed = torch.from_numpy(random_blocks("Q4_K", 12, 512))
     whole = dequantize(packed, "Q4_K")
-    monkeypatch.setattr(module, "CHUNK", 1024)
+    monkeypatch.setattr(module, "EXPANDED_AT_ONCE", 1024)
     assert torch.equal(dequantize(packed, "Q4_K"), whole)
 
 

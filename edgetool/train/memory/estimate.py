@@ -25,6 +25,9 @@ ALWAYS, ROLLOUT, TRAINING = "always", "rollout", "training"
 BLOCK, SECOND_BLOCK, TABLES_BYTES = 64, 256, (16 + 256 + 1) * 4
 # 8-bit moments: a byte each, and a float32 scale for so many of them (arXiv:2110.02861).
 EIGHT_BIT_BLOCK = 256
+# ggml's blocks are expanded so many values at once (dequantize.py), with so many bytes for each on
+# the way: three copies in one byte, and products and sums in float32.
+EXPANDED_AT_ONCE, EXPANDING_BYTES = 1 << 22, 15
 # What CUDA, cuBLAS and their kernels take before the first tensor. An assumption: it depends on
 # card and driver.
 CUDA_CONTEXT_BYTES = 512 * MIB
@@ -236,7 +239,9 @@ def _largest(sizes: _Sizes) -> int:
     shape, value = sizes.shape, sizes.machine.value_bytes
     if not sizes.machine.packed:
         return shape.vocabulary * shape.hidden * value
-    return max(linear.weights for linear in shape.linears) * value
+    largest = max(linear.weights for linear in shape.linears)
+    ggml = EXPANDING_BYTES * min(EXPANDED_AT_ONCE, largest) if shape.packed_bytes is not None else 0
+    return largest * value + ggml
 
 
 def _cast(sizes: _Sizes, features: int) -> int:
