@@ -314,7 +314,8 @@ class RolloutSettings:
                 return token ids and their log-probabilities, such as vLLM
     gguf        for llama: the base as a GGUF file; None: one is made of the base as the policy has
                 it, and removed when the run ends
-    gguf_type   for llama: the type of the file that is made
+    gguf_type   for llama: the type of the file that is made; None: BF16 where training computes in
+                bfloat16, else F16
     threads     for llama; None: as torch has
     url         for openai: where each server is, asked in turn: [http://127.0.0.1:8000/v1]
     model       for openai: the base's name there; None: the first it lists
@@ -324,15 +325,16 @@ class RolloutSettings:
 
     engine: str = TORCH
     gguf: str | None = None
-    gguf_type: str = "F16"
+    gguf_type: str | None = None
     threads: int | None = None
     url: tuple[str, ...] = ()
     model: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "url", tuple(self.url))
-        for name in ("engine", "gguf_type"):
-            _one_of(name, getattr(self, name), CHOICES[name])
+        _one_of("engine", self.engine, ENGINES)
+        if self.gguf_type is not None:
+            _one_of("gguf_type", self.gguf_type, CHOICES["gguf_type"])
         if self.threads is not None:
             _within("threads", self.threads, 1)
         if self.engine == OPENAI and not self.url:

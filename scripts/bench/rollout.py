@@ -58,7 +58,7 @@ SHAPE = {  # Qwen2.5-0.5B
 RANDOM, GGUF = "0.5b", "smollm2.gguf"
 MODELS = ("nano", "smollm2", GGUF, RANDOM)
 TORCH = "torch"
-ENGINES = (TORCH, "F16", "Q8_0", "Q4_K_M")  # llama.cpp's by the type of its file
+ENGINES = (TORCH, "F16", "BF16", "Q8_0", "Q4_K_M")  # llama.cpp's by the type of its file
 GENERATIONS, COMPLETION, PROMPT = 8, 48, 400
 OWN = "its own"  # the base is a file, and llama.cpp has the same
 PROMPTS = {"nano": 4}  # others have one
@@ -136,8 +136,8 @@ def _opened(
     load_in_4bit: bool,
 ) -> RolloutEngine:
     """torch, or llama.cpp with the policy's base in a file of this type."""
-    made = {} if kind == OWN else {"gguf_type": kind}
-    settings = RolloutSettings() if kind == TORCH else RolloutSettings("llama", **made)
+    made = None if kind == OWN else kind
+    settings = RolloutSettings() if kind == TORCH else RolloutSettings("llama", gguf_type=made)
     tokens = max(map(len, prompts)) + COMPLETION
     rollouts = Rollouts(folder, tokens, len(prompts) * GENERATIONS, load_in_4bit)
     return open_engine(policy, settings, rollouts)

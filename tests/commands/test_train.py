@@ -69,6 +69,18 @@ def silent(parsed, example):
 """
 
 
+def test_a_run_says_who_writes_its_completions_and_leaves_no_file_of_it(
+    configure: Configure,
+) -> None:
+    out = io.StringIO()
+    result = run_training(
+        configure("run", rollout={"engine": "llama"}), Console(file=out, width=200)
+    )
+    assert "llama.cpp writes the completions, 4 at a time, with rollout.gguf" in out.getvalue()
+    assert result.adapter is not None
+    assert list(result.adapter.parent.glob("rollout*")) == []
+
+
 def test_a_run_is_paid_by_ones_own_functions(
     configure: Configure, tmp_path: Path, examples: list[Example]
 ) -> None:

@@ -84,7 +84,7 @@ class LlamaEngine:
             layout = export_base(
                 base,
                 path,
-                settings.gguf_type,
+                settings.gguf_type or ("BF16" if dtype == "bfloat16" else "F16"),
                 merge_into="nf4" if rollouts.load_in_4bit else "base",
                 policy_dtype=dtype,
                 template=rollouts.template,
