@@ -16,7 +16,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, TextIO
@@ -52,20 +52,17 @@ def building_files(targets: Iterable[Path]) -> Iterator[list[Path]]:
 
 
 @contextmanager
-def claiming(*parts: Path) -> Iterator[None]:
+def claiming(*parts: Path, folders: bool = False) -> Iterator[None]:
     """Empty files to build at, held against other processes; those not renamed are removed.
 
+    folders   empty folders to build in, instead
     Raises EdgetoolError when another process builds one of them.
     """
     with ExitStack() as claims:
         for part in parts:
-            claims.enter_context(_claiming(part, folder=False))
+            claims.callback(os.close, _claim(part, folders))  # which ends the lock
+            claims.callback(_remove, part)
         yield
-
-
-def claiming_folder(part: Path) -> AbstractContextManager[None]:
-    """The same with an empty folder to build in."""
-    return _claiming(part, folder=True)
 
 
 def publish(part: Path, target: Path) -> None:
@@ -103,7 +100,7 @@ def building_folder(target: Path) -> Iterator[Path]:
     """
     part, old = part_path(target), _old_path(target)
     part.parent.mkdir(parents=True, exist_ok=True)
-    with claiming_folder(part):
+    with claiming(part, folders=True):
         _recover(target)
         yield part
         flush_tree(part)
@@ -125,16 +122,6 @@ def _recover(target: Path) -> None:
     if old.exists() and not target.exists():
         old.replace(target)
     _remove(old)
-
-
-@contextmanager
-def _claiming(part: Path, *, folder: bool) -> Iterator[None]:
-    handle = _claim(part, folder)
-    try:
-        yield
-    finally:
-        _remove(part)
-        os.close(handle)  # which ends the lock
 
 
 def _claim(part: Path, folder: bool) -> int:

@@ -20,8 +20,7 @@ from edgetool.calls.syntaxes.base import CUT
 from edgetool.calls.tools.python_tools import functions_of_file, tool_from_function
 from edgetool.calls.tools.validation import fault
 from edgetool.calls.types import JsonObject, Tool, ToolCall
-from edgetool.chat.ask import Answer
-from edgetool.chat.chat import Chat
+from edgetool.chat.chat import Answer, Chat
 from edgetool.errors import UsageError
 
 # Rounds of calls before somebody should look at what is going on.

@@ -10,15 +10,31 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from edgetool.calls.prompt.stream import CallStream
 from edgetool.calls.types import Message, Tool, ToolCall
-from edgetool.chat.ask import Answer, read_answer
 from edgetool.grammar.llguidance import for_llama
 from edgetool.llama.session import LlamaSession
 from edgetool.runtime import Completion, Sampling
 
 OnText = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model said.
+
+    calls        the calls it makes; never run here
+    text         its prose when it makes no call, "" otherwise
+    problem      None, or why the completion is not clean (see `calls.syntaxes.base.PROBLEMS`)
+    completion   what it wrote
+    """
+
+    calls: tuple[ToolCall, ...]
+    text: str
+    problem: str | None
+    completion: Completion
 
 
 class Chat:
@@ -54,7 +70,7 @@ class Chat:
 
         Raises PromptTooLong, and EngineError for tools whose schema the grammar engine refuses.
         """
-        answer = read_answer(self.session, self._complete(), self.tools)
+        answer = self._read(self._complete())
         message: Message = {"role": "assistant", "content": answer.text}
         if answer.calls:
             message["tool_calls"] = [
@@ -63,6 +79,11 @@ class Chat:
             ]
         self.messages.append(message)
         return answer
+
+    def _read(self, completion: Completion) -> Answer:
+        parsed = self.session.syntax.parse(completion.text, self.tools)
+        text = "" if parsed.calls else completion.text
+        return Answer(parsed.calls, text, parsed.problem, completion)
 
     def tell(self, calls: Sequence[ToolCall], results: Sequence[str]) -> None:
         """Give the results of the last answer's calls, in their order."""

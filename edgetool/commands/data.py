@@ -239,7 +239,8 @@ def synth(
     """Make rows for your own tools, offline or with a model."""
     from contextlib import nullcontext
 
-    from edgetool.data.synth.rows import Plan, synthesize
+    from edgetool.data.synth.endpoint import Endpoint, Writer
+    from edgetool.data.synth.synthesize import Plan, synthesize
     from edgetool.data.tool_files import load_tools
 
     plan = Plan(rows, irrelevance, offered, seed=seed)
@@ -247,7 +248,7 @@ def synth(
     known = load_tools(tools)
     with (
         _writing_rows(out),
-        _writer(endpoint, model, api_key) if endpoint else nullcontext() as writer,
+        Writer(Endpoint(endpoint, model, api_key)) if endpoint else nullcontext() as writer,
     ):
         made = synthesize(known, out, rejected, plan, writer)
     print(f"{out}: {made.written} rows", end="")
@@ -279,12 +280,6 @@ def _writing_to(folder: Path) -> Iterator[None]:
 
 def _rows(number: int) -> str:
     return f"{number} row{'s' * (number != 1)}"
-
-
-def _writer(url: str, model: str, api_key: str | None) -> Any:
-    from edgetool.data.synth.endpoint import Endpoint, Writer
-
-    return Writer(Endpoint(url, model, api_key))
 
 
 def _named_number(option: str, text: str) -> tuple[str, float]:

@@ -27,20 +27,16 @@ def models(
     name: Annotated[str | None, typer.Argument(help="Show this one whole.")] = None,
     json_: JsonOption = False,
 ) -> None:
-    run_models(name, console(), as_json=json_)
-
-
-def run_models(name: str | None, console: Console, *, as_json: bool = False) -> None:
-    """All cards as a table, or one of them whole."""
     chosen = catalogue.cards() if name is None else (catalogue.get(name),)
-    if as_json:
+    if json_:
         values = [{**card.model_dump(mode="json"), "trains": not obstacle(card)} for card in chosen]
         print(json.dumps(values if name is None else values[0], indent=2, ensure_ascii=False))
     elif name is None:
-        console.print(_table(chosen))
-        console.print("`edgetool models NAME` shows one whole, `edgetool plan NAME` what it takes")
+        shown = console()
+        shown.print(_table(chosen))
+        shown.print("`edgetool models NAME` shows one whole, `edgetool plan NAME` what it takes")
     else:
-        _show(chosen[0], console)
+        _show(chosen[0], console())
 
 
 def obstacle(card: Card) -> str | None:

@@ -75,48 +75,11 @@ def serve(
     ] = False,
     thinking: ThinkingOption = False,
 ) -> None:
-    run_serve(
-        gguf_of(model),
-        tools,
-        host=host,
-        port=port,
-        api_key=api_key,
-        context=context,
-        thinking=thinking or None,
-        engine=engine,
-        offer_tools=offer_tools,
-        template=template,
-    )
-
-
-def run_serve(
-    model: Path,
-    tools: Path | None,
-    *,
-    host: str | None = None,
-    port: int | None = None,
-    api_key: str | None = None,
-    context: int | None = None,
-    engine: str | None = None,
-    offer_tools: bool = False,
-    template: str | None = None,
-    thinking: bool | None = None,
-) -> None:
-    """Serve until interrupted.
-
-    engine        OWN or the program of llama.cpp; None: OWN
-    template      the chat template, as `template_choice.choose` is asked for one
-    offer_tools   requests that bring no tools get those of `tools`
-    thinking      the model thinks where a request does not say; None: as it was trained to
-
-    Raises UsageError for a host that others can reach without `api_key`, for a key that is none,
-    for a busy port and for an engine that is not here, ModelError for a file that cannot be used,
-    EngineError once an engine that ended cannot be started again.
-    """
     from edgetool.llama.session import CONTEXT
     from edgetool.server.app import ChatServer
     from edgetool.server.listen import HOST, PORT, bind
 
+    path = gguf_of(model)
     host, port = host or HOST, PORT if port is None else port
     require_key(host, api_key)
     if offer_tools and tools is None:
@@ -125,19 +88,17 @@ def run_serve(
     offered = tools_from(tools)
     with bind(host, port) as listening:
         opening = OURS if binary is None else LLAMA_SERVER
-        print(memory_line(model, context or CONTEXT, opening), flush=True)
+        print(memory_line(path, context or CONTEXT, opening), flush=True)
         with WorkerClient(
-            model,
+            path,
             context=context,
             template=template,
-            thinking=thinking,
+            thinking=thinking or None,
             prefill=offered,
             binary=binary,
             tell=_tell,
         ) as writer:
-            front = ChatServer(
-                writer, model.stem, offered, api_key=api_key, offer_tools=offer_tools
-            )
+            front = ChatServer(writer, path.stem, offered, api_key=api_key, offer_tools=offer_tools)
             url = address(host, listening.getsockname()[1])
             _announce(front, writer, url, binary, locked=bool(api_key))
             _run(front, writer, listening)

@@ -31,17 +31,6 @@ def lint_tools(
 
     Exit code 0 when nothing was found, 1 otherwise. What grammars leave open is a note.
     """
-    if not run_lint(path, syntax):
-        raise typer.Exit(1)
-
-
-def run_lint(path: Path, syntax: str | None) -> bool:
-    """Print what is found, a line each; whether there was nothing. Notes do not count.
-
-    syntax   whose grammars are compiled; None: of every call syntax
-
-    Raises UsageError or DataError for a file that cannot be read or a tool that cannot be offered.
-    """
     names = (syntax,) if syntax else syntaxes.names()
     tools = load_tools(path)
     findings = lint(tools) + _refused(tools, names)
@@ -50,7 +39,8 @@ def run_lint(path: Path, syntax: str | None) -> bool:
     print_notes(tools, names)
     count = f"{len(findings)} finding{'s' * (len(findings) != 1)}"
     print(f"{path}: {len(tools)} tool{'s' * (len(tools) != 1)}, {count}")
-    return not findings
+    if findings:
+        raise typer.Exit(1)
 
 
 def print_notes(tools: Iterable[Tool], names: Sequence[str] = ()) -> None:

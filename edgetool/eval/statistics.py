@@ -15,14 +15,8 @@ Interval = tuple[float, float]
 
 
 def percentile(values: Sequence[float], q: float) -> float | None:
-    """The q-th percentile, q in [0, 100], interpolated linearly as NumPy does; None of nothing."""
-    if not values:
-        return None
-    ordered = sorted(values)
-    place = (len(ordered) - 1) * q / 100
-    below = int(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+    """The q-th percentile, q in [0, 100], interpolated linearly; None of nothing."""
+    return float(np.percentile(values, q)) if values else None
 
 
 def wilson(successes: int, n: int, z: float = Z95) -> Interval:

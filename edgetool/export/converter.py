@@ -27,7 +27,7 @@ from edgetool.export.merge import write_merged
 from edgetool.export.parity import token_mismatches
 from edgetool.export.receipt import ExportedFile, Source
 from edgetool.export.weights import TrainedWeights
-from edgetool.files import claiming, claiming_folder, part_path, require_space, sha256_of, writing
+from edgetool.files import claiming, part_path, require_space, sha256_of, writing
 from edgetool.gguf_base.reader import read_gguf
 
 SCRIPT = "convert_hf_to_gguf.py"
@@ -77,7 +77,7 @@ def export_converted(
     with writing(out_dir), ExitStack() as claims:
         out_dir.mkdir(parents=True, exist_ok=True)
         require_space(out_dir, _estimate(weights, chosen, used))
-        claims.enter_context(claiming_folder(staging))
+        claims.enter_context(claiming(staging, folders=True))
         claims.enter_context(claiming(*parts.values()))
         whole = _convert(script, weights, staging, used)
         mismatches = _other_tokens(whole, weights)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgetool.export.weights import MERGE_INTO
-from edgetool.fidelity.compare import StageResult
+from edgetool.fidelity.reference import StageResult
 
 AUTO = "auto"
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from edgetool.eval.report.tables import percent
-from edgetool.fidelity.compare import StageResult
+from edgetool.fidelity.reference import StageResult
 
 COLUMNS = (
     "step", "exact match [95 % CI]", "lost", "gained", "calls", "prompts", "KL mean", "KL p99",

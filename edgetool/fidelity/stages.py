@@ -14,7 +14,7 @@ from edgetool.calls.types import Example
 from edgetool.errors import ModelError
 from edgetool.export.safetensors_io import Floats
 from edgetool.export.weights import TrainedWeights
-from edgetool.fidelity.compare import Ids, Stage
+from edgetool.fidelity.reference import Ids, Stage
 from edgetool.train.load import LoadSettings, load_policy
 from edgetool.train.policy import Policy
 from edgetool.train.runtime import PolicyRuntime

@@ -27,9 +27,9 @@ from edgetool.export.imatrix import ImportanceMatrix
 from edgetool.export.model_folder import ModelFolder, resolve
 from edgetool.export.plan import check_exportable, make_plan
 from edgetool.export.weights import MERGE_INTO, MERGE_TARGETS, TrainedWeights
-from edgetool.fidelity.compare import Reference, StageResult
 from edgetool.fidelity.merge_choice import AUTO, MergeChoice, choose
 from edgetool.fidelity.receipt_table import receipt_table
+from edgetool.fidelity.reference import Reference, StageResult
 from edgetool.files import sha256_of
 from edgetool.gguf_base.base import is_gguf
 from edgetool.run_folder import RunFolder

@@ -24,7 +24,7 @@ from edgetool.errors import EdgetoolError
 from edgetool.llama.protocol import Delta, Job, Writer
 from edgetool.server.bodies import read_request
 from edgetool.server.completions import Choice, OnDelta, Piece, unless, write_choices
-from edgetool.server.errors import SERVER_ERROR, Failure, failure
+from edgetool.server.errors import SERVER_ERROR, Failure, Refused, failure
 from edgetool.server.listen import is_loopback
 from edgetool.server.metrics import MEDIA_TYPE, Counted, Metrics, Watch
 from edgetool.server.requests import ChatRequest, CompletionRequest, WritingRequest
@@ -36,14 +36,6 @@ LARGE_BODY = 64 * 2**10
 GONE = 499  # as nginx counts clients that did not wait; nobody reads it
 
 Handler = Callable[[Request], Awaitable[Response]]
-
-
-class RefusedError(Exception):
-    """A request that is not let in."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.failure = Failure(status, message)
 
 
 class ChatServer:
@@ -84,7 +76,6 @@ class ChatServer:
             routes=[*own, *routes],
             exception_handlers={
                 HTTPException: _no_such_place,
-                RefusedError: _refused,
                 EdgetoolError: _failed,
                 ClientDisconnect: _gone,
                 Exception: _broken,
@@ -104,13 +95,11 @@ class ChatServer:
     def _admit(self, request: Request) -> None:
         if self._key is None:
             if not is_loopback(request.url.hostname or ""):
-                raise RefusedError(403, "this server answers only to localhost")
+                raise Refused(403, "this server answers only to localhost")
             return
         given = request.headers.get("authorization", "").encode("latin-1")
         if not hmac.compare_digest(given, self._key):
-            raise RefusedError(
-                401, "wrong or missing API key; send it as 'Authorization: Bearer KEY'"
-            )
+            raise Refused(401, "wrong or missing API key; send it as 'Authorization: Bearer KEY'")
 
     async def _health(self, _: Request) -> Response:
         trouble = self.writer.trouble
@@ -202,14 +191,14 @@ async def _body(request: Request) -> bytes:
     """The body. One that is too large is read to its end, or the client would not hear why."""
     kind = request.headers.get("content-type", "").partition(";")[0]
     if kind.strip().lower() != "application/json":
-        raise RefusedError(415, "send the body with the header 'Content-Type: application/json'")
+        raise Refused(415, "send the body with the header 'Content-Type: application/json'")
     body, size = bytearray(), 0
     async for part in request.stream():
         size += len(part)
         if size <= MAX_BODY:
             body += part
     if size > MAX_BODY:
-        raise RefusedError(413, f"the body has {size} bytes, more than {MAX_BODY}")
+        raise Refused(413, f"the body has {size} bytes, more than {MAX_BODY}")
     return bytes(body)
 
 
@@ -218,11 +207,6 @@ async def _no_such_place(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     message = f"{request.method} {request.url.path}: {error.detail}"
     return _answer(Failure(error.status_code, message), error.headers)
-
-
-async def _refused(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RefusedError)
-    return _answer(error.failure)
 
 
 async def _failed(_: Request, error: Exception) -> Response:

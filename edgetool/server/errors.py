@@ -39,10 +39,20 @@ class Failure:
         return {"retry-after": str(self.retry_seconds)} if self.status == 503 else {}
 
 
+class Refused(EdgetoolError):
+    """A request that is not let in."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 def failure(error: EdgetoolError) -> Failure:
     """What a client is told of an error: 400 where the request is at fault, 503 where the engine
     is, which may do better soon."""
     text = str(error)
+    if isinstance(error, Refused):
+        return Failure(error.status, text)
     if isinstance(error, BadRequest):
         return Failure(400, text, param=error.param, code=error.code)
     if isinstance(error, PromptTooLong):

@@ -14,9 +14,9 @@ from edgetool.calls.types import Example
 from edgetool.errors import UsageError
 from edgetool.export.export import Judgement, export_gguf
 from edgetool.export.weights import TrainedWeights
-from edgetool.fidelity import compare, stages
-from edgetool.fidelity.compare import Reference, Stage, StageResult
+from edgetool.fidelity import stages
 from edgetool.fidelity.merge_choice import choose
+from edgetool.fidelity.reference import Reference, Stage, StageResult
 from edgetool.fidelity.survey import HeldOut, Subject, Survey
 from edgetool.runtime import Sampling
 from edgetool.train.policy import Policy
@@ -106,7 +106,8 @@ def test_the_f16_file_sees_the_same_prompts_and_says_nearly_the_same(
 def test_only_as_many_rows_are_compared_token_by_token_as_memory_holds(
     policy: Policy, stage: Stage, rows: Sequence[Example], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compare, "REFERENCE_BYTES", 70 * 640 * 4)  # 70 tokens of 640 words
+    limit = 70 * 640 * 4  # 70 tokens of 640 words
+    monkeypatch.setattr("edgetool.fidelity.reference.REFERENCE_BYTES", limit)
     short = Reference.of(stage, rows, stages.gold_ids(policy, rows), SAMPLING)
     found = short.measure(stage)
     assert 0 < found.kl_tokens <= 70

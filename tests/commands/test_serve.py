@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from edgetool.commands.serve import address, binary_of, memory_line, require_key, run_serve
+from edgetool.commands.serve import address, binary_of, memory_line, require_key, serve
 from edgetool.errors import ModelError, UsageError
 from tests.server.hosted import Hosted, tools_file
 
@@ -82,7 +82,7 @@ def test_a_busy_port_names_a_free_one(nano_gguf):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UsageError, match=rf"{port}: .* is free: --port \d+"):
-            run_serve(nano_gguf, None, port=port)
+            serve(str(nano_gguf), port=port)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])
@@ -118,7 +118,7 @@ def test_an_empty_key_in_the_environment_is_refused_as_well(nano_gguf):
 
 def test_tools_to_offer_have_to_be_named(nano_gguf):
     with pytest.raises(UsageError, match="name them with --tools FILE"):
-        run_serve(nano_gguf, None, offer_tools=True)
+        serve(str(nano_gguf), offer_tools=True)
 
 
 def test_the_servers_tools_are_offered_to_nobody_unasked(nano_gguf, tmp_path):

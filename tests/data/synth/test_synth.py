@@ -15,7 +15,7 @@ from edgetool.calls.types import Tool
 from edgetool.data.rows import load_rows
 from edgetool.data.split import normalised
 from edgetool.data.synth.endpoint import Endpoint, Writer, read_utterances, unsaid
-from edgetool.data.synth.rows import Plan, synthesize
+from edgetool.data.synth.synthesize import Plan, synthesize
 from edgetool.data.synth.templates import label, utterance
 from edgetool.data.synth.values import Unfillable, draw, draw_arguments
 from edgetool.errors import DataError, EdgetoolError, UsageError
