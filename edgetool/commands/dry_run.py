@@ -32,10 +32,10 @@ from edgetool.export.model_folder import cached
 from edgetool.export.plan import check_exportable
 from edgetool.files import require_writable
 from edgetool.rewards.scoring import WeightedReward
-from edgetool.run_folder import SFT, TRAIN
+from edgetool.run_folder import SFT, TRAIN, loading_of
 from edgetool.train.adapter import find_adapter
 from edgetool.train.checkpoint import KEPT
-from edgetool.train.load import load_without_weights
+from edgetool.train.load import LoadSettings, load_without_weights
 from edgetool.train.loop import require_fresh
 from edgetool.train.memory.estimate import MIB, adapter_parameters
 from edgetool.train.memory.model_shape import Shape
@@ -93,8 +93,15 @@ class _Dry:
     def settings(self) -> StepSettings:
         return self.config.sft if self.verb == SFT else self.config.grpo
 
+    @property
+    def loading(self) -> LoadSettings:
+        return loading_of(self.config, self.settings, self.config.template)
+
     def say(self, what: str, text: str) -> None:
         self.console.print(Text(f"{what:<12}{text}"), soft_wrap=True)
+
+    def fail(self, problem: str) -> None:
+        self.problems.append(EdgetoolError(problem))
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
@@ -170,17 +177,14 @@ class _Dry:
 
     def load(self) -> Policy | None:
         """What makes prompts; None where the model is not here, or cannot be used."""
-        from edgetool.run_folder import loading_of
-
         path = self.tried(lambda: cached(locate(self.config.model)))
         if path is None:
-            note = f"{self.config.model} is not on this machine yet: no prompt was made"
-            self.say("prompts", note)
+            model = self.config.model
+            self.say("prompts", f"{model} is not on this machine yet: no prompt was made")
             return None
-        loading = loading_of(self.config, self.settings, self.config.template)
         known = {str(problem) for problem in self.problems}
         try:
-            return load_without_weights(path, loading)
+            return load_without_weights(path, self.loading)
         except EdgetoolError as error:
             if str(error) not in known:
                 self.problems.append(error)
@@ -227,11 +231,10 @@ class _Dry:
             lengths = [len(row.prompt) for row in rows]
         over = [row for row, length in zip(rows, lengths, strict=True) if length > limit]
         short = [row for row, length in zip(rows, lengths, strict=True) if length <= limit]
-        self.say("too long", f"{len(over)} of {len(rows)} rows over {limit} tokens{_named(over)}")
+        which = f": {_names(over)}" if over else ""
+        self.say("too long", f"{len(over)} of {len(rows)} rows over {limit} tokens{which}")
         if over and (not short or self.settings.too_long == "refuse"):
-            self.problems.append(
-                EdgetoolError(f"{len(over)} rows are too long; raise {key} or shorten them")
-            )
+            self.fail(f"{len(over)} rows are too long; raise {key} or shorten them")
         return short
 
     def say_steps(self, rows: int) -> None:
@@ -251,11 +254,8 @@ class _Dry:
         shape = self.tried(lambda: known_shape(self.config.model))
         if shape is None:
             return
-        from edgetool.run_folder import loading_of
-
-        loading = loading_of(self.config, self.settings, self.config.template)
         longest = max((len(row.prompt) for row in rows), default=None)
-        outlook = look_ahead(self.config, shape, loading, longest)
+        outlook = look_ahead(self.config, shape, self.loading, longest)
         if policy and rows:
             machine, sequences = outlook.setup.machine, _sequences(self.settings)
             pace = timed_pace(policy.causal.config, shape, machine, self.config.lora, sequences)
@@ -283,11 +283,9 @@ class _Dry:
         free = shutil.disk_usage(there).free / MIB
         self.say("disk", f"{needed:,.0f} MiB for checkpoints and the adapter, {free:,.0f} MiB free")
         if free < needed:
-            self.problems.append(
-                EdgetoolError(
-                    f"{there}: {needed:,.0f} MiB are needed and {free:,.0f} MiB free; free some "
-                    "space, or name another place with --set output_dir=FOLDER"
-                )
+            self.fail(
+                f"{there}: {needed:,.0f} MiB are needed and {free:,.0f} MiB free; free some "
+                "space, or name another place with --set output_dir=FOLDER"
             )
 
     def show(self, policy: Policy, row: SupervisedRow) -> None:
@@ -327,10 +325,6 @@ def _names(rows: Sequence[SupervisedRow]) -> str:
     return shown + (f" and {len(rows) - NAMED} more" if len(rows) > NAMED else "")
 
 
-def _named(rows: Sequence[SupervisedRow]) -> str:
-    return f": {_names(rows)}" if rows else ""
-
-
 def _rows_a_step(settings: StepSettings) -> int:
     if isinstance(settings, GRPOSettings):
         return settings.prompts_per_step * settings.gradient_accumulation_steps
@@ -353,18 +347,15 @@ def _seconds(settings: StepSettings, pace: Pace, rows: Sequence[SupervisedRow], 
         size = _rows_a_step(settings)
         work = Work(size, size, prompt, target, recomputed=settings.gradient_checkpointing)
         return learning_seconds(pace, work)
-    completion = settings.max_completion_length if cut else target
-    sequences = _sequences(settings)
-    part = Work(settings.prompts_per_step, sequences, prompt, completion)
-    whole = Work(
+    work = Work(
         settings.prompts_per_step,
-        sequences,
+        _sequences(settings),
         prompt,
-        completion,
+        settings.max_completion_length if cut else target,
         settings.num_iterations,
         settings.gradient_checkpointing,
     )
-    seconds = rollout_seconds(pace, part) + learning_seconds(pace, whole)
+    seconds = rollout_seconds(pace, work) + learning_seconds(pace, work)
     return settings.gradient_accumulation_steps * seconds
 
 
