@@ -105,7 +105,9 @@ class Chat:
             return self.session.generate(
                 prompt_ids, self.sampling, constraint, skip_forced=skip_forced
             )
-        stream, decoder = CallStream(self.session.syntax, self.tools), _utf8()
+        stream = CallStream(self.session.syntax, self.tools)
+        # A character may be split between tokens.
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
         def on_token(piece: bytes) -> None:
             self._show(stream.feed(decoder.decode(piece)))
@@ -121,8 +123,3 @@ class Chat:
         for event in events:
             if isinstance(event, str) and self._on_text is not None:
                 self._on_text(event)
-
-
-def _utf8() -> codecs.IncrementalDecoder:
-    """A character may be split between tokens."""
-    return codecs.getincrementaldecoder("utf-8")("replace")

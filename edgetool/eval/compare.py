@@ -56,15 +56,13 @@ def _pairs(arms: Sequence[ArmResult]) -> Iterator[dict[str, Any]]:
 
 def one_runtime(arms: Sequence[ArmResult]) -> Sequence[ArmResult]:
     """The arms, as of one runtime where every model ran in just one: files quantized alike."""
-    runtimes = {model: {a.runtime for a in arms if a.model == model} for model in _models(arms)}
+    runtimes: dict[str, set[str]] = {}
+    for arm in arms:
+        runtimes.setdefault(arm.model, set()).add(arm.runtime)
     if any(len(names) > 1 for names in runtimes.values()):
         return arms
     label = " / ".join(dict.fromkeys(arm.runtime for arm in arms))
     return [replace(arm, runtime=label) for arm in arms]
-
-
-def _models(arms: Sequence[ArmResult]) -> list[str]:
-    return list(dict.fromkeys(arm.model for arm in arms))
 
 
 def comparison_tables(facts: Mapping[str, Any]) -> list[Table]:

@@ -34,7 +34,8 @@ def dump_results(folder: Path, arm: ArmResult) -> Path:
     head = {name: getattr(arm, name) for name in _HEAD}
     # ASCII: escapes can hold everything a model may write, lone surrogates included.
     lines = [json.dumps({**head, **asdict(row)}) for row in (*arm.results, *arm.more)]
-    path = folder / f"{'.'.join(_safe(part) for part in _name(arm))}.jsonl"
+    names = filter(None, (arm.model, arm.runtime, arm.arm, arm.category))
+    path = folder / f"{'.'.join(map(_safe, names))}.jsonl"
     write_text(path, "".join(line + "\n" for line in lines))
     return path
 
@@ -47,7 +48,8 @@ def load_results(path: Path) -> ArmResult:
         try:
             record = json.loads(line)
             heads.add(tuple(record.pop(name, default) for name, default in _HEAD.items()))
-            rows.append(_row(record))
+            verdict = Verdict.from_json(record.pop("verdict"))
+            rows.append(RowResult(**record, verdict=verdict))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(
                 [f"{path}:{number}: not a row result ({error!r}); evaluate again to replace it"]
@@ -65,14 +67,6 @@ def load_results(path: Path) -> ArmResult:
 def load_folder(folder: Path) -> list[ArmResult]:
     """Every arm in `folder`, by file name."""
     return [load_results(path) for path in sorted(folder.glob("*.jsonl"))]
-
-
-def _row(record: dict[str, Any]) -> RowResult:
-    return RowResult(**{**record, "verdict": Verdict.from_json(record["verdict"])})
-
-
-def _name(arm: ArmResult) -> list[str]:
-    return [part for part in (arm.model, arm.runtime, arm.arm, arm.category) if part]
 
 
 def _safe(name: str) -> str:
@@ -127,24 +121,15 @@ def all_finished(target: str) -> list[Finished]:
     """
     path = Path(target)
     for folder in (results_folder(target), path):
-        if _is_finished(folder):
+        if (folder / REPORT).is_file():
             return [_open(_title(path), folder)]
-    if inside := _inside(path):
+    if inside := sorted(file.parent for file in path.glob(f"*/{REPORT}")):
         return [_open(folder.name, folder) for folder in inside]
     if elsewhere := _elsewhere(target):
         return [_open(_title(path), elsewhere[0])]
     raise UsageError(
         f"{target} has not been evaluated; `edgetool eval {target} --data rows.jsonl` does it"
     )
-
-
-def _is_finished(folder: Path) -> bool:
-    return (folder / REPORT).is_file()
-
-
-def _inside(folder: Path) -> list[Path]:
-    """The evaluations that lie side by side in a folder."""
-    return sorted(file.parent for file in folder.glob(f"*/{REPORT}"))
 
 
 def _elsewhere(target: str) -> list[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,21 +46,11 @@ class MergeChoice:
 
 def choose(results: dict[str, StageResult]) -> MergeChoice:
     """The merge that loses the fewest of the rows that the adapter had right."""
-    for by, key in (("rows lost", _lost), ("mean KL", _kl)):
-        values = {name: key(result) for name, result in results.items()}
+    lost = {name: float(result.lost) for name, result in results.items()}
+    divergence = {name: result.kl_mean or 0.0 for name, result in results.items()}
+    for by, values in (("rows lost", lost), ("mean KL", divergence)):
         best = [name for name, value in values.items() if value == min(values.values())]
         if len(best) == 1:
             return MergeChoice(best[0], by, results)
-    return MergeChoice(_preferred(list(results)), "what was trained on", results)
-
-
-def _lost(result: StageResult) -> float:
-    return result.lost
-
-
-def _kl(result: StageResult) -> float:
-    return result.kl_mean if result.kl_mean is not None else 0.0
-
-
-def _preferred(names: Sequence[str]) -> str:
-    return MERGE_INTO if MERGE_INTO in names else names[0]
+    trained_on = MERGE_INTO if MERGE_INTO in results else next(iter(results))
+    return MergeChoice(trained_on, "what was trained on", results)

@@ -10,7 +10,6 @@ import importlib
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from edgetool.calls.tools.python_file import module_from_file
@@ -29,8 +28,10 @@ def load(name: str) -> Callable[..., Any]:
     is_file = place.endswith(".py")
     if is_file and not Path(place).is_file():
         raise UsageError(f"reward '{name}': no file at {place}; the path counts from {Path.cwd()}")
-    load_module = _from_file if is_file else importlib.import_module
-    module = imported(name, lambda: load_module(place))
+    if is_file:
+        module = imported(name, lambda: module_from_file(Path(place), "rewards"))
+    else:
+        module = imported(name, lambda: importlib.import_module(place))
     if not hasattr(module, function):
         own = [f for f in vars(module).values() if getattr(f, "__module__", "") == module.__name__]
         listed = ", ".join(f.__name__ for f in own if inspect.isfunction(f)) or "none"
@@ -45,10 +46,6 @@ def imported(name: str, load_it: Callable[[], Any]) -> Any:
     except Exception as error:  # somebody else's code: importing it may raise anything
         reason = f"{type(error).__name__}: {error}"
         raise UsageError(f"reward '{name}' cannot be imported: {reason}") from error
-
-
-def _from_file(place: str) -> ModuleType:
-    return module_from_file(Path(place), "rewards")
 
 
 def checked(name: str, function: Any) -> Callable[..., Any]:

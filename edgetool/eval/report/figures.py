@@ -52,7 +52,7 @@ def outcome_dots(found: Headline, names: Names) -> dict[str, Any] | None:
 def bars(arms: Sequence[ArmResult], names: Names) -> list[dict[str, Any]]:
     """A picture per category: exact match of every model and arm, with intervals."""
     figures = []
-    for number, category in enumerate(_categories(arms)):
+    for number, category in enumerate(dict.fromkeys(arm.category for arm in arms)):
         here = [arm for arm in arms if arm.category == category]
         entries = [
             {
@@ -189,7 +189,3 @@ def held_out(arms: Sequence[ArmResult], last: float) -> list[tuple[float, float]
             first, second = (100 * sum(exact) / len(exact) for exact in rows)
             return [(0.0, first), (last, second)]
     return []
-
-
-def _categories(arms: Sequence[ArmResult]) -> list[str]:
-    return list(dict.fromkeys(arm.category for arm in arms))

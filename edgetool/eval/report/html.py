@@ -7,6 +7,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def render_html(
     models = {arm.model for arm in here}
     found = headline(facts, arms, runtime, examples)
     names = facts.get("names") or {}
-    script = _read(SCRIPT)
+    script = (Path(__file__).parent / SCRIPT).read_text(encoding="utf-8")
     return (
         _environment(names)
         .get_template(TEMPLATE)
@@ -191,10 +192,6 @@ def _yaml(value: Any) -> str:
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True) if value else ""
 
 
-def _pretty(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)
-
-
 def _environment(names: Mapping[str, str]) -> jinja2.Environment:
     """Autoescape is on: what a model or a row says is shown, never interpreted."""
     environment = jinja2.Environment(
@@ -209,7 +206,7 @@ def _environment(names: Mapping[str, str]) -> jinja2.Environment:
         milliseconds=milliseconds,
         points=points,
         p_text=p_text,
-        pretty=_pretty,
+        pretty=partial(json.dumps, indent=2, ensure_ascii=False),
         compact=_text,
         change_bar=charts.change_bar,
         interval_bar=_interval_bar,
@@ -233,10 +230,6 @@ def _words(content: Any) -> str:
         return "" if content is None else _text(content)
     parts = (part.get("text") for part in content if isinstance(part, Mapping))
     return " ".join(part for part in parts if isinstance(part, str))
-
-
-def _read(name: str) -> str:
-    return (Path(__file__).parent / name).read_text(encoding="utf-8")
 
 
 def _source_hash(script: str) -> str:

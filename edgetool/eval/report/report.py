@@ -109,7 +109,7 @@ def report_facts(
             for model, runtime in dict.fromkeys((arm.model, arm.runtime) for arm in arms)
             if (found := calibration(_free_rows(arms, model, runtime)))
         ],
-        "date": _today(),
+        "date": datetime.now(timezone.utc).date().isoformat(),
         "machine": machine(),
         "versions": versions(),
         "config": config,
@@ -208,8 +208,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, str | int) else str(value)
-
-
-def _today() -> str:
-    """The date in UTC, as ISO 8601 has it: "2026-11-30"."""
-    return datetime.now(timezone.utc).date().isoformat()
