@@ -234,24 +234,21 @@ def key_hint(key: str, prefix: str, known: Sequence[str]) -> str:
         return f"write {homes}"
     if near := difflib.get_close_matches(key, known, n=1, cutoff=0.6):
         return f"did you mean '{prefix}{near[0]}'?"
-    elsewhere = [name for section in _SECTIONS.values() for name in get_type_hints(section)]
+    elsewhere = [name for section in _sections().values() for name in get_type_hints(section)]
     if near := difflib.get_close_matches(key, [*elsewhere, *FOREIGN], n=1, cutoff=0.75):
         return f"for {near[0]}: {advice(near[0], section) or f'write {homes_of(near[0])}'}"
     return f"known: {', '.join(known)}; `edgetool config` says what they do"
 
 
-_SECTIONS = {
-    "data": DataSettings,
-    "lora": LoraSettings,
-    "grpo": GRPOSettings,
-    "rollout": RolloutSettings,
-    "sft": SFTSettings,
-}
+def _sections() -> dict[str, Any]:
+    """The settings class of each section."""
+    known = get_type_hints(Config).items()
+    return {name: kind for name, kind in known if dataclasses.is_dataclass(kind)}
 
 
 def homes_of(name: str) -> str:
     """Where the configuration has a key of this name, as the user writes it; "" for nowhere."""
-    homes = [f"{section}." for section, kind in _SECTIONS.items() if name in get_type_hints(kind)]
+    homes = [f"{section}." for section, kind in _sections().items() if name in get_type_hints(kind)]
     if name in get_type_hints(Config):
         return name
     if homes == ["grpo.", "sft."]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 from edgetool import catalogue
 from edgetool.data.sources import DEMO
 from edgetool.errors import EdgetoolError
+from edgetool.eval.results import is_url
 from edgetool.run_folder import RunFolder
 
 
@@ -25,7 +25,7 @@ def about(
     """
     path = Path(target)
     found: dict[str, Any] = {"task": task(data, suites), "command": typed()}
-    if re.match(r"https?://", target):
+    if is_url(target):
         found["model"] = model
     elif path.suffix == ".gguf":
         found |= {"model": path.name, "parameters": _gguf_parameters(path)} | sizes([path])

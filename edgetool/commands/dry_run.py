@@ -366,6 +366,6 @@ def _in_words(few: float, many: float, settings: StepSettings) -> str:
         return f"a step {few:.2g} s, {run} ({how})"
     longest = duration(many * settings.max_steps)
     return (
-        f"a step {few:.2g} s and {run} with completions as long as the targets, {many:.2g} s and "
-        f"{longest} if all reach max_completion_length ({how})"
+        f"a step {few:.2g} s, {run} with completions as long as the targets; a step {many:.2g} s, "
+        f"the run {longest} if all reach max_completion_length ({how})"
     )

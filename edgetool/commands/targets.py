@@ -7,7 +7,6 @@ MODEL of `run`, `serve`, `inspect` and `bench device` leads to a GGUF file, see 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -134,6 +133,7 @@ def open_runtimes(
     thinking   the model thinks before it answers; None: as it was trained to
     adapter    a LoRA adapter's GGUF file, beside a GGUF file
     """
+    from edgetool.eval.results import is_url
     from edgetool.run_folder import RunFolder
 
     path = Path(target)
@@ -143,12 +143,12 @@ def open_runtimes(
         raise UsageError(f"--adapter {adapter}: no such file")
     if adapter:
         require_base(adapter, path)
-    if template and (re.match(r"https?://", target) or (path / "run.json").is_file()):
+    if template and (is_url(target) or (path / "run.json").is_file()):
         raise UsageError(
             f"--template {template}: goes with a GGUF file or a model folder; a run keeps the "
             "template it was trained with, and an endpoint has its own"
         )
-    if re.match(r"https?://", target):
+    if is_url(target):
         if thinking:
             raise UsageError(
                 f"{target}: --thinking works for local models only; leave it out for an endpoint"

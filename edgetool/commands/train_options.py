@@ -97,9 +97,9 @@ def configured(verb: str, options: ConfigOptions, console: Console) -> Config:
     """
     if options.config is None and options.model is None and options.data is None:
         raise UsageError(
-            f"nothing says what to train: type `edgetool {verb} --config my.yaml` "
-            f"(`edgetool init my.yaml` writes one) or `edgetool {verb} --model {NANO} --data "
-            "rows.jsonl`"
+            f"nothing says what to train: type `edgetool {verb} --config my.yaml`, or "
+            f"`edgetool {verb} --model {NANO} --data rows.jsonl`; `edgetool init my.yaml` writes "
+            "a configuration"
         )
     values: dict[str, Any] = {} if options.config is None else read_values(options.config)
     if options.model:

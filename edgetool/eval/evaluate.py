@@ -119,7 +119,7 @@ def evaluate(
     if samples < 1 or (samples > 1 and sampling.temperature == 0):
         raise UsageError(
             f"{samples} samples of each row at temperature {sampling.temperature:g}: give at least "
-            "1, and a --temperature above 0 for more, or all of them would be the same"
+            "1; for more than 1, give a --temperature above 0, or all would be equal"
         )
     if not examples:
         raise DataError(["no rows to evaluate; name a file with at least one row"])

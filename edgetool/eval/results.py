@@ -26,7 +26,6 @@ from edgetool.files import write_text
 _HEAD = {"model": None, "runtime": None, "arm": None, "category": "", "peak_mb": None}
 REPORT = "report.json"
 DEPTHS = (f"*/{REPORT}", f"*/*/{REPORT}", f"*/*/*/{REPORT}")  # --out folders are looked for so deep
-_URL = re.compile(r"https?://")
 
 
 def dump_results(folder: Path, arm: ArmResult) -> Path:
@@ -94,9 +93,14 @@ class Finished:
         return [_example(json.loads(line)) for line in lines]
 
 
+def is_url(target: str) -> bool:
+    """Whether a target is an endpoint's address."""
+    return target.startswith(("http://", "https://"))
+
+
 def results_folder(target: str) -> Path:
     """Where the evaluation of a target is kept: RUN/eval, model.gguf -> model.eval beside it."""
-    if _URL.match(target):
+    if is_url(target):
         return Path(re.sub(r"[^A-Za-z0-9]+", "-", target.partition("//")[2]).strip("-") + ".eval")
     path = Path(target)
     if path.suffix == ".gguf":
@@ -151,7 +155,7 @@ def _target_of(report: Path) -> str | None:
 
 
 def _identity(target: str) -> str:
-    return target if _URL.match(target) else str(Path(target).resolve())
+    return target if is_url(target) else str(Path(target).resolve())
 
 
 def _open(name: str, folder: Path) -> Finished:
@@ -183,7 +187,7 @@ def distinct(evaluations: Sequence[Finished]) -> list[Finished]:
 def _parts(each: Finished) -> tuple[str, ...]:
     """The path of what was evaluated, with its name last."""
     typed = each.facts.get("config", {}).get("target")
-    if not isinstance(typed, str) or _URL.match(typed) or _title(Path(typed)) != each.name:
+    if not isinstance(typed, str) or is_url(typed) or _title(Path(typed)) != each.name:
         return (*each.folder.resolve().parts[:-1], each.name)
     return (*Path(typed).resolve().parts[:-1], each.name)
 

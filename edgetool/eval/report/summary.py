@@ -125,8 +125,8 @@ def _interaction(square: Mapping[str, Any]) -> str:
     )
     if square["fixed"]:
         text += (
-            f" Of the {square['fixed']} rows that training fixed, the grammar alone gets "
-            f"{square['given']} right: so much would have been had for nothing."
+            f" Training fixed {square['fixed']} rows; the grammar alone, without training, gets "
+            f"{square['given']} of them right."
         )
     return text
 
@@ -146,9 +146,9 @@ def fixed_by_grammar(change: Mapping[str, Any]) -> str:
     return (
         f"With the grammar ({change['arm']}, {model}), {syntax[0]} of "
         f"{syntax[0] + syntax[2]} errors of syntax are gone and {syntax[1]} are new; {better} rows "
-        f"became right by it and {worse} wrong, exact match {points(exact['points'])} points "
-        f"({points(low)} to {points(high)}). What to call is left to the model: {choice[0]} errors "
-        f"of choice went and {choice[1]} came, those among them that broken syntax had hidden."
+        f"became right and {worse} wrong, exact match {points(exact['points'])} points "
+        f"({points(low)} to {points(high)}). The model still chooses what to call: {choice[0]} "
+        f"errors of choice are gone and {choice[1]} are new. Broken syntax had hidden some of them."
     )
 
 
@@ -165,8 +165,8 @@ def _trouble(arms: Sequence[ArmResult]) -> str:
         )
     if free:
         lines.append(
-            f"{free} completions of constraining arms were not constrained, since no grammar can "
-            "hold their tools; they were written free and are counted as they are."
+            f"{free} completions of constraining arms were written free, since no grammar can "
+            "express their tools; they count as they are."
         )
     return " ".join(lines)
 
