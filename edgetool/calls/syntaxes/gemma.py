@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgetool.calls.schema.tree import arguments_of
-from edgetool.calls.syntaxes.base import Parsed
+from edgetool.calls.syntaxes.base import Block, Parsed, broken_block, read_blocks
 from edgetool.calls.syntaxes.literals import Reader, Spelling, Unreadable
 from edgetool.calls.syntaxes.rules import literal, start, untrusted
 from edgetool.calls.syntaxes.schema_rules import SchemaRules
@@ -45,23 +45,9 @@ class GemmaCalls:
         return f"{self.START}call:{call.name}{self.spelling.write(call.arguments)}{self.END}"
 
     def parse(self, text: str, tools: Sequence[Tool] = ()) -> Parsed:
-        if not text.strip():
-            return Parsed(problem="empty")
-        calls: list[ToolCall] = []
-        problems: list[str] = []
-        outside, position = "", 0
-        while (opened := text.find(self.START, position)) >= 0:
-            outside += text[position:opened]
-            call, problem, position = self._block(text, opened + len(self.START))
-            calls += [call] if call is not None else []
-            problems += [problem] if problem is not None else []
-        outside += text[position:]
-        if (calls or problems or self.END in outside) and outside.strip():
-            problems.append("extra_text")
-        return Parsed(tuple(calls), problems[0] if problems else None)
+        return read_blocks(text, self.START, self.END, lambda begin: self._block(text, begin))
 
-    def _block(self, text: str, begin: int) -> tuple[ToolCall | None, str | None, int]:
-        """The call behind a marker, what is wrong with it, and where the block ends."""
+    def _block(self, text: str, begin: int) -> Block:
         reader = Reader(text, begin, self.spelling)
         try:
             reader.need("call:")
@@ -70,14 +56,11 @@ class GemmaCalls:
         except Unreadable:
             name = arguments = None
         if not isinstance(name, str) or not isinstance(arguments, dict):
-            following = text.find(self.START, begin)
-            limit = following if following >= 0 else len(text)
-            closed = text.find(self.END, begin, limit)
-            return None, "not_a_call", closed + len(self.END) if closed >= 0 else limit
+            return [], "not_a_call", broken_block(text, begin, self.START, self.END)[1]
         call = ToolCall(name, arguments)
         if not reader.take(self.END):
-            return call, "unclosed", reader.at
-        return call, None, reader.at
+            return [call], "unclosed", reader.at
+        return [call], None, reader.at
 
     def grammar(self, tools: Sequence[Tool], *, required: bool = False) -> str:
         """Prose without a marker, or one call after another."""

@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 
 from edgetool.calls.json_text import INVALID, dumps, loads_at
-from edgetool.calls.syntaxes.base import Parsed, call_from_json
+from edgetool.calls.syntaxes.base import Block, Parsed, broken_block, call_from_json, read_blocks
 from edgetool.calls.syntaxes.rules import json_call, start
 from edgetool.calls.types import Tool, ToolCall
 
@@ -29,48 +29,22 @@ def render(calls: Sequence[ToolCall]) -> str:
 
 
 def parse(text: str, tools: Sequence[Tool] = ()) -> Parsed:
-    if not text.strip():
-        return Parsed(problem="empty")
-    calls: list[ToolCall] = []
-    problems: list[str] = []
-    outside, position = "", 0
-    while (start := text.find(START, position)) >= 0:
-        outside += text[position:start]
-        call, problem, position = _block(text, start + len(START))
-        if call is not None:
-            calls.append(call)
-        if problem is not None:
-            problems.append(problem)
-    outside += text[position:]
-    if (calls or problems or END in outside) and outside.strip():
-        problems.append("extra_text")
-    return Parsed(tuple(calls), problems[0] if problems else None)
+    return read_blocks(text, START, END, lambda begin: _block(text, begin))
 
 
-def _block(text: str, start: int) -> tuple[ToolCall | None, str | None, int]:
-    """What stands behind a START: the call, what is wrong with it, and where the block ends.
-
-    The JSON is decoded first and END looked for behind it: an argument may hold END as text.
-    """
+def _block(text: str, start: int) -> Block:
+    """The JSON is decoded first and END looked for behind it: an argument may hold END as text."""
     value, end = loads_at(text, start)
     closing = _CLOSING.match(text, end) if value is not INVALID else None
     if closing is None:
-        after, end = _give_up(text, start)
+        after, end = broken_block(text, start, START, END)
         problem = "unclosed" if value is not INVALID and not after else "invalid_json"
     else:
         problem, end = None, closing.end()
     call = None if value is INVALID else call_from_json(value)
     if problem is None and call is None:
         problem = "not_a_call"
-    return call, problem, end
-
-
-def _give_up(text: str, start: int) -> tuple[bool, int]:
-    """Whether a broken block is closed before the next one starts, and where it ends."""
-    following = text.find(START, start)
-    limit = following if following >= 0 else len(text)
-    closed = text.find(END, start, limit)
-    return (True, closed + len(END)) if closed >= 0 else (False, limit)
+    return [call] if call else [], problem, end
 
 
 def grammar(tools: Sequence[Tool], *, required: bool = False) -> str:

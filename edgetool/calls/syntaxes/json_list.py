@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgetool.calls.json_text import INVALID, dumps, loads, loads_at
-from edgetool.calls.syntaxes.base import Parsed, call_from_json
+from edgetool.calls.syntaxes.base import Parsed, calls_from_json
 from edgetool.calls.syntaxes.rules import Rules, json_call
 from edgetool.calls.types import Tool, ToolCall
 
@@ -38,10 +38,8 @@ def parse(text: str, tools: Sequence[Tool] = ()) -> Parsed:
 
 
 def _calls_of(value: Any) -> Parsed:
-    entries = value if isinstance(value, list) else [value]
-    read = [call_from_json(entry) for entry in entries]
-    calls = tuple(call for call in read if call is not None)
-    return Parsed(calls, None if len(calls) == len(read) else "not_a_call")
+    calls, clean = calls_from_json(value)
+    return Parsed(calls, None if clean else "not_a_call")
 
 
 def _first_json(text: str) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgetool.calls.syntaxes import python_calls
-from edgetool.calls.syntaxes.base import Parsed
+from edgetool.calls.syntaxes.base import Block, Parsed, read_blocks
 from edgetool.calls.syntaxes.rules import start
 from edgetool.calls.types import Tool, ToolCall
 
@@ -24,25 +24,10 @@ def render(calls: Sequence[ToolCall]) -> str:
 
 
 def parse(text: str, tools: Sequence[Tool] = ()) -> Parsed:
-    if not text.strip():
-        return Parsed(problem="empty")
-    calls: list[ToolCall] = []
-    problems: list[str] = []
-    outside, position = "", 0
-    while (opened := text.find(START, position)) >= 0:
-        outside += text[position:opened]
-        found, problem, position = _block(text, opened + len(START))
-        calls += found
-        if problem is not None:
-            problems.append(problem)
-    outside += text[position:]
-    if (calls or problems or END in outside) and outside.strip():
-        problems.append("extra_text")
-    return Parsed(tuple(calls), problems[0] if problems else None)
+    return read_blocks(text, START, END, lambda begin: _block(text, begin))
 
 
-def _block(text: str, begin: int) -> tuple[list[ToolCall], str | None, int]:
-    """The calls behind a START, what is wrong with them, and where the block ends."""
+def _block(text: str, begin: int) -> Block:
     found = python_calls.read(text, begin)
     if found is None or not found[0]:
         closed = text.find(END, begin)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgetool.calls.json_text import INVALID, dumps, loads_at
-from edgetool.calls.syntaxes.base import Parsed, call_from_json
+from edgetool.calls.syntaxes.base import Block, Parsed, calls_from_json
 from edgetool.calls.syntaxes.rules import json_call, start
 from edgetool.calls.types import Tool, ToolCall
 
@@ -48,21 +48,18 @@ def parse(text: str, tools: Sequence[Tool] = ()) -> Parsed:
     return Parsed(tuple(calls), problems[0] if problems else None)
 
 
-def _block(text: str, at: int) -> tuple[list[ToolCall], str | None, int]:
-    """The calls behind a marker, what is wrong with them, and where they end."""
+def _block(text: str, at: int) -> Block:
+    """The calls behind a marker."""
     if text[at:].lstrip()[:1] in ("[", "{", ""):
         value, end = loads_at(text, at)
         if value is INVALID:
             return [], "invalid_json", at
-        entries = value if isinstance(value, list) else [value]
-        read = [call_from_json(entry) for entry in entries]
-        calls = [call for call in read if call is not None]
-        clean = calls and len(calls) == len(read)
-        return calls, None if clean else "not_a_call", end
+        calls, clean = calls_from_json(value)
+        return calls, None if calls and clean else "not_a_call", end
     return _named_block(text, at)
 
 
-def _named_block(text: str, at: int) -> tuple[list[ToolCall], str | None, int]:
+def _named_block(text: str, at: int) -> Block:
     """`name[ARGS]{...}`, `name[CALL_ID]id[ARGS]{...}` or `name{...}`."""
     brace = text.find("{", at)
     if brace < 0:

@@ -22,7 +22,7 @@ from typing import Any
 from edgetool.calls.json_text import INVALID, dumps, json_type, loads
 from edgetool.calls.schema.normal_form import Normal, types
 from edgetool.calls.schema.tree import SchemaTree, arguments_of, of_tool
-from edgetool.calls.syntaxes.base import Parsed
+from edgetool.calls.syntaxes.base import Block, Parsed, broken_block, read_blocks
 from edgetool.calls.syntaxes.literals import PYTHON
 from edgetool.calls.syntaxes.rules import Rules, length_of, start, text_patterns, untrusted
 from edgetool.calls.syntaxes.schema_rules import SchemaRules
@@ -59,27 +59,11 @@ def _text(value: Any) -> str:
 
 
 def parse(text: str, tools: Sequence[Tool] = ()) -> Parsed:
-    if not text.strip():
-        return Parsed(problem="empty")
     known = {tool.name: tool for tool in tools}
-    calls: list[ToolCall] = []
-    problems: list[str] = []
-    outside, position = "", 0
-    while (opened := text.find(START, position)) >= 0:
-        outside += text[position:opened]
-        call, problem, position = _block(text, opened + len(START), known)
-        calls += [call] if call is not None else []
-        problems += [problem] if problem is not None else []
-    outside += text[position:]
-    if (calls or problems or END in outside) and outside.strip():
-        problems.append("extra_text")
-    return Parsed(tuple(calls), problems[0] if problems else None)
+    return read_blocks(text, START, END, lambda begin: _block(text, begin, known))
 
 
-def _block(
-    text: str, begin: int, known: dict[str, Tool]
-) -> tuple[ToolCall | None, str | None, int]:
-    """The call behind a START, what is wrong with it, and where the block ends."""
+def _block(text: str, begin: int, known: dict[str, Tool]) -> Block:
     function = _FUNCTION.match(text, begin)
     at = function.end() if function else begin
     written: dict[str, str] = {}
@@ -91,14 +75,11 @@ def _block(
         at = closed.end()
     ended = _FUNCTION_END.match(text, at) if function else None
     if function is None or ended is None:
-        following = text.find(START, begin)
-        limit = following if following >= 0 else len(text)
-        closing = text.find(END, begin, limit)
-        return None, "not_a_call", closing + len(END) if closing >= 0 else limit
+        return [], "not_a_call", broken_block(text, begin, START, END)[1]
     call = ToolCall(function[1], _arguments(written, known.get(function[1])))
     if not text.startswith(END, ended.end()):
-        return call, "unclosed", ended.end()
-    return call, None, ended.end() + len(END)
+        return [call], "unclosed", ended.end()
+    return [call], None, ended.end() + len(END)
 
 
 def _arguments(written: dict[str, str], tool: Tool | None) -> JsonObject:

@@ -85,9 +85,10 @@ class Rules:
 
     def members(self, members: Sequence[Member], separator: str = "") -> str:
         """The rule of members in any order, up to FREE_ORDER of them; more keep their order."""
+        found = _Members(self, members, separator)
         if len(members) > FREE_ORDER:
-            return _Fixed(self, members, separator).first(0)
-        return _Free(self, members, separator).some(tuple(range(len(members))), first=True)
+            return found.in_order(0)
+        return found.in_any_order(tuple(range(len(members))), first=True)
 
 
 def start(tools: Sequence[Tool], *, required: bool, prose: str) -> Rules:
@@ -128,16 +129,17 @@ def one_call(grammar: str) -> str:
     return _SOME.sub(r"\1", "\n".join(lines))
 
 
-class _Free:
-    """A rule for each set of members that are still to come."""
+class _Members:
+    """The rules of an object's members or a call's arguments."""
 
     def __init__(self, rules: Rules, members: Sequence[Member], separator: str) -> None:
         self.rules, self.members, self.separator = rules, members, literal(separator)
 
-    def some(self, left: tuple[int, ...], *, first: bool) -> str:
+    def in_any_order(self, left: tuple[int, ...], *, first: bool) -> str:
+        """A rule for each set of members that are still to come."""
         ways = []
         for one in left:
-            after = self.some(tuple(i for i in left if i != one), first=False)
+            after = self.in_any_order(tuple(i for i in left if i != one), first=False)
             before = "" if first else self.separator
             ways.append(f"{before} {self.members[one].grammar} {after}")
         if not ways:
@@ -145,22 +147,15 @@ class _Free:
         optional = not any(self.members[i].required for i in left)
         return self.rules.add(f"({' | '.join(ways)}){'?' * optional}")
 
-
-class _Fixed:
-    """A rule for each place in the order."""
-
-    def __init__(self, rules: Rules, members: Sequence[Member], separator: str) -> None:
-        self.rules, self.members, self.separator = rules, members, literal(separator)
-
-    def first(self, at: int) -> str:
-        """From member `at` on, nothing written before it."""
+    def in_order(self, at: int) -> str:
+        """A rule for each place in the order, from member `at` on; nothing is written before it."""
         if at == len(self.members):
             return ""
         grammar, required = self.members[at]
         written = f"{grammar} {self._after(at + 1)}"
         if required:
             return self.rules.add(written)
-        return self.rules.add(f"{written} | {self.first(at + 1) or literal('')}")
+        return self.rules.add(f"{written} | {self.in_order(at + 1) or literal('')}")
 
     def _after(self, at: int) -> str:
         tail = ""
