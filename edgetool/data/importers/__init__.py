@@ -2,12 +2,15 @@
 
     NAME                          what a user types after --from
     ABOUT                         one line for the help
-    EVALUATION_ONLY               whether its rows must never be trained on
     recognises(record) -> bool    whether a record looks like one of this data set
-    is_companion(path) -> bool    whether a file in its folder is not rows but what rows refer to
-    companions(path) -> Any       what rows of this file refer to: tools, answers; None for most
     drafts(record, companions)    the rows in one record, as Drafts, or as Examples where they are
                                   canonical already; raises Problem
+
+and, where it is otherwise than with most,
+
+    EVALUATION_ONLY               whether its rows must never be trained on
+    is_companion(path) -> bool    whether a file in its folder is not rows but what rows refer to
+    companions(path) -> Any       what rows of this file refer to: tools, answers
 
 A record is one JSON object: a line, an element of an array, or a row of a parquet file. A
 conversation gives a row for each assistant turn that calls. Nothing here checks a call against its
@@ -16,11 +19,12 @@ schema: `edgetool.data.draft.finish` does, for all of them alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from edgetool.calls.types import Example
 from edgetool.data.draft import Draft
@@ -47,24 +51,26 @@ _MODULES = (
 )
 
 
-class Importer(Protocol):
-    """What every module of this package offers."""
+@dataclass(frozen=True)
+class Importer:
+    """A data set's module, with what most of them have where it says nothing itself."""
 
     NAME: str
     ABOUT: str
-    EVALUATION_ONLY: bool
-
-    def recognises(self, record: dict[str, Any]) -> bool: ...
-    def is_companion(self, path: Path) -> bool: ...
-    def companions(self, path: Path) -> Any: ...
-    def drafts(self, record: dict[str, Any], companions: Any) -> Iterator[Draft | Example]: ...
+    recognises: Callable[[dict[str, Any]], bool]
+    drafts: Callable[[dict[str, Any], Any], Iterator[Draft | Example]]
+    EVALUATION_ONLY: bool = False
+    is_companion: Callable[[Path], bool] = lambda path: False
+    companions: Callable[[Path], Any] = lambda path: None
 
 
 @cache
 def known() -> dict[str, Importer]:
     """Every importer by its name, in the order of asking."""
-    modules: list[Any] = [import_module(f"{__name__}.{name}") for name in _MODULES]
-    return {module.NAME: module for module in modules}
+    modules = [vars(import_module(f"{__name__}.{name}")) for name in _MODULES]
+    names = [field.name for field in fields(Importer)]
+    found = [Importer(**{name: one[name] for name in names if name in one}) for one in modules]
+    return {importer.NAME: importer for importer in found}
 
 
 def named(name: str) -> Importer:

@@ -15,9 +15,6 @@ from edgetool.data.check import Problem, require_text
 from edgetool.data.draft import Draft, json_value
 from edgetool.data.importers import python_calls
 from edgetool.data.importers.conversation import calling, said
-from edgetool.data.importers.plain import EVALUATION_ONLY, companions, is_companion
-
-__all__ = ["EVALUATION_ONLY", "companions", "is_companion"]
 
 NAME = "api-bank"
 ABOUT = "API-Bank: instruction, input, and API-Request: [Name(key='value')]"

@@ -6,10 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from edgetool.calls.types import Example
-from edgetool.data.importers.plain import EVALUATION_ONLY, companions, is_companion
 from edgetool.data.rows import example_of
-
-__all__ = ["EVALUATION_ONLY", "companions", "is_companion"]
 
 NAME = "edgetool"
 ABOUT = "edgetool's own rows: messages, tools, calls"

@@ -12,9 +12,6 @@ from edgetool.calls.types import Message
 from edgetool.data.check import Problem, require_text
 from edgetool.data.draft import Draft
 from edgetool.data.importers.conversation import said, spoken, turns
-from edgetool.data.importers.plain import EVALUATION_ONLY, companions, is_companion
-
-__all__ = ["EVALUATION_ONLY", "companions", "is_companion"]
 
 NAME = "glaive"
 ABOUT = "Glaive function-calling v2: system and chat as one text each"

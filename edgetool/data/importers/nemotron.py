@@ -11,9 +11,6 @@ from typing import Any
 from edgetool.data.check import Problem, mapping
 from edgetool.data.draft import Draft, json_list, json_value
 from edgetool.data.importers.conversation import openai_messages, turns
-from edgetool.data.importers.plain import EVALUATION_ONLY, companions, is_companion
-
-__all__ = ["EVALUATION_ONLY", "companions", "is_companion"]
 
 NAME = "nemotron"
 ABOUT = "Nemotron post-training rows: messages, and tools inside metadata"

@@ -11,9 +11,6 @@ from typing import Any
 
 from edgetool.data.draft import Draft, json_list
 from edgetool.data.importers.conversation import openai_messages, require_only_text, turns
-from edgetool.data.importers.plain import EVALUATION_ONLY, companions, is_companion
-
-__all__ = ["EVALUATION_ONLY", "companions", "is_companion"]
 
 NAME = "openai"
 ABOUT = "OpenAI fine-tuning and Hugging Face / TRL conversational rows"

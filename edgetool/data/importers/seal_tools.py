@@ -20,7 +20,6 @@ from edgetool.errors import UsageError
 
 NAME = "seal-tools"
 ABOUT = "Seal-Tools: query and calling, with tool.jsonl beside"
-EVALUATION_ONLY = False
 _CATALOGUE = "tool.jsonl"
 _RESULT = '"API_call_'
 

@@ -21,7 +21,6 @@ from edgetool.errors import UsageError
 
 NAME = "sgd"
 ABOUT = "Schema-Guided Dialogue, with schema.json beside"
-EVALUATION_ONLY = False
 _SCHEMA = "schema.json"
 
 

@@ -21,10 +21,7 @@ from edgetool.data.importers.conversation import (
     turns,
     written_calls,
 )
-from edgetool.data.importers.plain import EVALUATION_ONLY, companions, is_companion
 from edgetool.data.importers.tagged import lists_tools
-
-__all__ = ["EVALUATION_ONLY", "companions", "is_companion"]
 
 NAME = "sharegpt"
 ABOUT = "ShareGPT conversations with function_call and observation turns"

@@ -16,9 +16,6 @@ from typing import Any
 from edgetool.calls.types import JsonObject
 from edgetool.data.draft import Draft
 from edgetool.data.importers.conversation import said
-from edgetool.data.importers.plain import EVALUATION_ONLY, is_companion
-
-__all__ = ["EVALUATION_ONLY", "is_companion"]
 
 NAME = "snips"
 ABOUT = "Snips NLU intents and entities"

@@ -12,9 +12,6 @@ from edgetool.data.check import Problem, require_text
 from edgetool.data.draft import Draft, json_list
 from edgetool.data.importers import python_calls
 from edgetool.data.importers.conversation import LEFT_TOOLS, calling, said, turns
-from edgetool.data.importers.plain import EVALUATION_ONLY, companions, is_companion
-
-__all__ = ["EVALUATION_ONLY", "companions", "is_companion"]
 
 NAME = "toolace"
 ABOUT = "ToolACE: tools in the system prompt, calls as [Name(key=value)]"

@@ -17,9 +17,6 @@ from edgetool.calls.types import JsonObject, Message
 from edgetool.data.check import Problem, mapping, require_text
 from edgetool.data.draft import Draft, call_of, json_list, json_value
 from edgetool.data.importers.conversation import calling, said
-from edgetool.data.importers.plain import EVALUATION_ONLY, companions, is_companion
-
-__all__ = ["EVALUATION_ONLY", "companions", "is_companion"]
 
 NAME = "toolrl"
 ABOUT = "ToolRL: its parquet and SFT rows, and its API-Bank rows"

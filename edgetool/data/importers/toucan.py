@@ -12,9 +12,6 @@ from typing import Any
 
 from edgetool.data.draft import Draft, json_list
 from edgetool.data.importers.conversation import openai_messages, turns
-from edgetool.data.importers.plain import EVALUATION_ONLY, companions, is_companion
-
-__all__ = ["EVALUATION_ONLY", "companions", "is_companion"]
 
 NAME = "toucan"
 ABOUT = "Toucan: agents' runs with MCP servers, messages and tools as JSON text"

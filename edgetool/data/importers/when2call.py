@@ -9,9 +9,6 @@ from typing import Any
 from edgetool.data.check import Problem, mapping, require_text
 from edgetool.data.draft import Draft, call_of, json_list
 from edgetool.data.importers.conversation import said
-from edgetool.data.importers.plain import companions, is_companion
-
-__all__ = ["companions", "is_companion"]
 
 NAME = "when2call"
 ABOUT = "When2Call: call, ask or decline (evaluation only)"

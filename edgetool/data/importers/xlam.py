@@ -8,9 +8,6 @@ from typing import Any
 from edgetool.data.check import require_text
 from edgetool.data.draft import Draft, call_of, json_list
 from edgetool.data.importers.conversation import said
-from edgetool.data.importers.plain import EVALUATION_ONLY, companions, is_companion
-
-__all__ = ["EVALUATION_ONLY", "companions", "is_companion"]
 
 NAME = "xlam"
 ABOUT = "xLAM function-calling 60k and others with query, tools, answers"
