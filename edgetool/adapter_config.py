@@ -8,7 +8,6 @@ setting set that this table does not know. The fields are those of peft's LoraCo
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgetool.errors import ModelError
+from edgetool.files import read_json_object
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 DEFAULTS: dict[str, Any] = {
@@ -84,12 +84,7 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
     file = folder / CONFIG
     if not file.is_file():
         raise ModelError(f"{folder}: no {CONFIG}; an adapter folder is what training wrote")
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelError(f"{file}: not JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise ModelError(f"{file}: must hold a JSON object, holds a {type(config).__name__}")
+    config = read_json_object(file)
     require_plain(config, folder)
     return config
 

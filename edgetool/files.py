@@ -21,7 +21,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, TextIO
 
-from edgetool.errors import EdgetoolError, UsageError
+from edgetool.errors import EdgetoolError, ModelError, UsageError
 
 # Room for what an estimate does not see: metadata, the receipt, the file system's own needs.
 HEADROOM = 1.2
@@ -333,6 +333,17 @@ def write_text(target: Path, text: str) -> None:
 def open_text(path: Path) -> TextIO:
     """A new UTF-8 file to write to; a lone surrogate becomes "?"."""
     return path.open("w", encoding="utf-8", errors="replace")
+
+
+def read_json_object(file: Path) -> dict[str, Any]:
+    """The JSON object that one of a model's files holds. Raises ModelError for anything else."""
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{file}: not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ModelError(f"{file}: must hold a JSON object, holds a {type(value).__name__}")
+    return value
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

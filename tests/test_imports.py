@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "edgetool"
 ALLOWED = {
     "errors": set(),
     "files": {"errors"},
-    "adapter_config": {"errors"},
+    "adapter_config": {"errors", "files"},
     "architectures": {"errors"},
     "catalogue": {"errors"},
     "activity": set(),

@@ -22,6 +22,7 @@ from edgetool.calls.prompt.template_choice import ChatTemplate, choose, select
 from edgetool.errors import ModelError, NoSuchModel
 from edgetool.export.gguf import ggml
 from edgetool.export.safetensors_io import Floats, StoredTensor, read_header
+from edgetool.files import read_json_object
 from edgetool.gguf_base.base import BaseTensor, GgufBase, is_gguf, open_base
 from edgetool.gguf_base.reader import BLOCKS
 
@@ -118,7 +119,7 @@ class ModelFolder:
                 f"{path}: no {CONFIG}, so neither a run nor a model folder; give one that "
                 "`edgetool train` or transformers wrote"
             )
-        return cls(path, _read_json_object(inside(path, CONFIG)))
+        return cls(path, read_json_object(inside(path, CONFIG)))
 
     def find(self, name: str) -> Path | None:
         """A file of the folder, None when it does not have it."""
@@ -127,7 +128,7 @@ class ModelFolder:
     def read_json(self, name: str) -> dict[str, Any]:
         """A JSON object file of the folder, {} when it does not have it."""
         file = self.find(name)
-        return _read_json_object(file) if file else {}
+        return read_json_object(file) if file else {}
 
     @property
     def name(self) -> str:
@@ -167,7 +168,7 @@ class ModelFolder:
         """tokenizer.json as an object; built by transformers from vocab.json and merges.txt
         where an older folder has only those. Raises ModelError when there is neither."""
         if file := self.find("tokenizer.json"):
-            return _read_json_object(file)
+            return read_json_object(file)
         if self.find("vocab.json") and self.find("merges.txt"):
             return _rebuild_tokenizer(self.path)
         if self.find("tokenizer.model"):
@@ -252,7 +253,7 @@ class ModelFolder:
                 )
             found.update(header)
         if index := self.find(INDEX):
-            missing = sorted(set(_read_json_object(index)["weight_map"]) - set(found))
+            missing = sorted(set(read_json_object(index)["weight_map"]) - set(found))
             if missing:
                 raise ModelError(f"{index}: lists tensor '{missing[0]}', which no shard holds")
         return found
@@ -351,7 +352,7 @@ def _has_root(name: str) -> bool:
 
 
 def _indexed_files(index: Path) -> list[str]:
-    weight_map = _read_json_object(index).get("weight_map")
+    weight_map = read_json_object(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise ModelError(f"{index}: has no weight_map")
     files = sorted({str(name) for name in weight_map.values()})
@@ -359,16 +360,6 @@ def _indexed_files(index: Path) -> list[str]:
         if not name.endswith(".safetensors"):
             raise ModelError(f"{index}: lists '{name}', which is not a safetensors file")
     return files
-
-
-def _read_json_object(file: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelError(f"{file}: not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise ModelError(f"{file}: must hold a JSON object, holds a {type(value).__name__}")
-    return value
 
 
 def _rebuild_tokenizer(folder: Path) -> dict[str, Any]:
