@@ -57,6 +57,22 @@ def brief() -> str:
     return markdown_lines(head, rows, texts=1)
 
 
+def gguf_base() -> str:
+    """torch on a GGUF file's weights against llama.cpp on the file."""
+    rows = [
+        [
+            row["model"],
+            ", ".join(row["types"]),
+            f"{row['max_abs_delta']:.3f} of {row['logit_range']:.1f}",
+            percent(row["argmax_agreement"]),
+            percent(row["same_next_token"]),
+        ]
+        for row in json.loads((BENCH / "gguf_base.json").read_text(encoding="utf-8"))
+    ]
+    head = ["model", "types", "largest difference of a logit", "same next token", "of the prompt"]
+    return markdown_lines(head, rows, texts=2)
+
+
 def peers() -> str:
     """edgetool beside its peers; the figures are of one step behind 800 tokens."""
     steps = json.loads((BENCH / "train_step.json").read_text(encoding="utf-8"))
@@ -144,6 +160,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "bfcl": bfcl,
     "square": square,
     "export": export,
+    "gguf_base": gguf_base,
 }
 
 

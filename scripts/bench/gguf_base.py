@@ -2,15 +2,17 @@
 
     python -m scripts.bench.gguf_base --json scripts/bench/measured/gguf_base.json
 
-Two real files, and nano in every type that can be trained on. The weights are the same to the last
-bit (tests/train/test_dequantize.py). What is left is llama.cpp's arithmetic: it multiplies with
-activations rounded to 8 bits, or to 16 where the weights are floats.
+Two real files, one of them with its weights expanded as well, and nano in every type that can be
+trained on. The weights are the same to the last bit (tests/train/test_dequantize.py). What is left
+is llama.cpp's arithmetic: it multiplies quantized matrices with activations rounded to 8 bits, and
+keeps keys and values in 16.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import json
 import platform
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -32,28 +34,35 @@ from scripts import real_model
 from scripts.bench import sides
 
 PROMPTS = 300
+EXPANDED = "smollm2, expanded"  # the same values as floats: all but the rounding of activations
+ALL = ("smollm2", EXPANDED, "gemma3", NANO)
 TEMPLATES = {"gemma3": "gemma"}  # for a file that has none
 
 
 def main() -> None:
     options = _options()
     torch.set_num_threads(options.threads)
-    rows = []
+    rows = [row for row in _earlier(options.json) if row["model"] not in options.only]
     with tempfile.TemporaryDirectory() as folder:
-        for name, path in _files(options.only, Path(folder)):
-            rows.append(_row(name, path, options.prompts))
-            print(rows[-1], flush=True)
-            if options.json:
-                sides.write_json(options.json, rows)
+        for name in options.only:
+            for path in _files(name, Path(folder)):
+                rows.append(_row(name, path, options.prompts))
+                print(rows[-1], flush=True)
+                if options.json:
+                    sides.write_json(options.json, rows)
 
 
-def _files(only: Sequence[str], folder: Path) -> Iterator[tuple[str, Path]]:
-    for name in real_model.MODELS:
-        if not only or name in only:
-            yield name, real_model.gguf_file(name)
-    if not only or NANO in only:
-        for kind in READABLE:
-            yield NANO, nano_in(kind, folder)
+def _earlier(file: Path | None) -> list[dict[str, Any]]:
+    return json.loads(file.read_text(encoding="utf-8")) if file and file.is_file() else []
+
+
+def _files(name: str, folder: Path) -> Iterator[Path]:
+    if name == NANO:
+        yield from (nano_in(kind, folder) for kind in READABLE)
+    elif name == EXPANDED:
+        yield export_gguf(real_model.gguf_file("smollm2"), None, folder, ["F32"])[0].path
+    else:
+        yield real_model.gguf_file(name)
 
 
 def nano_in(kind: str, folder: Path) -> Path:
@@ -103,11 +112,13 @@ def _logits(policy: Policy, prompts: Sequence[Sequence[int]]) -> Iterator[Any]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--only", action="append", default=[], help="smollm2, gemma3 or nano")
+    parser.add_argument("--only", action="append", choices=ALL, help="may be repeated")
     parser.add_argument("--prompts", type=int, default=PROMPTS)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, help="write the rows here too")
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.only = options.only or ALL
+    return options
 
 
 if __name__ == "__main__":

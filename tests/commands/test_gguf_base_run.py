@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -202,3 +204,42 @@ def test_a_folder_with_an_adapter_alone_says_what_goes_with_it(
     run_export(str(gguf_run), ExportOptions(rows=0), console)
     with pytest.raises(UsageError, match=r"goes beside its base.*--adapter"):
         gguf_of(str(gguf_run))
+
+
+def test_init_and_plan_take_a_file(base: Path, tmp_path: Path, console: Said) -> None:
+    from edgetool.commands.init import run_init
+    from edgetool.commands.plan import run_plan
+
+    run_init(tmp_path / "my.yaml", console, model=str(base))
+    assert yaml.safe_load((tmp_path / "my.yaml").read_text())["model"] == str(base)
+    run_plan(str(base), 4, console)
+    assert "weights, packed as in the file" in console.text
+
+
+def test_a_dry_run_of_a_file_makes_prompts_and_finds_what_stands_in_the_way(
+    base: Path, tmp_path: Path, rows: Sequence[Example], console: Said
+) -> None:
+    from edgetool.commands.dry_run import run_dry
+
+    write_rows(tmp_path / "train.jsonl", rows)
+    values: dict[str, Any] = {
+        "model": str(base), "output_dir": str(tmp_path / "my"),
+        "data": {"train": str(tmp_path / "train.jsonl")}, "rewards": {"paper": 1.0},
+    }  # fmt: skip
+    run_dry(build_config(values, "test"), console)
+    assert "the prompt:" in console.text and "weights, expanded" in console.text
+    cut = tmp_path / "cut.gguf"
+    cut.write_bytes(base.read_bytes()[:200_000])
+    with pytest.raises(ModelError, match=r"cut.gguf: damaged or cut short"):
+        run_dry(build_config(values | {"model": str(cut)}, "test"), console)
+
+
+def test_unsloth_trains_on_no_file(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgetool.train import unsloth
+    from edgetool.train.load import LoadSettings
+    from edgetool.train.settings import LoraSettings
+
+    monkeypatch.setattr(unsloth, "require", lambda: None)
+    monkeypatch.setitem(sys.modules, "unsloth", SimpleNamespace(FastLanguageModel=0))
+    with pytest.raises(UsageError, match="Unsloth trains on no GGUF file"):
+        unsloth.load_policy(base, LoraSettings(), LoadSettings())
