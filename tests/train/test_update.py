@@ -138,12 +138,14 @@ def test_the_importance_correction_weighs_each_token_s_loss(policy: Policy) -> N
     with torch.no_grad():
         logps = policy.causal(torch.tensor([[5, 6, 7]])).logits.log_softmax(-1)[0, -1, [8, 9]]
     sampled = (logps + torch.tensor([2.0, 0.5]).log())[:, None]  # [N, C]
-    settings = GRPOSettings(importance_sampling_cap=1.5, max_grad_norm=1e9)
+    settings = GRPOSettings(importance_sampling_cap=1.5, max_sampling_kl=1.0, max_grad_norm=1e9)
     with put_back(policy) as matrices:
         batch = Batch([group], weights, advantages, sampled)
         metrics = Update(policy, batch, settings, torch.optim.SGD(matrices, lr=1.0)).run()
     assert metrics.loss == pytest.approx(-0.5 + 1.5, rel=1e-5)
     assert metrics.correction_sum == pytest.approx(0.5 + 1.5, rel=1e-5)
+    # ((1/2 + log 2 - 1) + (2 - log 2 - 1)) / 2
+    assert metrics.sampling_kl == pytest.approx(0.25, rel=1e-5)
 
 
 def test_without_a_cap_what_tokens_were_drawn_with_does_not_matter(policy: Policy) -> None:
