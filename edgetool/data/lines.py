@@ -65,12 +65,12 @@ def row_lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 def _other_form(first: bytes, second: bytes = b"") -> str | None:
     """What a file is whose first lines show that it holds no row a line."""
-    begun = first.removeprefix(codecs.BOM_UTF8).strip()
-    if begun.startswith(b"PAR1"):
+    head = first.removeprefix(codecs.BOM_UTF8).strip()
+    if head.startswith(b"PAR1"):
         return "a parquet file"
-    if begun == b"[" or begun.startswith(b"[{"):
+    if head == b"[" or head.startswith(b"[{"):
         return "a JSON array"
-    if begun == b"{" and second.lstrip().startswith(b'"'):
+    if head == b"{" and second.lstrip().startswith(b'"'):
         return "one JSON document on many lines"
     return None
 
@@ -79,8 +79,8 @@ def begins_document(path: Path) -> bool:
     """Whether a file begins as a JSON array or as one object on many lines."""
     with reading(path), open_bytes(path) as file:
         head = file.read(1 << 12)
-    begun = head.removeprefix(codecs.BOM_UTF8).lstrip()
-    return begun.startswith(b"[") or (begun.partition(b"\n")[0].strip() == b"{")
+    text = head.removeprefix(codecs.BOM_UTF8).lstrip()
+    return text.startswith(b"[") or (text.partition(b"\n")[0].strip() == b"{")
 
 
 @contextmanager

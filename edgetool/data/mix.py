@@ -92,21 +92,21 @@ def harder_row(example: Example, harder: Harder, seed: int) -> Example:
     """The row, perhaps without the tools it needs and with others beside; fixed by seed and id."""
     rng = random.Random(f"{seed}/{example.id}")
     needed = {call.name for call in example.calls}
-    wanted, pool = harder.distractors, harder.pool
+    distractors, pool = harder.distractors, harder.pool
     offered = list(example.tools)
     anchors = [tool for tool in offered if tool.name in needed] or offered
     if needed and rng.random() < harder.irrelevance:
         fitting = needed.union(*(pool.twins(tool) for tool in anchors)) if pool else needed
         kept = [tool for tool in offered if tool.name not in fitting]
         without = {tool.name for tool in offered} | _about(example, pool)
-        others = _near(anchors, pool, wanted + len(needed), without)
+        others = _near(anchors, pool, distractors + len(needed), without)
         if kept or others:
             metadata = {**example.metadata, "made": "irrelevance"}
             tools = _inserted(kept, others, rng)
             return replace(example, tools=tools, calls=(), completion=None, metadata=metadata)
     # Where no call is right, the tool that was missing must not come back as a distractor.
     without = {tool.name for tool in offered} | (set() if needed else _about(example, pool))
-    others = _near(anchors, pool, wanted, without)
+    others = _near(anchors, pool, distractors, without)
     return replace(example, tools=_inserted(offered, others, rng)) if others else example
 
 

@@ -101,5 +101,5 @@ def _same(tool: Tool, other: Tool, nearness: float) -> bool:
 def _words(tool: Tool) -> list[str]:
     """Words of the name (twice: they say most), the description and the parameters' names."""
     names = " ".join(tool.parameters.get("properties") or {})
-    told = f"{tool.name} {tool.name} {tool.description} {names}"
-    return [word.casefold() for word in _WORD.findall(told)]
+    text = f"{tool.name} {tool.name} {tool.description} {names}"
+    return [word.casefold() for word in _WORD.findall(text)]

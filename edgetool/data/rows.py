@@ -186,8 +186,8 @@ def checked_message(field: str, value: Any) -> dict[str, Any]:
         raise Problem(f"{field}.content", None, "is missing; a message needs text or tool_calls")
     if message["role"] == "user" and not (content or "").strip():
         raise Problem(f"{field}.content", content, "is empty; write what the user said")
-    kept = {key: inner for key, inner in message.items() if inner is not None or key == "content"}
-    return {**kept, "content": content} if isinstance(message.get("content"), list) else kept
+    fields = {key: inner for key, inner in message.items() if inner is not None or key == "content"}
+    return {**fields, "content": content} if isinstance(message.get("content"), list) else fields
 
 
 def _pop_answer(messages: list[dict[str, Any]]) -> tuple[Any, str | None]:

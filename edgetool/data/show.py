@@ -33,11 +33,11 @@ def lines_of(row: Example) -> Iterator[str]:
 def signature(tool: Tool) -> str:
     """'get_weather(city: string, days?: integer)'."""
     properties = tool.parameters.get("properties") or {}
-    told = [
+    parameters = [
         f"{name}{'' if name in tool.required else '?'}: {_type(schema)}"
         for name, schema in properties.items()
     ]
-    return _plain(f"{tool.name}({', '.join(told)})")
+    return _plain(f"{tool.name}({', '.join(parameters)})")
 
 
 def call_text(call: ToolCall) -> str:

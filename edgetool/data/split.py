@@ -113,8 +113,8 @@ def tool_groups(example: Example) -> list[str]:
 
 def service_groups(example: Example) -> list[str]:
     """The service of each tool: as the row's metadata says, or its name up to the last dot."""
-    said = example.metadata.get("services")
-    known = said if isinstance(said, dict) else {}
+    services = example.metadata.get("services")
+    known = services if isinstance(services, dict) else {}
     return [
         str(known.get(tool.name) or tool.name.rpartition(".")[0] or tool.name)
         for tool in example.tools

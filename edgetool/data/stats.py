@@ -44,8 +44,8 @@ class Stats:
         self.sources[str(row.metadata.get("source", "unnamed"))] += 1
         utterance = normalised(row.utterance)
         self.utterances.add(hash(utterance))
-        said = [[m.get("role"), m.get("content")] for m in row.messages]
-        whole = hash((utterance, dumps(said), dumps([call.as_json() for call in row.calls])))
+        messages = [[m.get("role"), m.get("content")] for m in row.messages]
+        whole = hash((utterance, dumps(messages), dumps([call.as_json() for call in row.calls])))
         self.repeated_rows += whole in self.whole
         self.whole.add(whole)
 

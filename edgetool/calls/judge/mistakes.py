@@ -68,22 +68,22 @@ class Mistake:
         return where + self._what()
 
     def _what(self) -> str:
-        wanted, got = self._wanted(), _shown(self.got)
+        expected, got = self._wanted(), _shown(self.got)
         match self.kind:
             case "wrong_tool":
                 return f"wrong tool, {self.expected} was expected"
             case "missing_argument":
-                return f"{self.path} is missing, expected {wanted}"
+                return f"{self.path} is missing, expected {expected}"
             case "extra_argument":
                 return f"{self.path} = {got} was not asked for"
             case "wrong_type":
-                return f"{self.path} = {got} has the wrong type, expected {wanted}"
+                return f"{self.path} = {got} has the wrong type, expected {expected}"
             case "wrong_value":
-                return f"{self.path} = {got}, expected {wanted}"
+                return f"{self.path} = {got}, expected {expected}"
             case "extra_call":
                 return "one call too many"
             case "missing_call":
-                return f"a call to {self.tool} is missing: {wanted}"
+                return f"a call to {self.tool} is missing: {expected}"
             case "should_abstain":
                 return "no tool should have been called"
         return _UNCLEAN.get(self.kind, self.kind)

@@ -164,9 +164,9 @@ def continued(own: str, family: str) -> str:
 
 def _default_system(own: str, family: str, bare: Frame, thinking: bool) -> str:
     """The system message of a conversation without one; "" where it cannot be told."""
-    told = _thinking(own, thinking)
-    written = rendered(own, [USER], **told) or ""
-    framed = rendered(kit_template(family, bare), [SYSTEM, USER], **told) or ""
+    switch = _thinking(own, thinking)
+    written = rendered(own, [USER], **switch) or ""
+    framed = rendered(kit_template(family, bare), [SYSTEM, USER], **switch) or ""
     before, _, after = framed.partition(str(SYSTEM["content"]))
     system = written[len(before) : len(written) - len(after)]
     whole = written.startswith(before) and written.endswith(after)

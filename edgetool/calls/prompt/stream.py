@@ -70,9 +70,9 @@ class CallStream:
 
     def _prose(self) -> list[Event]:
         end = self._opened if self._opened >= 0 else len(self.text) - self._held_back()
-        said = self.text[self._said : end]
-        self._said += len(said)
-        return [said] if said else []
+        prose = self.text[self._said : end]
+        self._said += len(prose)
+        return [prose] if prose else []
 
     def _held_back(self) -> int:
         """Characters at the end that may be the beginning of START."""

@@ -74,7 +74,7 @@ def why_tools_are_hidden(template: str) -> str | None:
 
 def choose(
     own: str | None,
-    wanted: str | None = None,
+    request: str | None = None,
     *,
     where: object,
     markers: Collection[str] = (),
@@ -83,17 +83,17 @@ def choose(
     """The template to make prompts with.
 
     own       the model's, None when it has none
-    wanted    None: `own` if it shows tools, else edgetool's for its turns; `own`; a name of
+    request   None: `own` if it shows tools, else edgetool's for its turns; `own`; a name of
               FAMILIES; or a file with a template in Jinja
     where     the model, for messages
     markers   the texts of its control tokens, to advise by
     tools     prompts will have tools; without them the model's own template serves
 
     Raises ModelError for a template that is broken, and where no template shows tools; UsageError
-    for a `wanted` that nobody knows.
+    for a `request` that nobody knows.
     """
-    if wanted not in (None, OWN):
-        return _named(wanted, own, where)
+    if request not in (None, OWN):
+        return _named(request, own, where)
     if not own or not own.strip():
         raise ModelError(_nothing_there(where, markers))
     why, broken = _hidden(own)
@@ -102,7 +102,7 @@ def choose(
     if why is None or not tools:
         return ChatTemplate(own)
     family = family_of(own)
-    if wanted == OWN or family is None:
+    if request == OWN or family is None:
         raise ModelError(_refusal(own, where, why, family))
     note = (
         f"{where}: its chat template shows the model no tools ({why}); edgetool's own "
@@ -127,23 +127,23 @@ def select(named: Mapping[str, str] | str | None) -> str | None:
     return found
 
 
-def _named(wanted: str, own: str | None, where: object) -> ChatTemplate:
+def _named(request: str, own: str | None, where: object) -> ChatTemplate:
     """A template that was asked for by name or file."""
-    if wanted in FAMILIES:
-        return _kit(_of_family(wanted, own), wanted, where)
-    file = Path(wanted).expanduser()
+    if request in FAMILIES:
+        return _kit(_of_family(request, own), request, where)
+    file = Path(request).expanduser()
     if not file.is_file():
         raise UsageError(
-            f"--template {wanted}: no such file, and not one of {OWN}, {', '.join(FAMILIES)}"
+            f"--template {request}: no such file, and not one of {OWN}, {', '.join(FAMILIES)}"
         )
     try:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise UsageError(f"--template {wanted}: no text in UTF-8; name a Jinja file") from error
+        raise UsageError(f"--template {request}: no text in UTF-8; name a Jinja file") from error
     if text == own:
         return ChatTemplate(text)
     if (why := why_tools_are_hidden(text)) is not None:
-        raise ModelError(f"--template {wanted}: it shows the model no tools ({why})")
+        raise ModelError(f"--template {request}: it shows the model no tools ({why})")
     for family in FAMILIES:  # a run keeps the template it was trained with
         if text == _of_family(family, own):
             return _kit(text, family, where)
@@ -189,15 +189,15 @@ def _nothing_there(where: object, markers: Collection[str]) -> str:
 
 
 def _refusal(own: str, where: object, why: str, family: str | None) -> str:
-    told = f"{where}: its chat template shows the model no tools ({why})"
+    problem = f"{where}: its chat template shows the model no tools ({why})"
     if family is not None:
-        return f"{told}; leave --template own out, and edgetool's own {family} template is used"
+        return f"{problem}; leave --template own out, and edgetool's own {family} template is used"
     if (near := marked_family(own)) is not None:
         return (
-            f"{told}, and writes turns a little otherwise than {FAMILIES[near].shown}'s; to use "
+            f"{problem}, and writes turns a little otherwise than {FAMILIES[near].shown}'s; to use "
             f"those all the same: --template {near}; or {way_out()}"
         )
-    return f"{told}, and its turns are of no family that edgetool knows; {way_out()}"
+    return f"{problem}, and its turns are of no family that edgetool knows; {way_out()}"
 
 
 def way_out() -> str:

@@ -141,11 +141,11 @@ def plain_syntax(syntax: CallSyntax) -> CallSyntax:
 
 def describe(syntax: CallSyntax, template: str) -> str:
     """What a user should know of the syntax in use, and whether a thought comes first."""
-    told = syntaxes.describe(syntax, template)
+    text = syntaxes.describe(syntax, template)
     if not isinstance(syntax, ThinkingSyntax):
-        return told
+        return text
     always = "; the chat template opens a thought in every prompt" if syntax.thought.opened else ""
-    return f"{told}, behind a thought{always}"
+    return f"{text}, behind a thought{always}"
 
 
 def answer_begins(syntax: CallSyntax, text: str) -> int | None:

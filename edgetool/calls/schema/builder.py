@@ -210,13 +210,13 @@ class Builder:
 
     def _extra(self, leaves: list[Part]) -> Normal | None:
         """Of a property that nothing names; None where nothing is said of one."""
-        said = [
+        parts = [
             Part(leaf.schema[key], f"{leaf.path}.{key}")
             for leaf in leaves
             for key in ("additionalProperties", "unevaluatedProperties")
             if key in leaf.schema
         ]
-        return self.node(said) if said else None
+        return self.node(parts) if parts else None
 
     def _patterns(self, leaves: list[Part]) -> JsonObject:
         found: JsonObject = {}

@@ -28,15 +28,15 @@ _WIDEST = 2**63 - 1  # the engine's integers
 def types_of(schemas: Sequence[JsonObject]) -> list[str]:
     """The types that all of the schemas allow, as JSON Schema names them."""
     allowed: list[str] = list(KINDS)
-    said = False
+    declared = False
     for schema in schemas:
         kind = schema.get("type")
         if kind is None:
             continue
-        said = True
+        declared = True
         listed = kind if isinstance(kind, list | tuple) else [kind]
         allowed = [one for own in listed for one in _common(own, allowed)]
-    if not said:
+    if not declared:
         allowed = _guessed(schemas)
     found = list(dict.fromkeys(allowed))
     return [one for one in found if not (one == "integer" and "number" in found)]

@@ -194,9 +194,9 @@ def _cell(cell: Any) -> JsonObject:
 
 
 def _needed(cell: JsonObject) -> bool:
-    said = cell.get("required")
-    if isinstance(said, bool):
-        return said
+    required = cell.get("required")
+    if isinstance(required, bool):
+        return required
     optional = cell.get("optional") is True or cell.get("nullable") is True
     return "default" not in cell and not optional and not says_optional(str(cell.get("type", "")))
 

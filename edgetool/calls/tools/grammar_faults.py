@@ -33,7 +33,7 @@ def complaint(
 
 def reason(error: str) -> str:
     """The line of an engine's error that says why."""
-    said = _PREFIXES.sub("", error.split(_LISTING)[0])
-    lines = [line.strip() for line in said.splitlines() if line.strip(" ^")]
+    message = _PREFIXES.sub("", error.split(_LISTING)[0])
+    lines = [line.strip() for line in message.splitlines() if line.strip(" ^")]
     named = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     return (named or lines or ["no reason was given"])[0][:_LONGEST]

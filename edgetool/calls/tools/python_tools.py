@@ -56,8 +56,8 @@ def functions_of_file(path: Path) -> dict[str, Callable[..., Any]]:
     try:
         module = module_from_file(path, "tools")
     except (Exception, SystemExit) as error:  # somebody else's code: it may raise anything
-        said = f"{type(error).__name__}: {error}"
-        raise UsageError(f"{path} cannot be imported: {said}") from error
+        reason = f"{type(error).__name__}: {error}"
+        raise UsageError(f"{path} cannot be imported: {reason}") from error
     functions: dict[str, Callable[..., Any]] = {
         name: one for name, one in _public(module).items() if inspect.isfunction(one)
     }

@@ -37,12 +37,12 @@ def drafts(record: dict[str, Any], companions: None) -> Iterator[Draft]:
     messages = _messages(dialogue)
     # Some releases keep the descriptions with the dialogue.
     described = f"{instruction}\n{dialogue}"
-    wanted = require_text("output", record.get("expected_output", record.get("output"))).strip()
+    output = require_text("output", record.get("expected_output", record.get("output"))).strip()
     metadata = {"id": record["sample_id"]} if "sample_id" in record else {}
-    if not wanted.startswith(_REQUEST):
-        yield Draft(messages, _tools(described), [], wanted.removeprefix("AI:").strip(), metadata)
+    if not output.startswith(_REQUEST):
+        yield Draft(messages, _tools(described), [], output.removeprefix("AI:").strip(), metadata)
         return
-    calls = python_calls.parse("output", wanted.removeprefix(_REQUEST))
+    calls = python_calls.parse("output", output.removeprefix(_REQUEST))
     yield Draft(messages, _tools(described), calls, metadata=metadata)
 
 

@@ -50,10 +50,10 @@ def drafts(record: dict[str, Any], companions: None) -> Iterator[Draft]:
         return
     if "reward_model" in record:
         system, history = (message["content"] for message in record["prompt"])
-        wanted = mapping("reward_model", record["reward_model"])["ground_truth"]
+        answer = mapping("reward_model", record["reward_model"])["ground_truth"]
     else:
-        system, history, wanted = record["instruction"], record["input"], record["output"]
-    calls, completion = _answer(require_text("ground_truth", wanted))
+        system, history, answer = record["instruction"], record["input"], record["output"]
+    calls, completion = _answer(require_text("ground_truth", answer))
     yield Draft(_history(history), _tools(system), calls, completion)
 
 

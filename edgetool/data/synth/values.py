@@ -224,9 +224,9 @@ def _text(schema: JsonObject, rng: random.Random, name: str) -> str:
 
 
 def _hinted(name: str, schema: JsonObject, rng: random.Random) -> str:
-    told = re.findall(r"[a-z]+", re.sub(r"([A-Z])", r" \1", name).lower())
+    named = re.findall(r"[a-z]+", re.sub(r"([A-Z])", r" \1", name).lower())
     described = re.findall(r"[a-z]+", str(schema.get("description", "")).lower())
-    for words in (told[::-1], described):
+    for words in (named[::-1], described):
         for word in words:
             for hints, values in _HINTS.items():
                 if word in hints:
