@@ -16,3 +16,8 @@ def printable(text: str, *, keep: str = "\n", instead: str | None = None) -> str
 
 def _instead(sign: str, instead: str | None) -> str:
     return f"\\x{ord(sign):02x}" if instead is None else instead
+
+
+def clipped(text: str, most: int) -> str:
+    """The text, of which no more than `most` characters are shown."""
+    return text if len(text) <= most else text[: most - 1] + "…"

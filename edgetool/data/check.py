@@ -19,6 +19,7 @@ from edgetool.calls.tools.tool_lists import no_tool
 from edgetool.calls.tools.validation import misfit
 from edgetool.calls.types import ExpectedCall, Message, Tool
 from edgetool.errors import UsageError
+from edgetool.terminal import clipped
 
 _NAME = re.compile(r"[^\s\"\\\x00-\x1f]{1,256}")
 _SHOWN = 60
@@ -30,9 +31,7 @@ class Problem(Exception):
 
     def __init__(self, field: str, value: Any, remedy: str) -> None:
         shown = json.dumps(value, ensure_ascii=False, default=str)
-        if len(shown) > _SHOWN:
-            shown = shown[: _SHOWN - 1] + "…"
-        super().__init__(f"{field} {shown} {remedy}")
+        super().__init__(f"{field} {clipped(shown, _SHOWN)} {remedy}")
 
 
 def mapping(field: str, value: Any) -> dict[str, Any]:

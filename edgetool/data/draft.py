@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgetool.calls.tools.coerce import reading
 from edgetool.calls.tools.dialects import bare, parameters_schema, spellable
 from edgetool.calls.tools.tool_lists import entries_of, no_tool
 from edgetool.calls.types import Example, JsonObject, Message, Tool
@@ -22,7 +23,6 @@ from edgetool.data.check import (
     tool_of,
     without_padded_history,
 )
-from edgetool.data.coerce import coerced
 from edgetool.data.json_text import decode
 from edgetool.data.rows import checked_message
 
@@ -123,9 +123,12 @@ def _named(draft: Draft) -> list[JsonObject]:
 
 
 def _coerced(call: JsonObject, tool: Tool | None) -> JsonObject:
+    """ToolRL, Seal-Tools and API-Bank write many values as text: "1" where an integer is wanted."""
     if tool is None or not isinstance(call.get("arguments"), dict):
         return call
-    return {**call, "arguments": coerced(call["arguments"], tool)}
+    properties = tool.parameters["properties"]
+    read = {name: reading(one, properties.get(name, {})) for name, one in call["arguments"].items()}
+    return {**call, "arguments": read}
 
 
 def _renamed(message: Message, spelled: dict[str, str]) -> Message:

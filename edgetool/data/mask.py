@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from edgetool.calls.schema.parts import resolve
 from edgetool.calls.types import Example, ExpectedCall, JsonObject, Message, Tool
 from edgetool.data.words import pseudo_name
 
@@ -200,8 +201,5 @@ def _resolved(schema: Any, root: JsonObject) -> JsonObject:
     """The schema, or the one in the same tool that its $ref names."""
     seen = 0
     while isinstance(schema, dict) and isinstance(schema.get("$ref"), str) and seen < 16:
-        target: Any = root
-        for part in schema["$ref"].removeprefix("#").strip("/").split("/"):
-            target = target.get(part) if isinstance(target, dict) else None
-        schema, seen = target, seen + 1
+        schema, seen = resolve(root, schema["$ref"]), seen + 1
     return schema if isinstance(schema, dict) else {}

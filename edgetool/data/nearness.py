@@ -6,13 +6,12 @@ Words that more than a tenth of the pool uses ("get", "the") tell nothing apart 
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 
 from edgetool.calls.types import Tool
+from edgetool.data.words import WORD
 
-_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+|[^\W\d_a-zA-Z]+")
 # A tool this near to the one a row needs might do the same: as a distractor it would make the row
 # wrong.
 TWIN = 0.8
@@ -64,7 +63,7 @@ class Pool:
 
     def told_in(self, text: str) -> set[str]:
         """Names of the pool's tools that share a telling word with the text."""
-        words = {word.casefold() for word in _WORD.findall(text)}
+        words = {word.casefold() for word in WORD.findall(text)}
         found = (self._postings[word] for word in words if word in self._postings)
         return {self.tools[index].name for postings in found for index, _ in postings}
 
@@ -102,4 +101,4 @@ def _words(tool: Tool) -> list[str]:
     """Words of the name (twice: they say most), the description and the parameters' names."""
     names = " ".join(tool.parameters.get("properties") or {})
     text = f"{tool.name} {tool.name} {tool.description} {names}"
-    return [word.casefold() for word in _WORD.findall(text)]
+    return [word.casefold() for word in WORD.findall(text)]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from edgetool.calls.json_text import dumps
 from edgetool.calls.types import Example, JsonObject, Tool, ToolCall
-from edgetool.terminal import printable
+from edgetool.terminal import clipped, printable
 
 _WIDEST = 400  # of a message or a description; the rest is cut
 
@@ -61,4 +61,4 @@ def _type(schema: JsonObject) -> str:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…"
+    return clipped(text, _WIDEST)

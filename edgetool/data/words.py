@@ -1,9 +1,12 @@
-"""Names that mean nothing."""
+"""The words of names, and names that mean nothing."""
 
 from __future__ import annotations
 
 import random
+import re
 
+# The words of a name, also where capitals part them: maxResults.
+WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+|[^\W\d_a-zA-Z]+")
 _ONSETS = [*"b c d f g h j k l m n p r s t v w z br ch cl dr fl gr kr pl sh st th tr".split(), ""]
 _VOWELS = "a e i o u ai ea ou oo".split()
 _CODAS = ["", "", "", *"l m n r s t k nd rt st ck ng".split()]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgetool.calls.syntaxes.base import PROBLEMS
+from edgetool.terminal import clipped
 
 WRONG_TOOL = "wrong_tool"
 MISSING_ARGUMENT = "missing_argument"
@@ -90,7 +91,7 @@ class Mistake:
 
     def _wanted(self) -> str:
         if self.choice and isinstance(self.expected, list | tuple):
-            values = _clipped(", ".join(_json(value) for value in self.expected))
+            values = clipped(", ".join(_json(value) for value in self.expected), _SHOWN)
             return f"one of {values}" if values else "some value"
         return _shown(self.expected)
 
@@ -101,12 +102,8 @@ def explain(mistakes: Sequence[Mistake]) -> str:
 
 
 def _shown(value: Any) -> str:
-    return _clipped(_json(value))
+    return clipped(_json(value), _SHOWN)
 
 
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=repr)
-
-
-def _clipped(text: str) -> str:
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from edgetool.calls.schema.parts import resolve
 from edgetool.calls.syntaxes.rules import FREE_ORDER
 from edgetool.calls.tools.tools import walk
 from edgetool.calls.types import JsonObject, Tool
@@ -171,7 +172,7 @@ def _recursive(schema: JsonObject) -> bool:
     while waiting:
         target = waiting.pop()
         if target not in targets:
-            targets[target] = references(_at(schema, target))
+            targets[target] = references(resolve(schema, target))
             waiting += targets[target]
     return any(_reaches(targets, start, start) for start in targets)
 
@@ -187,10 +188,3 @@ def _reaches(targets: dict[str, set[str]], start: str, goal: str) -> bool:
             seen.add(one)
             waiting += targets[one]
     return False
-
-
-def _at(schema: Any, target: str) -> Any:
-    found = schema
-    for part in filter(None, target.removeprefix("#").split("/")):
-        found = found.get(part) if isinstance(found, dict) else None
-    return found

@@ -17,6 +17,7 @@ from edgetool.calls.tools.tool_lists import entries_of, no_list, no_tool
 from edgetool.calls.tools.type_names import JSON_TYPES
 from edgetool.calls.types import JsonObject, Tool
 from edgetool.errors import UsageError
+from edgetool.terminal import clipped
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 32
@@ -150,7 +151,7 @@ def _short(path: str) -> str:
 
 def _shown(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False, default=str) if not _deep(value) else "a value"
-    return text if len(text) <= 60 else f"{text[:59]}…"
+    return clipped(text, 60)
 
 
 def _deep(value: Any) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from edgetool.calls.json_text import dumps
 from edgetool.calls.types import JsonObject, Tool
+from edgetool.data.words import WORD
 
 _OPENINGS = (
     "{}",
@@ -29,7 +30,6 @@ _PREPOSITIONS = {
     ("recipient", "contact"): ("to {value}",),
     ("topic", "subject"): ("about {value}",),
 }
-_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+|[^\W\d_a-zA-Z]+")
 # Third person at the start of a description: "Gets the weather" is asked for as "get the weather".
 _THIRD_PERSON = re.compile(r"^([a-z]{2,}[^su\W])s\b")
 
@@ -89,4 +89,4 @@ def _spoken(value: Any) -> str:
 
 def label(name: str) -> str:
     """'maxResults' and 'max_results' -> 'max results'."""
-    return " ".join(word.lower() for word in _WORDS.findall(name)) or name
+    return " ".join(word.lower() for word in WORD.findall(name)) or name

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from edgetool.calls.schema.parts import SchemaError
+from edgetool.calls.schema.parts import SchemaError, resolve
 from edgetool.calls.schema.tree import arguments_of, is_composed
 from edgetool.calls.tools.validation import misfit
 from edgetool.calls.types import JsonObject, Tool
@@ -124,7 +124,7 @@ def draw(
     if given:
         return rng.choice(given)
     if isinstance(schema.get("$ref"), str):
-        return draw(_target(schema["$ref"], root or {}), rng, name, root, depth + 1)
+        return draw(resolve(root or {}, schema["$ref"]), rng, name, root, depth + 1)
     for key in ("anyOf", "oneOf"):
         if schema.get(key):
             return draw(rng.choice(schema[key]), rng, name, root, depth + 1)
@@ -151,13 +151,6 @@ def _given(schema: JsonObject) -> list[Any]:
     if given and schema.get("default") not in (None, ""):
         given.append(schema["default"])
     return given
-
-
-def _target(reference: str, root: JsonObject) -> Any:
-    target: Any = root
-    for part in reference.removeprefix("#").strip("/").split("/"):
-        target = target.get(part) if isinstance(target, dict) else None
-    return target
 
 
 def _items(
