@@ -54,7 +54,7 @@ def serve(
     host: Annotated[
         str | None, typer.Option(help="Loopback by default; another one needs --api-key.")
     ] = None,
-    port: Annotated[int | None, typer.Option()] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
     context: Annotated[
         int | None, typer.Option(help="Tokens a prompt and its completion may have.")
     ] = None,
