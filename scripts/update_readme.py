@@ -23,6 +23,7 @@ from edgetool.eval.report.tables import (  # noqa: E402
     percent,
 )
 from edgetool.files import write_text  # noqa: E402
+from scripts.smollm2 import tables as smollm2  # noqa: E402
 
 README, FIGURES = ROOT / "README.md", ROOT / "docs" / "measured.md"
 PAGES = (README, FIGURES)
@@ -153,6 +154,9 @@ PEERS = (
     ["`tool_choice: required` is held", "yes", "–", "–", "no"],
 )
 TABLES: dict[str, Callable[[], str]] = {
+    "smollm2": smollm2.brief,
+    "smollm2_all": smollm2.everything,
+    "smollm2_training": smollm2.training,
     "brief": brief,
     "peers": peers,
     "demo": demo,

@@ -1,5 +1,8 @@
 """Train, export, evaluate and report on the embedded default.
 
+With --model smollm2 nothing is trained: the adapter that comes with edgetool is measured on top of
+your SmolLM2 file.
+
 Rows -> GRPO on a 4-bit base with LoRA -> adapter -> merged -> GGUF -> llama.cpp -> report, with
 base and trained, policy and shipped files, free and constrained decoding side by side.
 """
@@ -18,6 +21,7 @@ import yaml
 from rich.console import Console
 
 from edgetool.calls.types import Example
+from edgetool.catalogue import NANO
 from edgetool.commands.about import about_run, sizes, task, typed
 from edgetool.commands.common import console, group
 from edgetool.commands.targets import gguf_runtime, policy_runtime
@@ -26,7 +30,7 @@ from edgetool.config import Config, build_config
 from edgetool.data import demo as demo_rows
 from edgetool.data import sources
 from edgetool.data.rows import write_rows
-from edgetool.errors import EdgetoolError
+from edgetool.errors import EdgetoolError, UsageError
 from edgetool.eval.evaluate import ArmResult
 from edgetool.export.receipt import record_fidelity
 from edgetool.files import write_text
@@ -44,11 +48,26 @@ app = group()
 
 @app.command(help=__doc__)
 def demo(
-    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/demo"),
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder; runs/demo, or runs/demo-smollm2.")
+    ] = None,
     max_steps: Annotated[int | None, typer.Option(help="Shorten or lengthen it.")] = None,
     rows: Annotated[int | None, typer.Option(help="Validation rows to evaluate.")] = None,
+    model: Annotated[str, typer.Option(help="nano is trained; smollm2 comes trained.")] = NANO,
+    gguf: Annotated[Path | None, typer.Option(help="Where smollm2's base file is.")] = None,
 ) -> None:
-    run_demo(demo_config(out, max_steps=max_steps, validation_rows=rows), console())
+    if model != NANO:
+        from edgetool.commands.demo_adapter import run_adapter_demo
+
+        if max_steps is not None:
+            raise UsageError(f"--max-steps {max_steps}: {model} comes trained; leave it out")
+        run_adapter_demo(model, gguf, out or Path(f"runs/demo-{model}"), rows, console())
+        return
+    if gguf is not None:
+        raise UsageError(f"--gguf {gguf}: goes with --model smollm2")
+    run_demo(
+        demo_config(out or Path("runs/demo"), max_steps=max_steps, validation_rows=rows), console()
+    )
 
 
 def demo_config(

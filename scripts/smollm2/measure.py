@@ -1,33 +1,38 @@
 """Measure SmolLM2-135M-Instruct before and after training, in llama.cpp.
 
     python -m scripts.smollm2.measure base --suites FOLDER      # the file as it is
-    python -m scripts.smollm2.measure sft  --suites FOLDER --adapter runs/smollm2/sft
+    python -m scripts.smollm2.measure grpo --suites FOLDER --adapter adapter.gguf
     scripts/update_readme.py                                    # then fill README's tables
 
 FOLDER holds BFCL v4 (`edgetool eval --suite-root`). Held-out rows are those of
-scripts/smollm2/rows.py. The figures go to models/smollm2/measured; a measurement that was stopped
-goes on where it was.
+scripts/smollm2/rows.py. Of each of these and of each category the same rows are drawn by a fixed
+seed; more --rows keep those and add others. The figures go to models/smollm2/measured. A
+measurement that was stopped goes on where it was.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
+import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edgetool.calls.types import Example
+from edgetool.commands.common import console
+from edgetool.commands.eval import Rows, load, run_eval
 from edgetool.files import write_text
+from edgetool.runtime import Sampling
 from scripts.real_model import gguf_file
-from scripts.smollm2.rows import ROWS
+from scripts.smollm2.rows import ROWS, SEED
 
 ROOT = Path(__file__).resolve().parents[2]
 MEASURED = ROOT / "models" / "smollm2" / "measured"
 SOURCES = ("toolrl", "seal-tools", "snips")
 SUITES = "bfcl:simple_python,multiple,parallel,irrelevance,live_simple"
-LONGEST = "96"  # tokens of a completion
-SHARED = ("machine", "versions")
+LONGEST = 96  # tokens of a completion
+KEPT = ("rows", "machine", "versions", "job_seconds")
 
 
 def main() -> None:
@@ -36,45 +41,42 @@ def main() -> None:
     parser.add_argument("--file", type=Path, help="a GGUF file; the base by default")
     parser.add_argument("--adapter", type=Path, help="adapter.gguf to run on top of the file")
     parser.add_argument("--suites", type=Path, required=True, help="where BFCL v4 is")
-    parser.add_argument("--rows", type=int, default=40, help="of each category, the first")
+    parser.add_argument("--rows", type=int, default=16, help="of each category")
     parser.add_argument("--arm", action="append", choices=("free", "constrained"))
     asked = parser.parse_args()
-    command = [str(asked.file or gguf_file("smollm2")), "--rows", str(asked.rows)]
-    command += ["--max-completion-length", LONGEST]
-    command += ["--adapter", str(asked.adapter)] if asked.adapter else []
-    command += [word for arm in asked.arm or ("free", "constrained") for word in ("--arm", arm)]
-    measure(asked.name, command, asked.suites)
+    report = run_eval(
+        str(asked.file or gguf_file("smollm2")),
+        drawn(asked.suites, asked.rows),
+        asked.arm or ["free", "constrained"],
+        console(),
+        base=False,
+        sampling=Sampling(max_completion_length=LONGEST),
+        out=ROOT / "build" / "smollm2" / "measured" / asked.name,
+        adapter=asked.adapter,
+    )
+    keep(asked.name, json.loads(report.read_text(encoding="utf-8")))
 
 
-def measure(name: str, command: list[str], suites: Path) -> None:
-    """Evaluate on each source and on BFCL, and keep the rows of every report in one file."""
-    work = ROOT / "build" / "smollm2" / "measured" / name
-    reports = {}
+def drawn(suites: Path, count: int) -> Rows:
+    """`count` rows of each source and each category of BFCL."""
+    rows = load(None, [SUITES], suites)
     for source in SOURCES:
-        data = ["--data", str(ROWS / f"heldout-{source}.jsonl")]
-        reports[source] = evaluated(command, data, work / source)
-    suite = ["--suite", SUITES, "--suite-root", str(suites)]
-    reports["bfcl"] = evaluated(command, suite, work / "bfcl")
-    keep(name, reports)
+        found = load(str(ROWS / f"heldout-{source}.jsonl"), (), None)
+        rows.by_category[source] = tuple(found.all)
+    for category, examples in rows.by_category.items():
+        rows.by_category[category] = some(examples, count)
+    return rows
 
 
-def evaluated(command: list[str], data: list[str], out: Path) -> dict[str, Any]:
-    eval_ = [sys.executable, "-m", "edgetool", "eval", *command, *data, "--out", str(out)]
-    subprocess.run(eval_, check=True, cwd=ROOT)
-    report: dict[str, Any] = json.loads((out / "report.json").read_text(encoding="utf-8"))
-    return report
+def some(examples: Sequence[Example], count: int) -> tuple[Example, ...]:
+    shuffled = random.Random(SEED).sample(examples, len(examples))
+    return tuple(shuffled[:count])
 
 
-def keep(name: str, reports: dict[str, dict[str, Any]]) -> None:
-    """The figures, each row under its source's name or its category's."""
-    rows = [
-        {**row, "model": name, "category": row.get("category") or source}
-        for source, report in reports.items()
-        for row in report["rows"]
-    ]
-    facts = {key: value for key, value in reports["bfcl"].items() if key in SHARED}
-    facts["job_seconds"] = sum(report["job_seconds"] for report in reports.values())
-    write_text(MEASURED / f"{name}.json", json.dumps({"rows": rows, **facts}, indent=1) + "\n")
+def keep(name: str, report: dict[str, Any]) -> None:
+    kept = {key: report[key] for key in KEPT}
+    kept["rows"] = [{**row, "model": name} for row in kept["rows"]]
+    write_text(MEASURED / f"{name}.json", json.dumps(kept, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """The rows that SmolLM2-135M is trained on and measured on.
 
     EDGETOOL_SHARED=FOLDER python -m scripts.smollm2.rows
-        ->  build/smollm2/rows/train.jsonl and heldout-{seal-tools,toolrl,snips}.jsonl
+        ->  build/smollm2/rows/: train.jsonl for sft, grpo.jsonl of the same requests,
+            heldout-{seal-tools,toolrl,snips}.jsonl,
+            models/smollm2/heldout.jsonl with the first twenty of each of these
 
 Seal-Tools (dev, Apache-2.0), ToolRL (its SFT rows and API-Bank, Apache-2.0) and Snips (CC0-1.0).
 A row keeps the tools it needs and at most three others. One row in eight loses the tools it needs,
@@ -28,13 +30,17 @@ from edgetool.data.rows import load_rows, write_rows
 from edgetool.data.split import normalised, part_of
 
 ROWS = Path(__file__).resolve().parents[2] / "build" / "smollm2" / "rows"
+DEMO = ROWS.parents[2] / "models" / "smollm2" / "heldout.jsonl"
+FEW = 20
 SEED = 20261130
 OTHERS = 2
-HARDER = Harder(irrelevance=0.12)
+IRRELEVANCE = 0.12
+GRPO_IRRELEVANCE = IRRELEVANCE  # after sft it called a tool in 20 of 20 requests that none fitted
 HELD_OUT = 0.12
 SNIPS_ROWS = 30  # of each of the seven intents
 # Characters of a row's tools, messages and calls: about 480 tokens of SmolLM2's with its template.
 LONGEST = 1500
+GRPO_LONGEST = 1000
 SMALL_TALK = (
     ("Hi there!", "Hello! What can I do for you?"),
     ("Thanks, that was all.", "You are welcome. Have a good day!"),
@@ -67,21 +73,29 @@ def main() -> None:
         "seal-tools": [data / "seal-tools" / "dev.jsonl"],
         "toolrl": [data / "toolrl" / name for name in TOOLRL],
     }
-    train: list[Example] = []
+    snips = data / "snips"
     bfcl = [file for file in sorted(data.glob("bfcl_v4/*.json")) if "_relevance" not in file.name]
     asked = {normalised(row.utterance) for row in converted(bfcl)}
+    parts: list[list[Example]] = []
     for source, files in sources.items():
         rows = converted(files)
-        held = [row for row in rows if _held_out(row)]
-        train += harder([row for row in rows if not _held_out(row)])
-        asked |= write(f"heldout-{source}", harder(held))
-    snips = data / "snips"
-    train += harder(few_of_each(sorted(snips.glob("train_*.json")), SNIPS_ROWS))
+        parts.append([row for row in rows if not _held_out(row)])
+        asked |= write(f"heldout-{source}", harder([row for row in rows if _held_out(row)]))
+    parts.append(few_of_each(sorted(snips.glob("train_*.json")), SNIPS_ROWS))
     asked |= write("heldout-snips", harder(few_of_each(sorted(snips.glob("valid*.json")), 20)))
-    train = [row for row in train if normalised(row.utterance) not in asked]
-    train += small_talk(train)
-    random.Random(SEED).shuffle(train)
-    write("train", train)
+    write_mixed("train", [harder(part) for part in parts], asked)
+    often = [harder(part, GRPO_IRRELEVANCE, GRPO_LONGEST) for part in parts]
+    write_mixed("grpo", often, asked)
+    held = (load_rows(ROWS / f"heldout-{source}.jsonl")[:FEW] for source in (*sources, "snips"))
+    write_rows(DEMO, (row for some in zip(*held, strict=True) for row in some))
+
+
+def write_mixed(name: str, parts: Sequence[Sequence[Example]], asked: set[str]) -> None:
+    """The rows of all parts that do not ask what is measured, and small talk, shuffled."""
+    rows = [row for part in parts for row in part if normalised(row.utterance) not in asked]
+    rows += small_talk(rows)
+    random.Random(SEED).shuffle(rows)
+    write(name, rows)
 
 
 def small_talk(rows: Sequence[Example]) -> list[Example]:
@@ -117,20 +131,23 @@ def few_of_each(files: Sequence[Path], count: int) -> list[Example]:
     return [row for file in files for row in rng.sample(converted([file]), count)]
 
 
-def harder(rows: Sequence[Example]) -> list[Example]:
+def harder(
+    rows: Sequence[Example], irrelevance: float = IRRELEVANCE, longest: int = LONGEST
+) -> list[Example]:
     """Fewer tools, other tools beside them, some rows without the tool they need; short rows."""
     trimmed = [trim(row) for row in rows]
-    how = replace(HARDER, pool=Pool(tool for row in trimmed for tool in row.tools))
+    how = Harder(irrelevance, pool=Pool(tool for row in trimmed for tool in row.tools))
     rng = random.Random(SEED)
     made = (harder_row(row, replace(how, distractors=rng.randint(0, 1)), SEED) for row in trimmed)
-    return [row for row in map(shortened, made) if _length(row) <= LONGEST]
+    short = (shortened(row, longest) for row in made)
+    return [row for row in short if _length(row) <= longest]
 
 
-def shortened(row: Example) -> Example:
+def shortened(row: Example, longest: int) -> Example:
     """The row without the tools it does not need, from the last one, until it is short enough."""
     needed = {call.name for call in row.calls}
     for tool in reversed(row.tools):
-        if _length(row) > LONGEST and tool.name not in needed and len(row.tools) > 1:
+        if _length(row) > longest and tool.name not in needed and len(row.tools) > 1:
             row = replace(row, tools=tuple(kept for kept in row.tools if kept is not tool))
     return row
 

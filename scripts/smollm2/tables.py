@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
-from edgetool.eval.report.tables import exact_match, markdown_lines, markdown_table, percent
+from edgetool.eval.report.tables import exact_match, markdown_lines, markdown_table
 from scripts.smollm2.measure import MEASURED
 
 # The file of figures -> what its column is called, in the order of the training.
-STAGES = {"base": "before", "sft": "after sft", "grpo": "after GRPO"}
+STAGES = {"base": "before", "sft": "after sft", "shipped": "one merged file"}
+# The log of each training -> what a step of it was.
+RUNS = {
+    "sft.jsonl": "12 rows",
+    "earlier/grpo_collapsed.jsonl": "6 prompts, 8 completions each",
+}
 ROWS = {
     "toolrl": "ToolRL, held out",
     "seal-tools": "Seal-Tools, held out",
@@ -37,33 +43,25 @@ def brief() -> str:
 
 def everything() -> str:
     """Every figure of every file."""
-    rows = [row for name in (*STAGES, "shipped") if _exists(name) for row in _read(name)["rows"]]
-    return markdown_table(rows)
+    return markdown_table([row for name in _there() for row in _read(name)["rows"]])
 
 
-def held() -> str:
-    """Valid calls without and with the grammar."""
+def training() -> str:
+    """What the two trainings took, out of their metrics.jsonl."""
     rows = []
-    for name in _there():
-        for arm in ("free", "constrained"):
-            some = [row for row in _read(name)["rows"] if row["arm"] == arm]
-            if some:
-                total = sum(row["n"] for row in some)
-                cells = [sum(row["n"] * row[key] for row in some) / total for key in _SHARES]
-                rows.append([STAGES[name], arm, str(total), *map(percent, cells)])
-    head = ["", "arm", "rows", "exactly right", "right tool", "valid"]
-    return markdown_lines(head, rows, texts=2)
-
-
-_SHARES = ("exact_match", "right_tool", "valid")
+    for name, part in RUNS.items():
+        lines = (MEASURED / name).read_text(encoding="utf-8").splitlines()
+        steps = [json.loads(line) for line in lines]
+        minutes = sum(step["step_time"] for step in steps) / 60
+        memory = max(step["rss_mb"] for step in steps) / 1024
+        tokens = steps[-1]["num_tokens"]
+        count = f"{len(steps)} of {part}"
+        rows.append([Path(name).stem, count, f"{tokens:,}", f"{minutes:.0f}", f"{memory:.1f}"])
+    return markdown_lines(["", "steps", "tokens", "minutes", "GiB resident"], rows, texts=2)
 
 
 def _there() -> list[str]:
-    return [name for name in STAGES if _exists(name)]
-
-
-def _exists(name: str) -> bool:
-    return (MEASURED / f"{name}.json").is_file()
+    return [name for name in STAGES if (MEASURED / f"{name}.json").is_file()]
 
 
 def _free(name: str) -> dict[str, Any]:

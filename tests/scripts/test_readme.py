@@ -7,8 +7,7 @@ import re
 import pytest
 
 from scripts import update_readme
-
-CARD = update_readme.MEASURED.parent / "README.md"
+from scripts.smollm2 import tables as smollm2
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +31,12 @@ def test_a_table_that_was_changed_by_hand_is_filled_again():
     assert filled.startswith("a\n<!--") and filled.endswith("-->\nb")
 
 
-def test_every_file_of_figures_is_named_where_people_read(pages):
-    said = "".join([*pages, CARD.read_text(encoding="utf-8")])
-    files = [path for path in update_readme.MEASURED.rglob("*") if path.is_file()]
-    unnamed = [p.name for p in files if str(p.relative_to(update_readme.MEASURED)) not in said]
+@pytest.mark.parametrize("folder", [update_readme.MEASURED, smollm2.MEASURED])
+def test_every_file_of_figures_is_named_where_people_read(pages, folder):
+    card = folder.parent / "README.md"
+    said = "".join([*pages, card.read_text(encoding="utf-8")])
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    unnamed = [path.name for path in files if str(path.relative_to(folder)) not in said]
     assert files and not unnamed
 
 
