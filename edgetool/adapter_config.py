@@ -83,7 +83,7 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
     """
     file = folder / CONFIG
     if not file.is_file():
-        raise ModelError(f"{folder}: no {CONFIG}; an adapter folder is what training wrote")
+        raise ModelError(f"{folder}: no {CONFIG}; name the adapter folder that training wrote")
     config = read_json_object(file)
     require_plain(config, folder)
     return config

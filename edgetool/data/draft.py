@@ -64,7 +64,9 @@ def finish(draft: Draft, *, coerce: bool = False, fit: bool = True) -> Example:
     for i, message in enumerate(messages):
         checked_message(f"messages[{i}]", message)
     if not any(message["role"] == "user" for message in messages):
-        raise Problem("messages", list(messages), "has nothing that a user said before the turn")
+        raise Problem(
+            "messages", list(messages), "has no user's message before the assistant's turn"
+        )
     wanted = [{**call, "name": spelled.get(call["name"], call["name"])} for call in _named(draft)]
     if coerce:
         wanted = [_coerced(call, by_name.get(call["name"])) for call in wanted]
@@ -88,7 +90,7 @@ def _tools(raw: Sequence[Any]) -> tuple[tuple[Tool, ...], dict[str, str]]:
         if tools.setdefault(tool.name, tool) != tool:
             raise Problem("tools", tool.name, "is the name of two different tools; rename one")
     if not tools:
-        raise Problem("tools", list(raw), "offers no tool, so there is none to call or to leave")
+        raise Problem("tools", list(raw), "offers no tool; a row needs at least one")
     return tuple(tools.values()), spelled
 
 

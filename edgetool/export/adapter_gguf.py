@@ -112,7 +112,9 @@ def _alpha(pairs: dict[str, LoraPair], where: Path) -> float:
     """The one alpha that gives every pair its scale, llama.cpp's being alpha / r."""
     found = {round(pair.scale * pair.down.shape[0], 6) for pair in pairs.values()}
     if len(found) != 1:
-        raise ModelError(f"{where}: its matrices have {len(found)} alphas, llama.cpp takes one")
+        raise ModelError(
+            f"{where}: its matrices have {len(found)} alphas; llama.cpp reads only one"
+        )
     return found.pop()
 
 

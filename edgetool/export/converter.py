@@ -100,8 +100,8 @@ def _require_known_layers(weights: TrainedWeights) -> None:
     named = (weights.base.config.get("architectures") or ["(none named)"])[0]
     if named not in ARCHITECTURES:
         raise ModelError(
-            f"{weights.base.path}: which layers of '{named}' were rounded to NF4 in training is "
-            "not known; merge into the weights as they are stored with --merge-into base"
+            f"{weights.base.path}: edgetool does not know which layers of '{named}' training "
+            "rounded to NF4; add --merge-into base to merge into the weights as they are stored"
         )
 
 

@@ -131,7 +131,7 @@ def _refuse_sizes(
     if architecture.name == "phi3" and shape.head_dim * shape.head_count != shape.embedding_length:
         raise ModelError(
             f"{where}: {shape.head_count} heads of {shape.head_dim} do not make up hidden_size "
-            f"{shape.embedding_length}, as llama.cpp's graph of 'phi3' takes for granted"
+            f"{shape.embedding_length}; llama.cpp's graph of 'phi3' needs them to"
         )
     scalar = config.get("query_pre_attn_scalar")
     usual = shape.head_dim
@@ -163,8 +163,8 @@ def _require_no_window(
     if size is not None and size < config["max_position_embeddings"]:
         raise ModelError(
             f"{where}: sliding_window {size} (use_sliding_window) is not in llama.cpp's graph of "
-            f"'{architecture.name}'; it changes nothing in contexts up to its size, so set "
-            f"max_position_embeddings in config.json to {size} to export the model for these"
+            f"'{architecture.name}'. Contexts up to its size do not need it: to export the model "
+            f"for these, set max_position_embeddings in config.json to {size}"
         )
 
 

@@ -185,7 +185,7 @@ def _reason(error: ModelError) -> str:
 def _nothing_there(where: object, markers: Collection[str]) -> str:
     known = [name for name, family in FAMILIES.items() if family.end in markers]
     advice = f"its tokens look like {known[0]}: --template {known[0]}" if known else way_out()
-    return f"{where}: no chat template, so nobody can say how its prompts look; {advice}"
+    return f"{where}: no chat template, so the form of its prompts is unknown; {advice}"
 
 
 def _refusal(own: str, where: object, why: str, family: str | None) -> str:
@@ -195,7 +195,7 @@ def _refusal(own: str, where: object, why: str, family: str | None) -> str:
     if (near := marked_family(own)) is not None:
         return (
             f"{problem}, and writes turns a little otherwise than {FAMILIES[near].shown}'s; to use "
-            f"those all the same: --template {near}; or {way_out()}"
+            f"those anyway, type --template {near}; or {way_out()}"
         )
     return f"{problem}, and its turns are of no family that edgetool knows; {way_out()}"
 

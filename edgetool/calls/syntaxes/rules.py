@@ -112,7 +112,9 @@ def answering(schema: JsonObject, grammar: str = "") -> str:
         return f"start: answer\nanswer: {answer}"
     lines = grammar.splitlines()
     if not any(line.startswith("prose: ") for line in lines):
-        raise EngineError("the call syntax of this model leaves no room for a JSON answer")
+        raise EngineError(
+            "this model's call syntax has no place for prose, so none for a JSON answer"
+        )
     return "\n".join(f"prose: {answer}" if line.startswith("prose: ") else line for line in lines)
 
 

@@ -45,7 +45,7 @@ def split_calls(field: str, text: str) -> tuple[str, list[JsonObject]]:
     """
     thought, text = split_thought(text)
     if any(mark in text for mark in _UNKNOWN):
-        raise Problem(field, text, "writes its calls as text in a way that is not known here")
+        raise Problem(field, text, "writes its calls as text in a syntax that is not known here")
     for mark, read in _READERS.items():
         if mark in text:
             words, calls = read(field, text)
