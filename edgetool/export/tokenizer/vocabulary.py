@@ -85,7 +85,7 @@ def _require_plain_bpe(tokenizer: Mapping[str, Any], where: object) -> None:
     model = tokenizer.get("model") or {}
     if model.get("type") not in ("BPE", "Unigram"):
         raise ModelError(
-            f"{where}: a {model.get('type')} tokenizer cannot become GGUF; supported: BPE, Unigram"
+            f"{where}: llama.cpp has no {model.get('type')} tokenizer; supported: BPE, Unigram"
         )
     needed = ("vocab", "merges") if model["type"] == "BPE" else ("vocab", "unk_id")
     if missing := [key for key in needed if model.get(key) is None]:
