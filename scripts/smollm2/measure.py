@@ -1,7 +1,8 @@
 """Measure SmolLM2-135M-Instruct before and after training, in llama.cpp.
 
     python -m scripts.smollm2.measure base --suites FOLDER      # the file as it is
-    python -m scripts.smollm2.measure grpo --suites FOLDER --adapter adapter.gguf
+    python -m scripts.smollm2.measure sft --suites FOLDER --adapter adapter.gguf
+    python -m scripts.smollm2.measure constrained --suites FOLDER --file MERGED --arm constrained
     scripts/update_readme.py                                    # then fill README's tables
 
 FOLDER holds BFCL v4 (`edgetool eval --suite-root`). Held-out rows are those of
@@ -37,7 +38,7 @@ KEPT = ("rows", "machine", "versions", "job_seconds")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("name", help="base, sft, grpo, ...: the file of figures is called so")
+    parser.add_argument("name", help="of the file of figures: base, sft, shipped, ...")
     parser.add_argument("--file", type=Path, help="a GGUF file; the base by default")
     parser.add_argument("--adapter", type=Path, help="adapter.gguf to run on top of the file")
     parser.add_argument("--suites", type=Path, required=True, help="where BFCL v4 is")
@@ -47,7 +48,7 @@ def main() -> None:
     report = run_eval(
         str(asked.file or gguf_file("smollm2")),
         drawn(asked.suites, asked.rows),
-        asked.arm or ["free", "constrained"],
+        asked.arm or ["free"],
         console(),
         base=False,
         sampling=Sampling(max_completion_length=LONGEST),

@@ -10,7 +10,12 @@ from edgetool.eval.report.tables import exact_match, markdown_lines, markdown_ta
 from scripts.smollm2.measure import MEASURED
 
 # The file of figures -> what its column is called, in the order of the training.
-STAGES = {"base": "before", "sft": "after sft", "shipped": "one merged file"}
+STAGES = {
+    "base": "before",
+    "sft": "after sft",
+    "shipped": "merged, Q8_0",
+    "constrained": "and the grammar",
+}
 # The log of each training -> what a step of it was.
 RUNS = {
     "sft.jsonl": "12 rows",
@@ -29,8 +34,8 @@ ROWS = {
 
 
 def brief() -> str:
-    """Rows exactly right without a grammar, one line for each set of rows."""
-    figures = {name: _free(name) for name in _there()}
+    """Rows exactly right, one line for each set of rows."""
+    figures = {name: _by_category(name) for name in _there()}
     rows = []
     for category, label in ROWS.items():
         found = [figures[name].get(category) for name in figures]
@@ -64,8 +69,8 @@ def _there() -> list[str]:
     return [name for name in STAGES if (MEASURED / f"{name}.json").is_file()]
 
 
-def _free(name: str) -> dict[str, Any]:
-    return {row["category"]: row for row in _read(name)["rows"] if row["arm"] == "free"}
+def _by_category(name: str) -> dict[str, Any]:
+    return {row["category"]: row for row in _read(name)["rows"]}
 
 
 def _read(name: str) -> dict[str, Any]:
