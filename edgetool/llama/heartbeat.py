@@ -1,8 +1,9 @@
-"""Signs of life between the server and the process its model is in.
+"""Signs of life from the process that a model is in.
 
 The child says every second what it is at: for each of its parts a mark that changes with every step
 of the work, or None where the part has nothing to do. A child that says nothing at all is stopped
 or holds its interpreter; one whose mark stays the same is caught in a loop. The parent ends both.
+While a model is loaded the mark is what the process read and computed, so a slow disk is no hang.
 
 It counts its own seconds by the times it looked, not by a clock: where the whole machine was asleep
 or too busy, nobody is to blame.
@@ -11,6 +12,7 @@ or too busy, nobody is to blame.
 from __future__ import annotations
 
 import ctypes
+import resource
 import signal
 import sys
 import threading
@@ -23,7 +25,10 @@ BEAT_SECONDS = 1.0
 PATIENCE = 10
 # Beats for one prompt and its grammar to be made, which no smaller steps can be told of.
 PREPARING_PATIENCE = 30
-WRITING, PREPARING = "writing", "preparing"
+WRITING, PREPARING, LOADING = "writing", "preparing", "loading"
+# Beats until a child first says something (Python's imports come before it), and for a load that
+# neither reads nor computes. An evaluation's child, which measured no step, may take as long.
+STARTING_PATIENCE = 60
 _STEPS = 20  # how many times slower than measured a step may be
 _PR_SET_PDEATHSIG = 1
 
@@ -35,25 +40,40 @@ def patience_for(step_seconds: float) -> int:
     return max(PATIENCE, int(_STEPS * step_seconds / BEAT_SECONDS))
 
 
-def beat(say: Callable[[dict[str, Any]], None], marks: Callable[[], Marks]) -> None:
-    """Have a thread of this process tell `marks` from now on."""
+class Pulse:
+    """A thread that tells what this process is at, from the start of the process.
 
-    def go_on() -> None:
+    marks   what it tells; set anew once the model is loaded
+    """
+
+    def __init__(self, say: Callable[[dict[str, Any]], None]) -> None:
+        self._say = say
+        self.marks: Callable[[], Marks] = _loading
+        threading.Thread(target=self._beat, daemon=True).start()
+
+    def _beat(self) -> None:
         stop = threading.Event()
         while not stop.wait(BEAT_SECONDS):
-            say({"alive": marks()})
+            self._say({"alive": self.marks()})
 
-    threading.Thread(target=go_on, daemon=True).start()
+
+def _loading() -> Marks:
+    """What this process has read and computed; the thread that tells it takes next to nothing."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    tenths = int(10 * (used.ru_utime + used.ru_stime))
+    return {LOADING: [used.ru_majflt, used.ru_inblock, tenths]}
 
 
 class Watchdog:
     """Tells from what a child says, and does not say, whether it hangs.
 
     patience   part -> beats that its mark may stay the same
+    starting   beats until its first word, where that may take longer than any later one
     """
 
-    def __init__(self, patience: Mapping[str, int]) -> None:
-        self._patience = patience
+    def __init__(self, patience: Mapping[str, int], starting: int = 0) -> None:
+        self._patience = {LOADING: STARTING_PATIENCE, **patience}
+        self._starting = starting
         self.begin()
 
     def begin(self) -> None:
@@ -63,7 +83,7 @@ class Watchdog:
         self._same: dict[str, int] = {}
 
     def heard(self, message: Mapping[str, Any]) -> None:
-        self._silent = 0
+        self._silent = self._starting = 0
         if "alive" not in message:
             return
         marks: Marks = message["alive"]
@@ -80,7 +100,7 @@ class Watchdog:
     def tick(self) -> str | None:
         """A beat has passed. Returns what is wrong with the child, None where nothing is."""
         self._silent += 1
-        if self._silent > PATIENCE:
+        if self._silent > max(PATIENCE, self._starting):
             return f"it said nothing for {self._silent - 1} s"
         for part, beats in self._same.items():
             if beats >= self._patience.get(part, PATIENCE):

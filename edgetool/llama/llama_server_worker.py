@@ -25,7 +25,7 @@ import psutil
 from edgetool.calls.prompt.prompt import Prompter
 from edgetool.errors import EdgetoolError, EngineError, ModelError, UsageError
 from edgetool.gguf_header import require_gguf
-from edgetool.llama.heartbeat import WRITING, Marks, beat, die_with_parent
+from edgetool.llama.heartbeat import LOADING, WRITING, Marks, Pulse, die_with_parent
 from edgetool.llama.llama_server import (
     Hearing,
     command,
@@ -50,10 +50,10 @@ _TAIL_LINES, _TAIL = 8, 300  # of its log, told when it ends
 
 
 def main() -> None:
-    listen(lambda settings, say: asyncio.run(_work(settings, say)))
+    listen(lambda settings, say, pulse: asyncio.run(_work(settings, say, pulse)))
 
 
-async def _work(settings: dict[str, Any], say: Say) -> None:
+async def _work(settings: dict[str, Any], say: Say, pulse: Pulse) -> None:
     spelling = Spelling(
         Path(settings["path"]),
         settings["context"],
@@ -73,6 +73,7 @@ async def _work(settings: dict[str, Any], say: Say) -> None:
         threads=threads_for(spelling.path, settings["threads"]),
     )
     server = await Server.start(run, environment(key))
+    pulse.marks = lambda: {LOADING: server.seconds()}
     try:
         client = httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{port}",
@@ -94,7 +95,7 @@ async def _work(settings: dict[str, Any], say: Say) -> None:
                 }
             )
             worker = LlamaServerWorker(spelling, client, server, say)
-            beat(say, worker.marks)
+            pulse.marks = worker.marks
             await worker.serve()
     finally:
         await server.stop()

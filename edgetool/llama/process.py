@@ -21,10 +21,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from edgetool.errors import EdgetoolError, EngineError, ModelError, UsageError
+from edgetool.llama.heartbeat import BEAT_SECONDS, STARTING_PATIENCE, Watchdog
 
-# A child that says nothing for so long while it loads, or on a row of an evaluation, is taken for
-# dead; one that serves shows signs of life (see `heartbeat.py`).
-SILENCE_SECONDS = 600.0
 _PACKAGE = Path(__file__).resolve().parents[2]
 _TAIL = 400  # characters of a crashed child's stderr that are shown
 
@@ -53,6 +51,8 @@ class Child:
 
     def _start(self) -> None:
         path = os.pathsep.join(filter(None, [str(_PACKAGE), os.environ.get("PYTHONPATH")]))
+        self._hung = ""
+        self._patience: dict[str, int] = {}
         self._noise = tempfile.TemporaryFile()  # noqa: SIM115 - closed in stop
         self._process = _spawner(os.getpid()).submit(self._spawn, path).result()
         self._outbox: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
@@ -77,26 +77,40 @@ class Child:
 
     def hello(self) -> dict[str, Any]:
         """What the child says once it has loaded the model."""
-        message = self.hear()
+        message = self.hear(STARTING_PATIENCE)
         if message is None:
             words = self.last_words()  # waits for the end, so that there is a return code
-            raise ModelError(f"{self._settings['path']}: {words}{advice(self._process.returncode)}")
+            remedy = "" if self._hung else advice(self._process.returncode)
+            raise ModelError(f"{self._settings['path']}: {words}{remedy}")
         if "refused" in message:
             raise refusal(message)
+        self._patience = message.get("patience", {})
         return message
 
     def say(self, message: dict[str, Any]) -> None:
         """Have it told, in order; does not wait for a child that is slow to listen."""
         self._outbox.put(message)
 
-    def hear(self) -> dict[str, Any] | None:
-        """The child's next message; None when it has ended or keeps silent for too long."""
-        watch = threading.Timer(SILENCE_SECONDS, self.kill)
-        watch.start()
+    def hear(self, starting: int = 0) -> dict[str, Any] | None:
+        """The child's next message beside its signs of life; None when it has ended, or hung and
+        was ended. `starting` is as in Watchdog."""
+        watchdog, over = Watchdog(self._patience, starting), threading.Event()
+        threading.Thread(target=self._watch, args=(watchdog, over), daemon=True).start()
         try:
-            return self.listen()
+            while (message := self.listen()) is not None:
+                watchdog.heard(message)
+                if "alive" not in message:
+                    break
+            return message
         finally:
-            watch.cancel()
+            over.set()
+
+    def _watch(self, watchdog: Watchdog, over: threading.Event) -> None:
+        while not over.wait(BEAT_SECONDS):
+            if hangs := watchdog.tick():
+                self._hung = f"the engine's process hung ({hangs}) and was ended"
+                self.kill()
+                return
 
     def listen(self) -> dict[str, Any] | None:
         """The child's next message, however long it takes; None when it has ended."""
@@ -146,6 +160,8 @@ class Child:
     def last_words(self) -> str:
         """What is known of why it ended; waits for its end."""
         self._process.wait()
+        if self._hung:
+            return self._hung
         said = ""
         with contextlib.suppress(ValueError):  # closed under our hands
             self._noise.seek(0)

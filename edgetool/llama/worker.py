@@ -5,9 +5,9 @@ Driven by `client.py`. Lines of JSON go both ways:
     -> {"path", "context", "threads", "sequences", "call_syntax", "template", "thinking", "prefill"}
     <- {"thinking_modes", "context", "sequences", "chat_template", "prefill", "patience", "room"}
        or {"refused": ..., "usage": bool}
+    <- {"alive": {"writing": ...}}    every second, from the start on, see `heartbeat.py`
     -> {"job": 7, "request": {...}}   {"cancel": 7}
     <- {"job": 7, "delta": {...}}     as often as something was written
-    <- {"alive": {"writing": ...}}    every second, see `heartbeat.py`
     <- {"job": 7, "done": {...}}      or {"job": 7, "refused": ..., "usage": bool}
 
 Nothing else may reach the pipe: what libraries print goes to stderr.
@@ -35,7 +35,7 @@ from edgetool.llama.heartbeat import (
     PREPARING_PATIENCE,
     WRITING,
     Marks,
-    beat,
+    Pulse,
     die_with_parent,
     patience_for,
 )
@@ -59,7 +59,7 @@ def main() -> None:
     listen(_work)
 
 
-def listen(work: Callable[[dict[str, Any], Say], None]) -> None:
+def listen(work: Callable[[dict[str, Any], Say, Pulse], None]) -> None:
     """Have `work` done with the parent's settings, and what it says sent to the parent."""
     die_with_parent()
     pipe = os.fdopen(os.dup(1), "w", encoding="ascii", buffering=1)
@@ -72,14 +72,14 @@ def listen(work: Callable[[dict[str, Any], Say], None]) -> None:
             pipe.write(line)
 
     try:
-        work(json.loads(sys.stdin.readline()), say)
+        work(json.loads(sys.stdin.readline()), say, Pulse(say))
     except EdgetoolError as error:
         say(refused(error))
     except BrokenPipeError:  # the parent is gone
         os._exit(1)
 
 
-def _work(settings: dict[str, Any], say: Say) -> None:
+def _work(settings: dict[str, Any], say: Say, pulse: Pulse) -> None:
     tools = [Tool(**tool) for tool in settings.pop("prefill")]
     with LlamaSession(Path(settings.pop("path")), gpu=True, **settings) as session:
         steps = patience_for(_step_seconds(session))
@@ -102,7 +102,7 @@ def _work(settings: dict[str, Any], say: Say) -> None:
                 "room": asdict(session.room),
             }
         )
-        beat(say, worker.marks)
+        pulse.marks = worker.marks
         while worker.hear():
             worker.round()
 

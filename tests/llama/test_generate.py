@@ -14,6 +14,7 @@ import pytest
 from edgetool.calls.types import Example, Tool
 from edgetool.errors import ModelError, UsageError
 from edgetool.export.export import export_gguf
+from edgetool.llama import heartbeat
 from edgetool.llama.generate import BatchGenerator, probability
 from edgetool.llama.pool import PoolRuntime
 from edgetool.llama.runtime import GGUFRuntime
@@ -179,6 +180,18 @@ def test_a_crash_costs_nothing_but_time_when_the_row_is_not_at_fault(pool, many)
     for number, completion in pool.generate(many, SHORT):
         if not made:
             os.kill(pool._workers[0]._process.pid, signal.SIGSEGV)
+        made[number] = completion
+    assert [made[n].token_ids for n in range(len(many))] == expected
+
+
+@pytest.mark.slow
+def test_a_hung_process_is_ended_and_its_rows_are_written_by_the_next(pool, many, monkeypatch):
+    monkeypatch.setattr(heartbeat, "PATIENCE", 3)
+    expected = [c.token_ids for c in in_order(pool.generate(many, SHORT))]
+    made = {}
+    for number, completion in pool.generate(many, SHORT):
+        if not made:
+            os.kill(pool._workers[0]._process.pid, signal.SIGSTOP)
         made[number] = completion
     assert [made[n].token_ids for n in range(len(many))] == expected
 
