@@ -160,13 +160,13 @@ def _load_base(
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     attention.register()
+    quiet_bitsandbytes()  # peft imports it, too, whatever the weights are
     if is_gguf(name):
         packed = settings.load_in_4bit and not _expand(
             Shape.of(config.to_dict(), name).parameters, settings, device
         )
         causal = load_gguf(name, config, dtype, device, attention.NAME, packed=packed)
         return causal.requires_grad_(False).eval()
-    quiet_bitsandbytes()
     quantization = None
     if settings.load_in_4bit:
         quantization = BitsAndBytesConfig(

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from edgetool.system import quiet_bitsandbytes
 from edgetool.train.memory.estimate import Machine
 from edgetool.train.memory.model_shape import Shape
 from edgetool.train.settings import LoraSettings
@@ -123,6 +124,7 @@ def _one_layer(config: Any, device: str, dtype: torch.dtype) -> Any:
 
 def _adapt(layer: Any, lora: LoraSettings) -> None:
     """Put LoRA on, whose small products are much of a small layer's time."""
+    quiet_bitsandbytes()  # inject_adapter_in_model imports it
     from peft import LoraConfig, inject_adapter_in_model
 
     names = lora.target_modules

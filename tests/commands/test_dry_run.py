@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections import namedtuple
 from dataclasses import replace
@@ -53,6 +54,13 @@ def test_a_run_that_can_start_is_described_and_nothing_is_written(made: Any, con
     assert "<|im_start|>user" in console.text and "<tool_call>" in console.text
     assert "nothing stands in the way" in console.text
     assert [path.name for path in Path().iterdir()] == ["rows.jsonl"]
+
+
+def test_bitsandbytes_says_nothing_of_kernels_that_a_hub_has(made: Any, console: Said) -> None:
+    logger = logging.getLogger("bitsandbytes.backends.cpu.ops")
+    logger.setLevel(logging.NOTSET)
+    run_dry(made(), console)
+    assert not logger.isEnabledFor(logging.WARNING)
 
 
 def test_a_warm_start_counts_its_own_batches(made: Any, console: Said) -> None:
