@@ -13,7 +13,7 @@ from collections.abc import Sequence
 # Digits in a row outside strings. A double has 17 that count, an integer of 64 bits 19.
 MAX_DIGITS = 40
 # A part of so many tokens at the most, said again and again, is a loop once it fills REPEATED.
-PERIOD, REPEATED = 16, 256
+PERIOD, REPEATED = 16, 96
 # So many numbers, at most so many an item, that only rise or only fall in the same words, are a
 # count that nobody ends. One to a hundred is a list that somebody asks for.
 COUNTED, NUMBERS_PER_ITEM = 128, 8
