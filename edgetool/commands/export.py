@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from edgetool.export.gguf.quantize import Quant
     from edgetool.fidelity.survey import Subject
 
+LITTLE = 0.5  # of the adapter's change; a file with less answers much like its base
 PLAIN = ("--quant", "--merge-into")  # what --converter leaves to choose
 
 app = group()
@@ -250,6 +251,7 @@ def _finish(
     )  # fmt: skip
     if tools:
         warm_files([file.path for file in files if not file.rejected], tools, console)
+    _say_swallowed(files, subject, console)
     _require_none_rejected(files, options)
 
 
@@ -342,6 +344,20 @@ def _say_tokens(tokens: Mapping[str, Any] | None, console: Console) -> None:
 def _say_dropped(dropped: Sequence[Mapping[str, Any]], console: Console) -> None:
     for entry in dropped:
         console.print(f"{FILE} lists {entry['path']} no more: {entry['why']}", markup=False)
+
+
+def _say_swallowed(files: Sequence[ExportedFile], subject: Subject, console: Console) -> None:
+    """Files whose quantization took most of the adapter away again, and what to type instead."""
+    for file in files:
+        if subject.run and file.adapter_kept is not None and file.adapter_kept < LITTLE:
+            again = f"edgetool export {subject.run.path}"
+            console.print(
+                f"{file.path.name} keeps {file.adapter_kept:.0%} of the adapter's change: its "
+                f"steps are larger. Ship base and adapter.gguf instead: {again}; or a larger "
+                f"type: {again} --quant Q8_0",
+                markup=False,
+                soft_wrap=True,
+            )
 
 
 def _require_none_rejected(files: Sequence[ExportedFile], options: ExportOptions) -> None:

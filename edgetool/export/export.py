@@ -15,7 +15,7 @@ from edgetool.export.gguf.quantize import Quant, get_quant
 from edgetool.export.gguf.writer import GgufFile, Plan
 from edgetool.export.lora import Adapter
 from edgetool.export.parity import measure_tokens, require_same_tokens
-from edgetool.export.plan import make_plan, read_blocks
+from edgetool.export.plan import make_plan, read_blocks, read_change
 from edgetool.export.receipt import (
     FILE,
     ExportedFile,
@@ -55,6 +55,7 @@ class Judgement:
 
 
 Counts = dict[str, int]  # tensors by ggml type
+Files = dict[str, GgufFile]  # written, by quantization
 Judge = Callable[[Mapping[str, Path]], Judgement]  # given the files by quantization
 
 
@@ -114,9 +115,9 @@ def export_gguf(
         wanted = _with_reference(chosen) if judge and not is_gguf(base) else chosen
         targets = {quant: out_dir / _file_name(plan, quant, stem) for quant in wanted}
         written = _written(out_dir, targets, plan, weights, importance or {}, working)
-        with written as (parts, counts):
+        with written as (parts, files):
             judgement = judge(parts) if judge else Judgement()
-            exported = [_describe(q, parts, targets[q], counts, judgement) for q in chosen]
+            exported = [_describe(q, parts, targets[q], files, judgement) for q in chosen]
             source = Source(base, adapter, merge_into, policy_dtype)
             measured = {**(notes or {}), **judgement.measured}
             if tokens := measure_tokens(next(iter(parts.values())), weights.base):
@@ -168,15 +169,15 @@ def _written(
     weights: TrainedWeights,
     importance: Mapping[str, Floats],
     working: Working,
-) -> Iterator[tuple[dict[str, Path], dict[str, Counts]]]:
-    """Whole files by quantization, under names of passage, and how many tensors of each type they
-    hold. What gets no other name is removed in the end."""
+) -> Iterator[tuple[dict[str, Path], Files]]:
+    """Whole files by quantization, under names of passage, and what is known of each. What gets no
+    other name is removed in the end."""
     require_space(folder, sum(plan.estimate(q, weighed=bool(importance)) for q in targets))
     parts = {quant.name: part_path(target) for quant, target in targets.items()}
     with claiming(*parts.values()):
-        counts = _write(parts, list(targets), plan, weights, importance, working)
+        files = _write(parts, list(targets), plan, weights, importance, working)
         require_same_tokens(next(iter(parts.values())), weights.base, [plan.chat_template])
-        yield parts, counts
+        yield parts, files
 
 
 def publish(
@@ -207,8 +208,10 @@ def _write(
     weights: TrainedWeights,
     importance: Mapping[str, Floats],
     working: Working,
-) -> dict[str, Counts]:
-    """All files side by side, so that each block of a tensor is read and merged once."""
+) -> Files:
+    """All files side by side, so that each block of a tensor is read and merged once. The adapter's
+    change is followed where the base's weights lie on a quantizer's grid, which may swallow it."""
+    on_grid = is_gguf(weights.base.path)
     with ExitStack() as stack:
         files = []
         for quant in quants:
@@ -218,24 +221,26 @@ def _write(
         what = f"writing {', '.join(paths)}"
         activity = stack.enter_context(working(what))
         for name in activity.over(list(plan.tensors), what, "tensor"):
+            change = read_change(name, plan, weights) if on_grid else None
             for values in read_blocks(name, plan, weights):
                 for file in files:
-                    file.add(name, values, importance.get(name))
-        return {file.quant.name: file.type_counts for file in files}
+                    file.add(name, values, importance.get(name), change)
+        return {file.quant.name: file for file in files}
 
 
 def _describe(
     quant: Quant,
     parts: Mapping[str, Path],
     target: Path,
-    counts: Mapping[str, Counts],
+    files: Files,
     judgement: Judgement,
 ) -> ExportedFile:
     """A whole file under the name it will have."""
     part, rejected = parts[quant.name], quant.name in judgement.rejected
     final = target.with_name(target.name + REJECTED) if rejected else target
     size, digest = part.stat().st_size, sha256_of(part)
-    return ExportedFile(final, quant.name, size, digest, counts[quant.name], rejected)
+    counts, kept = files[quant.name].type_counts, files[quant.name].kept.share
+    return ExportedFile(final, quant.name, size, digest, counts, rejected, kept)
 
 
 def _file_name(plan: Plan, quant: Quant, stem: str | None) -> str:

@@ -91,6 +91,16 @@ def read_blocks(name: str, plan: Plan, weights: TrainedWeights) -> Iterator[Floa
         yield from weights.blocks(plan.sources[name])
 
 
+def read_change(name: str, plan: Plan, weights: TrainedWeights) -> Floats | None:
+    """What the adapter adds to a GGUF tensor, in llama.cpp's layout; None where it adds nothing.
+    A tensor that it changes comes from `read_blocks` whole."""
+    pairs = weights.adapter.pairs if weights.adapter else {}
+    pair = pairs.get(plan.sources.get(name, ""))
+    if pair is None:
+        return None
+    return to_ggml_layout(name, pair.delta(), plan.architecture, *plan.shape.heads)
+
+
 def _computed(shape: Shape) -> dict[str, Floats]:
     """Tensors that a transformers folder does not store."""
     return rope_tensors(shape.rope_scaling, shape.rope_theta, shape.rope_dimensions)

@@ -27,6 +27,7 @@ class ExportedFile:
     size           bytes
     tensor_types   how many tensors have each ggml type
     rejected       it lost more than was allowed, and has a name that says so
+    adapter_kept   share of the adapter's change left in it, see `Kept`; None: not measured
     """
 
     path: Path
@@ -35,9 +36,13 @@ class ExportedFile:
     sha256: str
     tensor_types: dict[str, int]
     rejected: bool = False
+    adapter_kept: float | None = None
 
     def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "path": self.path.name}
+        found = {**asdict(self), "path": self.path.name}
+        if self.adapter_kept is None:
+            del found["adapter_kept"]
+        return found
 
 
 @dataclass(frozen=True)

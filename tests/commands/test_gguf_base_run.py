@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from edgetool.calls.types import Example
-from edgetool.commands.export import ExportOptions, run_export
+from edgetool.commands.export import ExportOptions, _say_swallowed, run_export
 from edgetool.commands.merge import run_merge
 from edgetool.commands.sft import run_sft
 from edgetool.commands.targets import gguf_of, open_runtimes
@@ -23,6 +23,8 @@ from edgetool.data.rows import write_rows
 from edgetool.errors import ModelError, UsageError
 from edgetool.export.export import export_gguf
 from edgetool.export.gguf.quantize import quant_like
+from edgetool.export.receipt import ExportedFile
+from edgetool.fidelity.survey import Subject
 from edgetool.files import sha256_of
 from edgetool.gguf_base.adapter import require_base
 from edgetool.gguf_base.reader import read_gguf
@@ -89,6 +91,23 @@ def test_a_merged_file_has_the_bases_types_and_the_receipt_says_which_to_ship(
     assert steps_of(gguf_run / "receipt.json") == ["adapter", "base + adapter", "Q4_K_M"]
     assert receipt["ship"]["chosen"] in ("base + adapter", "Q4_K_M")
     assert f"ship {receipt['ship']['chosen']}" in console.text
+    kept = receipt["files"][0]["adapter_kept"]
+    assert kept == file.adapter_kept and (kept < 0.5) == ("of the adapter's change" in console.text)
+
+
+def test_a_merged_file_that_lost_the_adapter_says_what_to_type(
+    gguf_run: Path, tmp_path: Path, console: Said
+) -> None:
+    subject = Subject.of_run(RunFolder(gguf_run))
+    files = [
+        ExportedFile(tmp_path / f"model.{quant}.gguf", quant, 1, "", {}, adapter_kept=kept)
+        for quant, kept in (("Q4_1", 0.06), ("Q8_0", 0.97), ("F16", None))
+    ]
+    _say_swallowed(files, subject, console)
+    (said,) = console.text.splitlines()
+    assert said.startswith("model.Q4_1.gguf keeps 6% of the adapter's change")
+    assert f"edgetool export {gguf_run}; or" in said
+    assert said.endswith(f"edgetool export {gguf_run} --quant Q8_0")
 
 
 def test_a_file_quantized_like_another_has_its_types(base: Path) -> None:

@@ -73,6 +73,29 @@ class Plan:
 
 
 @dataclass
+class Kept:
+    """How much of a change D to weights W survives quantizing W + D, over all rows it is given.
+
+    share = sum <Q(W + D) - W, D> / sum <D, D>, in float64: 1 is all of it, 0 none. Steps much
+    larger than D take it to 0 where W lies on the quantizer's own grid. None without a change.
+    """
+
+    kept: float = 0.0
+    whole: float = 0.0
+
+    def add(self, merged: Floats, stored: Floats, change: Floats) -> None:
+        """W + D, Q(W + D) and D, all float32 of one size."""
+        change = change.ravel().astype(np.float64)
+        square = float(change @ change)
+        self.whole += square
+        self.kept += square + float((stored.ravel() - merged.ravel()) @ change)
+
+    @property
+    def share(self) -> float | None:
+        return self.kept / self.whole if self.whole else None
+
+
+@dataclass
 class GgufFile:
     """One file being written. Give `add` the tensors in the plan's order, then `close`."""
 
@@ -81,6 +104,7 @@ class GgufFile:
     types: dict[str, str]
     writer: Any = field(repr=False)
     current: str = ""  # the tensor whose rows are being written
+    kept: Kept = field(default_factory=Kept)
 
     @classmethod
     def create(cls, path: Path, plan: Plan, quant: Quant, *, weighed: bool = False) -> GgufFile:
@@ -109,9 +133,16 @@ class GgufFile:
         writer.write_ti_data_to_file()
         return cls(plan, quant, types, writer)
 
-    def add(self, name: str, values: Floats, importance: Floats | None = None) -> None:
+    def add(
+        self,
+        name: str,
+        values: Floats,
+        importance: Floats | None = None,
+        change: Floats | None = None,
+    ) -> None:
         """Quantizes and writes the next tensor, or its next rows; `importance` as for
         `ggml.quantize`. Rows are quantized each by itself, so blocks give the same bytes.
+        `change`, of the shape of `values`, is in them, and `kept` measures what is left of it.
 
         Raises ModelError when F16 cannot hold it.
         """
@@ -122,6 +153,8 @@ class GgufFile:
             self.current = name
         packed = ggml.quantize(values, self.types[name], importance=importance)
         packed.tofile(self.writer.fout[0])
+        if change is not None:
+            self.kept.add(values, ggml.dequantize(packed, self.types[name]), change)
 
     def close(self) -> None:
         self._align()
