@@ -7,6 +7,8 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from edgetool.calls import syntaxes
+from edgetool.calls.prompt.prompt import render_prompt
 from edgetool.cli import app
 from edgetool.data.rows import load_rows
 
@@ -79,3 +81,39 @@ def test_a_case_validates_as_it_is(shared, case, rows):
 def test_a_list_of_tools_is_read_or_told_as_what_it_is(shared, case, said):
     result = typed("tools", "lint", shared / "cases" / f"{case}.json")
     assert said in result.output + str(result.exception)
+
+
+@pytest.mark.parametrize("syntax", syntaxes.names())
+@pytest.mark.parametrize(
+    "case",
+    [
+        "format_annotation/tools.json",
+        "oneof_unique/tools.json",
+        "top_composition/tools.json",
+        "own_python_tools/rt.py",
+    ],
+)
+def test_tools_once_refused_have_a_grammar_in_every_syntax(shared, case, syntax):
+    result = typed("tools", "lint", shared / "cases" / case, "--syntax", syntax)
+    assert result.exit_code == 0 and ", 0 findings" in result.output
+
+
+def test_rows_of_composed_parameters_become_rows_that_validate(shared, tmp_path):
+    out = tmp_path / "r.jsonl"
+    rows = shared / "cases" / "top_composition" / "rows.jsonl"
+    assert typed("data", "convert", rows, "--out", out).exit_code == 0
+    assert typed("data", "validate", out).exit_code == 0
+    assert all("artist" in row.calls[0].arguments for row in load_rows(out))
+
+
+def test_a_completion_for_a_tool_whose_reference_names_nothing_is_read(shared):
+    case = shared / "cases" / "parse_raises"
+    said = (case / "completion.txt").read_text().strip()
+    tools = load_rows(case / "dangling.jsonl")[0].tools
+    assert syntaxes.get("qwen3_coder").parse(said, tools).calls[0].arguments == {"a": "x"}
+
+
+def test_a_template_for_training_renders_what_it_marks(shared):
+    template = (shared / "cases" / "generation_tag" / "chat_template.jinja").read_text()
+    said = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "Hello"}]
+    assert "Hello" in "".join(render_prompt(template, said, [], []))
