@@ -14,6 +14,7 @@ from edgetool.errors import ModelError, NoSuchModel
 
 MAGIC = b"GGUF"
 TOKENS = "tokenizer.ggml.tokens"
+SUFFIX = ".gguf"
 
 _VALUES = {
     0: "B",
@@ -31,6 +32,11 @@ _VALUES = {
 _STRING, _ARRAY = 8, 9
 _LONGEST = 2**20  # bytes of a text, entries of an array; those before the tokenizer's are short
 _MOST_KEYS = 1_000
+
+
+def is_gguf(model: str | Path) -> bool:
+    """Does a model's name mean a GGUF file?"""
+    return Path(model).suffix == SUFFIX
 
 
 def require_gguf(path: Path) -> None:

@@ -26,7 +26,7 @@ from edgetool.data.sources import DEMO
 from edgetool.errors import ModelError, UsageError
 from edgetool.files import building_folder, read_log, sha256_of, write_text
 from edgetool.gguf_base.adapter import BaseFile
-from edgetool.gguf_base.base import is_gguf
+from edgetool.gguf_header import is_gguf
 from edgetool.train.settings import StepSettings
 
 if TYPE_CHECKING:

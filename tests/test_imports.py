@@ -35,10 +35,11 @@ ALLOWED = {
     "train": {
         "errors", "adapter_config", "architectures", "extras", "files", "activity", "system",
         "runtime", "openai_client", "calls", "data", "rewards", "gguf_base",
+        "gguf_header",
     },
     "export": {
         "errors", "adapter_config", "architectures", "files", "gguf_base", "activity", "system",
-        "calls",
+        "calls", "gguf_header",
     },
     "grammar": {"errors", "calls", "runtime"},
     "llama": {
@@ -51,10 +52,12 @@ ALLOWED = {
         "data",
     },
     "config": {"errors", "data", "train"},
-    "run_folder": {"errors", "adapter_config", "config", "data", "files", "gguf_base", "train"},
+    "run_folder": {
+        "errors", "adapter_config", "config", "data", "files", "gguf_base", "gguf_header", "train",
+    },
     "fidelity": {
-        "errors", "gguf_base", "activity", "catalogue", "files", "run_folder", "runtime", "system",
-        "calls", "data", "train", "export", "llama", "eval",
+        "errors", "gguf_base", "gguf_header", "activity", "catalogue", "files", "run_folder",
+        "runtime", "system", "calls", "data", "train", "export", "llama", "eval",
     },
 }  # fmt: skip
 # The one way from training to the laptop's side: rollouts in llama.cpp.

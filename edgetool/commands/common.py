@@ -39,6 +39,12 @@ TemplateOption = Annotated[
         help="Chat template: own; chatml, gemma, ...; or a file. Own if it shows tools, else ours.",
     ),
 ]
+AdapterOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="ADAPTER.gguf", help="A LoRA adapter's GGUF file, beside its base's GGUF file."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ThinkingOption = Annotated[
     bool, typer.Option("--thinking", help="Let the model think before it answers.")

@@ -23,7 +23,7 @@ from rich.progress import (
 from edgetool.calls.types import Example
 from edgetool.commands.about import about
 from edgetool.commands.chat_template import say_template
-from edgetool.commands.common import TemplateOption, ThinkingOption, console, group
+from edgetool.commands.common import AdapterOption, TemplateOption, ThinkingOption, console, group
 from edgetool.commands.targets import Held, hashes, open_runtimes
 from edgetool.data import sources
 from edgetool.errors import DataError, UsageError
@@ -77,9 +77,7 @@ def eval_(
     samples: Annotated[int, typer.Option(help="Completions a row, for pass@k.")] = 1,
     model: Annotated[str | None, typer.Option(help="An endpoint's name for its model.")] = None,
     thinking: ThinkingOption = False,
-    adapter: Annotated[
-        Path | None, typer.Option(help="A LoRA adapter's GGUF file, beside a GGUF file.")
-    ] = None,
+    adapter: AdapterOption = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the report.")] = None,
     template: TemplateOption = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Write every completion anew.")] = False,

@@ -262,8 +262,8 @@ def _quants(subject: Subject, options: ExportOptions) -> list[str | Quant]:
     """
     from edgetool.export.export import QUANT
     from edgetool.export.gguf.quantize import quant_like
-    from edgetool.gguf_base.base import is_gguf
     from edgetool.gguf_base.reader import read_gguf
+    from edgetool.gguf_header import is_gguf
 
     if options.merged and not subject.beside_base:
         raise UsageError(

@@ -15,7 +15,7 @@ from edgetool.export.converter import export_converted, find_script
 from edgetool.export.receipt import ExportedFile
 from edgetool.export.weights import MERGE_TARGETS
 from edgetool.fidelity.survey import Subject
-from edgetool.gguf_base.base import is_gguf
+from edgetool.gguf_header import is_gguf
 
 
 def run_converted(

@@ -18,6 +18,7 @@ from edgetool.calls.syntaxes.base import CUT
 from edgetool.calls.types import Tool, ToolCall
 from edgetool.chat import slash_commands
 from edgetool.commands.common import (
+    AdapterOption,
     JsonOption,
     ModelArgument,
     TemplateOption,
@@ -25,7 +26,7 @@ from edgetool.commands.common import (
     ToolsOrFunctionsOption,
     group,
 )
-from edgetool.commands.targets import gguf_of
+from edgetool.commands.targets import gguf_of, require_adapter
 from edgetool.data.tool_files import load_tools
 from edgetool.errors import PromptTooLong, UsageError
 from edgetool.runtime import Sampling
@@ -64,6 +65,7 @@ def run(
         int | None, typer.Option(min=1, help="Tokens of an answer.")
     ] = None,
     template: TemplateOption = None,
+    adapter: AdapterOption = None,
 ) -> None:
     asking = Asking(
         question=question,
@@ -77,6 +79,7 @@ def run(
         thinking=thinking or None,
         max_completion_length=max_completion_length,
         template=template,
+        adapter=adapter,
     )
     if not run_ask(gguf_of(model), asking):
         raise typer.Exit(3)
@@ -92,6 +95,7 @@ class Asking:
     yes        without asking
     template   the chat template, as `template_choice.choose` is asked for one
     thinking   the model thinks before it answers; None: as it was trained to
+    adapter    a LoRA adapter's GGUF file, added to the model's weights
     """
 
     question: str | None = None
@@ -105,6 +109,7 @@ class Asking:
     thinking: bool | None = None
     max_completion_length: int | None = None
     template: str | None = None
+    adapter: Path | None = None
 
 
 def run_ask(model: Path, asking: Asking) -> bool:
@@ -116,10 +121,15 @@ def run_ask(model: Path, asking: Asking) -> bool:
     from edgetool.llama.session import LlamaSession, chosen_by
 
     _require_sense(asking)
+    require_adapter(asking.adapter, model)
     functions = _functions(asking)
     tools = functions.tools if functions else tools_from(asking.tools)
     with LlamaSession(
-        model, template=asking.template, tools=bool(tools), thinking=asking.thinking
+        model,
+        template=asking.template,
+        tools=bool(tools),
+        thinking=asking.thinking,
+        adapter=asking.adapter,
     ) as session:
         if note := chosen_by(session.prompter).note:
             _note(note)

@@ -25,6 +25,7 @@ import typer
 
 from edgetool.calls.types import Tool
 from edgetool.commands.common import (
+    AdapterOption,
     ModelArgument,
     TemplateOption,
     ThinkingOption,
@@ -32,7 +33,7 @@ from edgetool.commands.common import (
     group,
 )
 from edgetool.commands.run import tools_from
-from edgetool.commands.targets import gguf_of
+from edgetool.commands.targets import gguf_of, require_adapter
 from edgetool.errors import EngineError, NoSuchModel, UsageError
 from edgetool.llama.client import SEQUENCES, WorkerClient
 from edgetool.llama.memory import LLAMA_SERVER, OURS, Opening, footprint, readable
@@ -74,12 +75,14 @@ def serve(
         bool, typer.Option("--offer-tools", help="Requests that bring no tools get --tools.")
     ] = False,
     thinking: ThinkingOption = False,
+    adapter: AdapterOption = None,
 ) -> None:
     from edgetool.llama.session import CONTEXT
     from edgetool.server.app import ChatServer
     from edgetool.server.listen import HOST, PORT, bind
 
     path = gguf_of(model)
+    require_adapter(adapter, path)
     host, port = host or HOST, PORT if port is None else port
     require_key(host, api_key)
     if offer_tools and tools is None:
@@ -96,9 +99,11 @@ def serve(
             thinking=thinking or None,
             prefill=offered,
             binary=binary,
+            adapter=adapter,
             tell=_tell,
         ) as writer:
-            front = ChatServer(writer, path.stem, offered, api_key=api_key, offer_tools=offer_tools)
+            name = f"{path.stem}:{adapter.stem}" if adapter else path.stem
+            front = ChatServer(writer, name, offered, api_key=api_key, offer_tools=offer_tools)
             url = address(host, listening.getsockname()[1])
             _announce(front, writer, url, binary, locked=bool(api_key))
             _run(front, writer, listening)

@@ -19,7 +19,6 @@ from edgetool.catalogue import NANO, locate
 from edgetool.errors import UsageError
 from edgetool.files import require_writable, sha256_of
 from edgetool.fingerprint import fingerprint
-from edgetool.gguf_base.adapter import require_base
 from edgetool.runtime import ARMS, CONSTRAINED, FREE, NAMES_ONLY, Runtime
 
 if TYPE_CHECKING:
@@ -137,12 +136,7 @@ def open_runtimes(
     from edgetool.run_folder import RunFolder
 
     path = Path(target)
-    if adapter and path.suffix != ".gguf":
-        raise UsageError(f"--adapter {adapter}: goes with a GGUF file, and {target} is none")
-    if adapter and not adapter.is_file():
-        raise UsageError(f"--adapter {adapter}: no such file")
-    if adapter:
-        require_base(adapter, path)
+    require_adapter(adapter, path)
     if template and (is_url(target) or (path / "run.json").is_file()):
         raise UsageError(
             f"--template {template}: goes with a GGUF file or a model folder; a run keeps the "
@@ -166,6 +160,19 @@ def open_runtimes(
         yield _merged(path, template, thinking=bool(thinking))
     else:
         yield from _policy_runtimes(RunFolder.open(path), base, thinking)
+
+
+def require_adapter(adapter: Path | None, base: Path) -> None:
+    """Raises UsageError, or ModelError for another base's, unless it can go beside this file."""
+    from edgetool.gguf_base.adapter import require_base
+
+    if adapter is None:
+        return
+    if base.suffix != ".gguf":
+        raise UsageError(f"--adapter {adapter}: goes with a GGUF file, and {base} is none")
+    if not adapter.is_file():
+        raise UsageError(f"--adapter {adapter}: no such file")
+    require_base(adapter, base)
 
 
 @contextmanager

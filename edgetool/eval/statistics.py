@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import comb, sqrt
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Z95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
 RESAMPLES = 2000
@@ -16,6 +18,8 @@ Interval = tuple[float, float]
 
 def percentile(values: Sequence[float], q: float) -> float | None:
     """The q-th percentile, q in [0, 100], interpolated linearly; None of nothing."""
+    import numpy as np
+
     return float(np.percentile(values, q)) if values else None
 
 
@@ -85,6 +89,8 @@ def bootstrap(
     Efron, Annals of Statistics 7, 1979. Only sums are drawn, so `statistic` must be made of them:
     a ratio, say. Resamples on which it has no value (0/0) are left out; none left: (0, 1).
     """
+    import numpy as np
+
     table = np.asarray(columns, dtype=np.float64)  # [K, n]
     n = table.shape[1]
     generator = np.random.default_rng(seed)

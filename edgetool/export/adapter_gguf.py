@@ -19,8 +19,8 @@ from edgetool.export.safetensors_io import Floats
 from edgetool.export.weights import TrainedWeights
 from edgetool.files import building_files, require_space, sha256_of, writing
 from edgetool.gguf_base.adapter import FILE_KEY, SHA256_KEY, BaseFile
-from edgetool.gguf_base.base import is_gguf
 from edgetool.gguf_base.layout import to_ggml_layout
+from edgetool.gguf_header import is_gguf
 
 FILE = "adapter.gguf"
 RECEIPT = "adapter.receipt.json"

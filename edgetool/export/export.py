@@ -35,7 +35,7 @@ from edgetool.files import (
     sha256_of,
     writing,
 )
-from edgetool.gguf_base.base import is_gguf
+from edgetool.gguf_header import is_gguf
 
 QUANT = "Q4_K_M"
 REFERENCE = "F16"  # written for a measurement, and removed when nobody asked for it

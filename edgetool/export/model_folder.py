@@ -23,8 +23,9 @@ from edgetool.errors import ModelError, NoSuchModel
 from edgetool.export.gguf import ggml
 from edgetool.export.safetensors_io import Floats, StoredTensor, read_header
 from edgetool.files import read_json_object
-from edgetool.gguf_base.base import BaseTensor, GgufBase, is_gguf, open_base
+from edgetool.gguf_base.base import BaseTensor, GgufBase, open_base
 from edgetool.gguf_base.reader import BLOCKS
+from edgetool.gguf_header import is_gguf
 
 CONFIG = "config.json"
 TEMPLATE = "chat_template.jinja"

@@ -13,7 +13,7 @@ from edgetool.export.model_folder import ModelFolder
 from edgetool.export.nf4 import round_trip
 from edgetool.export.safetensors_io import Floats, StoredTensor
 from edgetool.export.stored import HEAD, computed_tensors
-from edgetool.gguf_base.base import is_gguf
+from edgetool.gguf_header import is_gguf
 
 # An adapter was trained to correct the NF4-rounded base, not the original: only merged into the
 # rounded weights does it compute what the policy computed when its reward was measured. The

@@ -31,7 +31,7 @@ from edgetool.fidelity.merge_choice import AUTO, MergeChoice, choose
 from edgetool.fidelity.receipt_table import receipt_table
 from edgetool.fidelity.reference import Reference, StageResult
 from edgetool.files import sha256_of
-from edgetool.gguf_base.base import is_gguf
+from edgetool.gguf_header import is_gguf
 from edgetool.run_folder import RunFolder
 from edgetool.runtime import Sampling
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from edgetool.errors import ModelError
 from edgetool.files import sha256_of
-from edgetool.gguf_base.reader import read_gguf
 
 FILE_KEY, SHA256_KEY = "edgetool.base.file", "edgetool.base.sha256"
 HALVES = {".lora_a": 1, ".lora_b": 0}  # the dimension of the base's matrix that each has, too
@@ -33,6 +32,8 @@ def require_base(adapter: Path, base: Path) -> None:
 
     By the base's SHA-256 where the adapter names it, else by the shapes of its matrices.
     """
+    from edgetool.gguf_base.reader import read_gguf
+
     header = read_gguf(adapter)
     if header.fields.get("general.type") != "adapter":
         raise ModelError(f"{adapter}: no LoRA adapter; `edgetool export RUN` writes adapter.gguf")

@@ -25,14 +25,8 @@ from edgetool.gguf_base.reader import GgufHeader, GgufTensor, read_gguf
 from edgetool.gguf_base.tokenizer import tokenizer_files
 from edgetool.gguf_header import require_gguf
 
-SUFFIX = ".gguf"
 COMPUTED = (LLAMA3, LONG, SHORT)  # config.json says what is in them
 Rows = TypeVar("Rows", bound=NDArray[Any])
-
-
-def is_gguf(model: str | Path) -> bool:
-    """Does a model's name mean a GGUF file?"""
-    return Path(model).suffix == SUFFIX
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ PERIOD, REPEATED = 16, 96
 # So many numbers, at most so many an item, that only rise or only fall in the same words, are a
 # count that nobody ends. One to a hundred is a list that somebody asks for.
 COUNTED, NUMBERS_PER_ITEM = 128, 8
+LONGEST_WORDS = 256  # bytes in front of a number, of which the last are compared
 
 _DIGITS = frozenset(b"0123456789")
 _NUMBER = re.compile(rb"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
@@ -77,7 +78,7 @@ class Counts:
         for found in _NUMBER.finditer(self._text):
             self._note(self._text[begin : found.start()], float(found[0]))
             begin = found.end()
-        self._text = self._text[begin:][-REPEATED:]
+        self._text = self._text[begin:][-LONGEST_WORDS:]
 
     def _note(self, words: bytes, number: float) -> None:
         signs = [0] * NUMBERS_PER_ITEM

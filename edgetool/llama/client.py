@@ -44,6 +44,7 @@ class WorkerClient:
     sequences   completions written side by side; llama.cpp may have room for fewer
     waiting     jobs that may wait beyond those
     binary      a llama-server that writes them in place of llama-cpp-python
+    adapter     a LoRA adapter's GGUF file, added to the model's weights
     prefill     tools whose part of the prompt is read before the first job, or taken from disk
     tell        is told in a sentence when the child ends and is started again
     lost        why the child is given up for good; None as a rule. `on_lost` is called with it
@@ -64,6 +65,7 @@ class WorkerClient:
         waiting: int = WAITING,
         prefill: Sequence[Tool] = (),
         binary: Path | None = None,
+        adapter: Path | None = None,
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         settings: dict[str, Any] = {
@@ -74,6 +76,7 @@ class WorkerClient:
             "call_syntax": call_syntax,
             "template": template,
             "thinking": thinking,
+            "adapter": str(adapter) if adapter else None,
         }
         if binary is None:
             settings["prefill"] = [asdict(tool) for tool in prefill]

@@ -44,13 +44,21 @@ def find_binary() -> Path:
 
 
 def command(
-    binary: Path, model: Path, *, port: int, context: int, sequences: int, threads: int
+    binary: Path,
+    model: Path,
+    *,
+    port: int,
+    context: int,
+    sequences: int,
+    threads: int,
+    adapter: str | None = None,
 ) -> list[str]:
     """What to run. `context` is one sequence's; how many layers go to a GPU is its own choice."""
     return [
         *(str(binary), "--model", str(model), "--host", "127.0.0.1", "--port", str(port)),
         *("--ctx-size", str(context * sequences), "--parallel", str(sequences)),
         *("--threads", str(threads), "--no-webui", "--no-slots"),
+        *(("--lora", adapter) if adapter else ()),
         *("--chat-template", "chatml"),  # the file's own is a stranger's, and ours renders it
     ]
 

@@ -71,6 +71,7 @@ async def _work(settings: dict[str, Any], say: Say, pulse: Pulse) -> None:
         context=spelling.limit,
         sequences=sequences,
         threads=threads_for(spelling.path, settings["threads"]),
+        adapter=settings["adapter"],
     )
     server = await Server.start(run, environment(key))
     pulse.marks = lambda: {LOADING: server.seconds()}

@@ -2,9 +2,9 @@
 
 The tools of an application rarely change, and they are most of its prompts. What llama.cpp made of
 them (the keys and values of every layer) is written to MODEL.gguf.warm/KEY.kv; opened again, the
-first prompt begins behind them. The key covers the model, the version of the engine and the tokens
-themselves, which the template and the tools made. A file that is damaged, or of something else, is
-passed over and made anew.
+first prompt begins behind them. The key covers the model, its adapter, the version of the engine
+and the tokens themselves, which the template and the tools made. A file that is damaged, or of
+something else, is passed over and made anew.
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ def folder_of(model: Path) -> Path:
 
 def key_of(session: LlamaSession, ids: Sequence[int]) -> str:
     """Names a model, its engine and a prompt's beginning."""
-    parts = [sampled_hash(session.path), installed(["llama-cpp-python"]), list(ids)]
+    files = [file for file in (session.path, session.adapter) if file]
+    parts = [*map(sampled_hash, files), installed(["llama-cpp-python"]), list(ids)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 

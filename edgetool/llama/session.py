@@ -57,7 +57,7 @@ class LlamaSession:
         tools: bool = True,
         thinking: bool | None = None,
         sequences: int = 1,
-        adapter: str | None = None,
+        adapter: Path | str | None = None,
         gpu: bool = False,
     ) -> None:
         import llama_cpp
@@ -65,8 +65,9 @@ class LlamaSession:
         self.path = Path(model_path)
         context = CONTEXT if context is None else context
         self.engine = Engine(self.path, context, threads, sequences, gpu=gpu)
-        if adapter:
-            self.engine.use_adapter(Path(adapter))
+        self.adapter = Path(adapter) if adapter else None
+        if self.adapter:
+            self.engine.use_adapter(self.adapter)
         self.limit = self.engine.context
         vocabulary = read_vocabulary(llama_cpp.llama_model_get_vocab(self.engine.llama.model))
         self.prompter = prompter_of(

@@ -2,7 +2,8 @@
 
 Driven by `client.py`. Lines of JSON go both ways:
 
-    -> {"path", "context", "threads", "sequences", "call_syntax", "template", "thinking", "prefill"}
+    -> {"path", "context", "threads", "sequences", "call_syntax", "template", "thinking",
+        "adapter", "prefill"}
     <- {"thinking_modes", "context", "sequences", "chat_template", "prefill", "patience", "room"}
        or {"refused": ..., "usage": bool}
     <- {"alive": {"writing": ...}}    every second, from the start on, see `heartbeat.py`

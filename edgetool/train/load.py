@@ -20,7 +20,7 @@ from edgetool.calls.prompt import turns
 from edgetool.calls.prompt.prompt import Prompter
 from edgetool.calls.prompt.template_choice import ChatTemplate, choose, select
 from edgetool.errors import ModelError, UsageError
-from edgetool.gguf_base.base import is_gguf
+from edgetool.gguf_header import is_gguf
 from edgetool.system import quiet_bitsandbytes, quiet_loading
 from edgetool.train import attention
 from edgetool.train.checkpoint import saved_name

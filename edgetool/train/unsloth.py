@@ -19,7 +19,7 @@ from torch import Tensor
 from edgetool.architectures import load_config
 from edgetool.errors import ModelError, UsageError
 from edgetool.extras import own_environment
-from edgetool.gguf_base.base import is_gguf
+from edgetool.gguf_header import is_gguf
 from edgetool.runtime import Sampling
 from edgetool.train import attention
 from edgetool.train.gradient import packed

@@ -25,7 +25,7 @@ from edgetool.errors import ModelError
 from edgetool.export.adapter_gguf import AdapterLayout
 from edgetool.export.export import export_base
 from edgetool.export.weights import TrainedWeights
-from edgetool.gguf_base.base import is_gguf
+from edgetool.gguf_header import is_gguf
 from edgetool.llama.engine import Engine
 from edgetool.llama.memory import footprint, readable
 from edgetool.runtime import Sampling

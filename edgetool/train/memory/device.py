@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from edgetool.gguf_base.base import is_gguf
+from edgetool.gguf_header import is_gguf
 from edgetool.system import MIB, available_mb
 from edgetool.train.gguf_model import packed_bytes
 from edgetool.train.gradient import CPU_TOKENS, GPU_TOKENS
