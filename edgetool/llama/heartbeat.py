@@ -79,18 +79,13 @@ class Watchdog:
     def begin(self) -> None:
         """Another child, or the same one asked for the first time."""
         self._silent = 0
+        self._said: Marks = {}  # since the last beat; of many that piled up, the newest
         self._marks: Marks = {}
         self._same: dict[str, int] = {}
 
     def heard(self, message: Mapping[str, Any]) -> None:
         self._silent = self._starting = 0
-        if "alive" not in message:
-            return
-        marks: Marks = message["alive"]
-        for part, mark in marks.items():
-            stays = mark is not None and mark == self._marks.get(part)
-            self._same[part] = self._same.get(part, 0) + 1 if stays else 0
-        self._marks = marks
+        self._said = message.get("alive", self._said)
 
     @property
     def silent(self) -> int:
@@ -100,12 +95,21 @@ class Watchdog:
     def tick(self) -> str | None:
         """A beat has passed. Returns what is wrong with the child, None where nothing is."""
         self._silent += 1
+        self._look()
         if self._silent > max(PATIENCE, self._starting):
             return f"it said nothing for {self._silent - 1} s"
         for part, beats in self._same.items():
             if beats >= self._patience.get(part, PATIENCE):
                 return f"it was {beats} s at one step of {part}"
         return None
+
+    def _look(self) -> None:
+        """Count the parts that are where they were a beat ago; silence is counted elsewhere."""
+        said, self._said = self._said, {}
+        for part, mark in said.items():
+            stays = mark is not None and mark == self._marks.get(part)
+            self._same[part] = self._same.get(part, 0) + 1 if stays else 0
+        self._marks = said or self._marks
 
 
 def die_with_parent() -> None:

@@ -62,6 +62,13 @@ def test_work_between_the_beats_counts_as_a_sign_of_life():
         assert watchdog.tick() is None
 
 
+def test_beats_that_piled_up_unread_are_no_hang():
+    watchdog = Watchdog({})
+    for _ in range(10 * PATIENCE):  # nobody listened while there was nothing to write
+        watchdog.heard({"alive": {WRITING: 7}})
+    assert watchdog.tick() is None
+
+
 def test_another_child_begins_anew():
     watchdog = Watchdog({})
     beats(watchdog, PATIENCE, alive(writing=lambda beat: 7))

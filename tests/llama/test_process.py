@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -73,4 +74,19 @@ def test_a_load_that_computes_may_take_longer_than_a_hung_one(tmp_path, monkeypa
     )
     child = start(tmp_path, monkeypatch, busy)
     assert child.hello() == {"ready": 1}
+    child.stop()
+
+
+@pytest.mark.slow
+def test_a_child_that_nobody_listened_to_for_long_is_no_hung_one(tmp_path, monkeypatch):
+    waits = (
+        "import sys\n    pulse.marks = lambda: {'writing': 7}\n"
+        "    say({'patience': {'writing': 4}})\n    sys.stdin.readline(); time.sleep(2.5)\n"
+        "    say({'job': 1})"
+    )
+    child = start(tmp_path, monkeypatch, waits)
+    child.hello()
+    time.sleep(7)  # other rows, other processes, the judge
+    child.say({"job": 1})
+    assert child.hear() == {"job": 1}
     child.stop()
