@@ -16,20 +16,13 @@ MAGIC = b"GGUF"
 TOKENS = "tokenizer.ggml.tokens"
 SUFFIX = ".gguf"
 
-_VALUES = {
-    0: "B",
-    1: "b",
-    2: "H",
-    3: "h",
-    4: "I",
-    5: "i",
-    6: "f",
-    7: "?",
-    10: "Q",
-    11: "q",
-    12: "d",
-}
-_STRING, _ARRAY = 8, 9
+# enum gguf_metadata_value_type: number -> name, and how struct spells it
+NUMBERS = {
+    0: ("uint8", "B"), 1: ("int8", "b"), 2: ("uint16", "H"), 3: ("int16", "h"), 4: ("uint32", "I"),
+    5: ("int32", "i"), 6: ("float32", "f"), 7: ("bool", "?"), 10: ("uint64", "Q"),
+    11: ("int64", "q"), 12: ("float64", "d"),
+}  # fmt: skip
+STRING, ARRAY = 8, 9
 _LONGEST = 2**20  # bytes of a text, entries of an array; those before the tokenizer's are short
 _MOST_KEYS = 1_000
 
@@ -70,7 +63,7 @@ def _header(file: BinaryIO) -> dict[str, object]:
     found: dict[str, object] = {}
     for _ in range(min(count, _MOST_KEYS)):
         key, kind = _text(file), _unpack(file, "I")
-        if kind == _ARRAY and key.startswith("tokenizer."):
+        if kind == ARRAY and key.startswith("tokenizer."):
             if key == TOKENS:
                 found[key] = struct.unpack("<IQ", file.read(12))[1]
             break
@@ -79,16 +72,16 @@ def _header(file: BinaryIO) -> dict[str, object]:
 
 
 def _value(file: BinaryIO, kind: int) -> object:
-    if kind == _STRING:
+    if kind == STRING:
         return _text(file)
-    if kind == _ARRAY:
+    if kind == ARRAY:
         inner, count = _unpack(file, "I"), _short(_unpack(file, "Q"))
-        if inner == _ARRAY:
+        if inner == ARRAY:
             raise ValueError("a list of lists")
         return [_value(file, inner) for _ in range(count)]
-    if kind not in _VALUES:
+    if kind not in NUMBERS:
         raise ValueError(f"a value of kind {kind}")
-    return _unpack(file, _VALUES[kind])
+    return _unpack(file, NUMBERS[kind][1])
 
 
 def _text(file: BinaryIO) -> str:

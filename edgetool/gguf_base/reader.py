@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgetool.errors import ModelError
-from edgetool.gguf_header import require_gguf
+from edgetool.gguf_header import ARRAY, NUMBERS, STRING, require_gguf
 
 # enum ggml_type: number -> name, values of a block, bytes of a block
 TYPES: dict[int, tuple[str, int, int]] = {
@@ -32,12 +32,6 @@ TYPES: dict[int, tuple[str, int, int]] = {
 }  # fmt: skip
 BLOCKS = {name: (values, size) for name, values, size in TYPES.values()}
 
-_NUMBERS = {  # enum gguf_metadata_value_type
-    0: ("uint8", "B"), 1: ("int8", "b"), 2: ("uint16", "H"), 3: ("int16", "h"), 4: ("uint32", "I"),
-    5: ("int32", "i"), 6: ("float32", "f"), 7: ("bool", "?"), 10: ("uint64", "Q"),
-    11: ("int64", "q"), 12: ("float64", "d"),
-}  # fmt: skip
-_STRING, _ARRAY = 8, 9
 _VERSIONS, _ALIGNMENT, _DIMENSIONS = (2, 3), 32, 4
 
 
@@ -97,7 +91,7 @@ class _Cursor:
             key, (kind,) = self.text(), self.numbers("I")
             if key in fields:
                 raise ValueError(f"the key {key} is there twice")
-            if kind == _ARRAY:
+            if kind == ARRAY:
                 arrays[key], fields[key] = self.array()
             else:
                 fields[key] = self.value(kind)
@@ -132,19 +126,19 @@ class _Cursor:
         return name, kind, shape, offset
 
     def value(self, kind: int) -> Any:
-        if kind == _STRING:
+        if kind == STRING:
             return self.text()
-        if kind not in _NUMBERS:
+        if kind not in NUMBERS:
             raise ValueError(f"a value of type {kind}")
-        return self.numbers(_NUMBERS[kind][1])[0]
+        return self.numbers(NUMBERS[kind][1])[0]
 
     def array(self) -> tuple[str, list[Any]]:
         kind, count = self.numbers("IQ")
-        if kind == _STRING:
+        if kind == STRING:
             return "string", [self.text() for _ in range(self._fitting(count, 8))]
-        if kind not in _NUMBERS:
+        if kind not in NUMBERS:
             raise ValueError(f"a list of values of type {kind}")
-        name, form = _NUMBERS[kind]
+        name, form = NUMBERS[kind]
         return name, list(self.numbers(f"{self._fitting(count, struct.calcsize(form))}{form}"))
 
     def text(self) -> str:

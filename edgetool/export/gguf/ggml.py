@@ -17,25 +17,9 @@ from numpy.typing import NDArray
 
 from edgetool.errors import EngineError
 from edgetool.export.safetensors_io import Floats
+from edgetool.gguf_base.reader import TYPES as GGML_TYPES
 
-# enum ggml_type; gguf.GGMLQuantizationType has the same numbers
-TYPES = {
-    "F32": 0,
-    "F16": 1,
-    "Q4_0": 2,
-    "Q4_1": 3,
-    "Q5_0": 6,
-    "Q5_1": 7,
-    "Q8_0": 8,
-    "Q2_K": 10,
-    "Q3_K": 11,
-    "Q4_K": 12,
-    "Q5_K": 13,
-    "Q6_K": 14,
-    "IQ4_NL": 20,
-    "IQ4_XS": 23,
-    "BF16": 30,
-}
+TYPES = {name: number for number, (name, _, _) in GGML_TYPES.items()}
 LIBRARY_NAMES = ("libggml-base.so", "libggml-base.dylib", "ggml-base.dll", "libggml-base.dll")
 
 # Below this many values a thread costs more than it saves.
