@@ -7,11 +7,14 @@ vocabulary and the tensors are read by gguf_base/reader.py.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
+from functools import lru_cache, wraps
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from edgetool.errors import ModelError, NoSuchModel
 
+T = TypeVar("T")
 MAGIC = b"GGUF"
 TOKENS = "tokenizer.ggml.tokens"
 SUFFIX = ".gguf"
@@ -41,6 +44,25 @@ def require_gguf(path: Path) -> None:
     if magic != MAGIC:
         begins = f"begins with {magic!r}" if magic else "is empty"
         raise ModelError(f"{path}: not a GGUF file, it {begins}; give a .gguf file")
+
+
+def once_a_file(read: Callable[[Path], T]) -> Callable[[Path], T]:
+    """`read` of a GGUF file, done anew only where the file is another or has changed.
+
+    Raises as `require_gguf`, and what `read` raises, each time.
+    """
+
+    @lru_cache(maxsize=2)
+    def known(path: Path, size: int, changed: int) -> T:
+        return read(path)
+
+    @wraps(read)
+    def reading(path: Path) -> T:
+        require_gguf(path)
+        found = path.stat()
+        return known(path, found.st_size, found.st_mtime_ns)
+
+    return reading
 
 
 def read_header(path: Path) -> dict[str, object]:

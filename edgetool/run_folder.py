@@ -24,7 +24,7 @@ from edgetool.adapter_config import CONFIG, WEIGHTS
 from edgetool.config import Config, load_config
 from edgetool.data.sources import DEMO
 from edgetool.errors import ModelError, UsageError
-from edgetool.files import building_folder, read_log, sha256_of, write_text
+from edgetool.files import building_folder, read_log, write_text
 from edgetool.gguf_base.adapter import BaseFile
 from edgetool.gguf_header import is_gguf
 from edgetool.train.settings import StepSettings
@@ -71,7 +71,7 @@ class RunFolder:
             "init_adapter": origin,
         }
         if is_gguf(base):
-            facts["base_sha256"] = sha256_of(Path(base))
+            facts["base_sha256"] = BaseFile.of(Path(base)).sha256
         write_text(run.path / "run.json", json.dumps(facts, indent=2) + "\n")
         return run
 

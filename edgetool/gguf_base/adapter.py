@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edgetool.errors import ModelError
 from edgetool.files import sha256_of
+from edgetool.gguf_header import once_a_file
 
 FILE_KEY, SHA256_KEY = "edgetool.base.file", "edgetool.base.sha256"
 HALVES = {".lora_a": 1, ".lora_b": 0}  # the dimension of the base's matrix that each has, too
@@ -19,12 +20,18 @@ class BaseFile:
     name: str
     sha256: str
 
-    @classmethod
-    def of(cls, path: Path) -> BaseFile:
-        return cls(path.name, sha256_of(path))
+    @staticmethod
+    def of(path: Path) -> BaseFile:
+        """Raises ModelError for what is no GGUF file."""
+        return _base_file(path)
 
     def __str__(self) -> str:
         return f"{self.name} (SHA-256 {self.sha256[:12]}…)"
+
+
+@once_a_file  # a run and its export ask several times, and a base has gigabytes
+def _base_file(path: Path) -> BaseFile:
+    return BaseFile(path.name, sha256_of(path))
 
 
 def require_base(adapter: Path, base: Path) -> None:

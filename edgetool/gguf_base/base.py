@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +22,7 @@ from edgetool.gguf_base.config import LLAMA3, LONG, SHORT, read_config
 from edgetool.gguf_base.layout import is_interleaved, is_shifted, rows_apart
 from edgetool.gguf_base.reader import GgufHeader, GgufTensor, read_gguf
 from edgetool.gguf_base.tokenizer import tokenizer_files
-from edgetool.gguf_header import require_gguf
+from edgetool.gguf_header import once_a_file
 
 COMPUTED = (LLAMA3, LONG, SHORT)  # config.json says what is in them
 Rows = TypeVar("Rows", bound=NDArray[Any])
@@ -70,16 +69,10 @@ class GgufBase:
     tensors: dict[str, BaseTensor]
 
 
+@once_a_file
 def open_base(path: Path) -> GgufBase:
     """Raises ModelError naming a family, type, tokenizer or tensor that is not read or not
     there."""
-    require_gguf(path)
-    found = path.stat()
-    return _opened(path, found.st_size, found.st_mtime_ns)
-
-
-@lru_cache(maxsize=2)
-def _opened(path: Path, size: int, changed: int) -> GgufBase:
     header = read_gguf(path)
     config, files = read_config(header), tokenizer_files(header)
     tensors = _tensors(header, config)

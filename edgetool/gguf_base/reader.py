@@ -10,12 +10,11 @@ import math
 import mmap
 import struct
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from edgetool.errors import ModelError
-from edgetool.gguf_header import ARRAY, NUMBERS, STRING, require_gguf
+from edgetool.gguf_header import ARRAY, NUMBERS, STRING, once_a_file
 
 # enum ggml_type: number -> name, values of a block, bytes of a block
 TYPES: dict[int, tuple[str, int, int]] = {
@@ -56,18 +55,12 @@ class GgufHeader:
     tensors: dict[str, GgufTensor] = field(repr=False)
 
 
+@once_a_file
 def read_gguf(path: Path) -> GgufHeader:
     """The header of a whole file. Raises ModelError naming the file and what is wrong with it."""
-    require_gguf(path)
-    found = path.stat()
-    return _read(path, found.st_size, found.st_mtime_ns)
-
-
-@lru_cache(maxsize=2)
-def _read(path: Path, size: int, changed: int) -> GgufHeader:
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return _Cursor(data, size).header(path)
+            return _Cursor(data, len(data)).header(path)
     except (ValueError, struct.error) as error:
         raise ModelError(f"{path}: damaged or cut short ({error}); copy it again") from error
 
