@@ -48,8 +48,8 @@ ALLOWED = {
     "server": {"errors", "calls", "runtime", "llama"},
     "chat": {"errors", "calls", "runtime", "grammar", "llama"},
     "eval": {
-        "errors", "activity", "files", "system", "fingerprint", "openai_client", "calls", "runtime",
-        "data",
+        "errors", "activity", "files", "gguf_header", "system", "fingerprint", "openai_client",
+        "calls", "runtime", "data",
     },
     "config": {"errors", "data", "train"},
     "run_folder": {

@@ -13,6 +13,7 @@ from edgetool import catalogue
 from edgetool.data.sources import DEMO
 from edgetool.errors import EdgetoolError
 from edgetool.eval.results import is_url
+from edgetool.gguf_header import is_gguf
 from edgetool.run_folder import RunFolder
 
 
@@ -27,7 +28,7 @@ def about(
     found: dict[str, Any] = {"task": task(data, suites), "command": typed()}
     if is_url(target):
         found["model"] = model
-    elif path.suffix == ".gguf":
+    elif is_gguf(path):
         found |= {"model": path.name, "parameters": _gguf_parameters(path)} | sizes([path])
     elif (path / "run.json").is_file():
         found |= about_run(RunFolder(path))

@@ -19,6 +19,7 @@ from edgetool.catalogue import NANO, locate
 from edgetool.errors import UsageError
 from edgetool.files import require_writable, sha256_of
 from edgetool.fingerprint import fingerprint
+from edgetool.gguf_header import is_gguf
 from edgetool.runtime import ARMS, CONSTRAINED, FREE, NAMES_ONLY, Runtime
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def open_runtimes(
                 f"{target}: --thinking works for local models only; leave it out for an endpoint"
             )
         yield Held(model or "", _endpoint(target, model, base))
-    elif path.suffix == ".gguf":
+    elif is_gguf(path):
         if base:
             raise UsageError("--base needs a run folder: a GGUF file does not hold its base model")
         name = f"{path.stem} + {adapter.stem}" if adapter else path.stem
@@ -168,7 +169,7 @@ def require_adapter(adapter: Path | None, base: Path) -> None:
 
     if adapter is None:
         return
-    if base.suffix != ".gguf":
+    if not is_gguf(base):
         raise UsageError(f"--adapter {adapter}: goes with a GGUF file, and {base} is none")
     if not adapter.is_file():
         raise UsageError(f"--adapter {adapter}: no such file")

@@ -21,6 +21,7 @@ from edgetool.errors import DataError, UsageError
 from edgetool.eval.evaluate import ArmResult, RowResult
 from edgetool.eval.paired import BASE, TRAINED
 from edgetool.files import write_text
+from edgetool.gguf_header import is_gguf
 
 # What every line says of its arm, and what holds where it does not.
 _HEAD = {"model": None, "runtime": None, "arm": None, "category": "", "peak_mb": None}
@@ -103,7 +104,7 @@ def results_folder(target: str) -> Path:
     if is_url(target):
         return Path(re.sub(r"[^A-Za-z0-9]+", "-", target.partition("//")[2]).strip("-") + ".eval")
     path = Path(target)
-    if path.suffix == ".gguf":
+    if is_gguf(path):
         return path.with_suffix(".eval")
     return path / "eval" if (path / "run.json").is_file() else Path(f"{path}.eval")
 
@@ -232,7 +233,7 @@ def _as_reported(arms: list[ArmResult], rows: list[dict[str, Any]]) -> list[ArmR
 
 
 def _title(path: Path) -> str:
-    return path.stem if path.suffix == ".gguf" else path.name
+    return path.stem if is_gguf(path) else path.name
 
 
 def _example(row: dict[str, Any]) -> Example:
