@@ -174,24 +174,16 @@ def test_processes_write_what_one_session_writes(pool, alone, many):
 
 
 @pytest.mark.slow
-def test_a_crash_costs_nothing_but_time_when_the_row_is_not_at_fault(pool, many):
+@pytest.mark.parametrize("fate", [signal.SIGSEGV, signal.SIGSTOP], ids=["crash", "hang"])
+def test_a_lost_process_costs_nothing_but_time_when_the_row_is_not_at_fault(
+    pool, many, monkeypatch, fate
+):
+    monkeypatch.setattr(heartbeat, "PATIENCE", 3)  # beats until a hung one is ended
     expected = [c.token_ids for c in in_order(pool.generate(many, SHORT))]
     made = {}
     for number, completion in pool.generate(many, SHORT):
         if not made:
-            os.kill(pool._workers[0]._process.pid, signal.SIGSEGV)
-        made[number] = completion
-    assert [made[n].token_ids for n in range(len(many))] == expected
-
-
-@pytest.mark.slow
-def test_a_hung_process_is_ended_and_its_rows_are_written_by_the_next(pool, many, monkeypatch):
-    monkeypatch.setattr(heartbeat, "PATIENCE", 3)
-    expected = [c.token_ids for c in in_order(pool.generate(many, SHORT))]
-    made = {}
-    for number, completion in pool.generate(many, SHORT):
-        if not made:
-            os.kill(pool._workers[0]._process.pid, signal.SIGSTOP)
+            os.kill(pool._workers[0]._process.pid, fate)
         made[number] = completion
     assert [made[n].token_ids for n in range(len(many))] == expected
 
