@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from edgetool.calls.syntaxes import hermes
 from edgetool.calls.types import Tool
+from edgetool.data.tool_files import load_tools
 from edgetool.errors import Busy, EngineError, ModelError, PromptTooLong, UsageError
 from edgetool.grammar.llguidance import for_llama
 from edgetool.llama.client import WorkerClient
@@ -60,6 +62,14 @@ def test_forced_tokens_change_no_letter(writer: WorkerClient, session: LlamaSess
     plain = session.generate(ids, CALL.sampling, for_llama(session)([WEATHER], required=True))
     assert done.completion.text == plain.text
     assert done.passes < plain.passes
+
+
+def test_a_python_function_with_a_path_bytes_or_a_set_can_be_called(writer, shared: Path):
+    tools = load_tools(shared / "cases" / "own_python_tools" / "rt.py")
+    asked = ({"role": "user", "content": "read the file notes.txt"},)
+    text, _ = asyncio.run(do(writer, Job(asked, tools, Sampling(96), choice=REQUIRED)))
+    call, *_ = hermes.parse(text, tools).calls
+    assert call.name == "read_text" and isinstance(call.arguments["path"], str)
 
 
 def test_jobs_done_together_are_the_ones_done_alone(writer: WorkerClient):
