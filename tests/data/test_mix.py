@@ -76,7 +76,7 @@ def test_a_file_with_too_few_rows_is_refused(files):
     [
         ("e.jsonl", b"", "no rows in this file"),
         ("e.jsonl", b"\n \n", "no rows in this file"),
-        ("e.jsonl.gz", gzip.compress(b"{}\n"), "is packed with gzip, .* type `gunzip -k"),
+        ("e.jsonl.gz", gzip.compress(b"{}\n", mtime=0), "is packed with gzip, .* type `gunzip -k"),
         ("e.json", b"[{}]", "is a JSON array; rows are one object a line: type"),
         ("e.jsonl", "{}\n".encode("utf-16"), "is written in UTF-16"),
     ],
