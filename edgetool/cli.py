@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import traceback
 from importlib import import_module
@@ -110,6 +111,17 @@ def main() -> None:
     except OSError as error:
         message = f"{error.filename or 'the system'}: {error.strerror or error}"
         _end(write_error(error) or EdgetoolError(message), verbose)
+    finally:
+        _flush()
+
+
+def _flush() -> None:
+    """Write out what is still to be read, or nothing where the reader is gone, as `head` may be:
+    Python would speak of it when it ends."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _take_verbose(arguments: list[str]) -> bool:
