@@ -8,6 +8,7 @@ takes the disk, the memory and the time that `run.export_gguf` does without.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -141,6 +142,7 @@ def _convert(script: Path, weights: TrainedWeights, staging: Path, template: str
         encoding="utf-8",
         errors="replace",
         check=False,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},  # else what it printed comes behind its error
     )
     if done.returncode or not whole.is_file():
         said = "\n".join(done.stdout.rstrip().splitlines()[-LAST_LINES:])
