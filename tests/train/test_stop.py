@@ -14,10 +14,10 @@ import pytest
 from edgetool.train.stop import APART
 
 WORK = """
-import sys, time
+import os, sys, time
 from edgetool.train.stop import StopRequest
 
-say = lambda line: print(line, flush=True)
+say = lambda line: os.write(1, f"{line}\\n".encode())  # a signal may come before print returns
 save_seconds = float(sys.argv[1])
 try:
     with StopRequest(say, lambda: "the rollout of step 3", lambda: "steps 1 to 2") as stop:
